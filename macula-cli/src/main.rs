@@ -1,0 +1,3 @@
+//! The macula program.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! The Macula client: advertise a function under a name, call it from anywhere.

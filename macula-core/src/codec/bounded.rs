@@ -1,0 +1,159 @@
+//! Collections that refuse to be decoded beyond a bound.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::ops::Deref;
+
+use bytes::Bytes;
+use serde::de::{Error as _, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// A list of at most `MAX` items.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct BoundedVec<T, const MAX: usize>(Vec<T>);
+
+impl<T, const MAX: usize> BoundedVec<T, MAX> {
+    /// Takes as many items as fit, in order, and leaves the rest behind.
+    pub fn truncating(items: impl IntoIterator<Item = T>) -> Self {
+        Self(items.into_iter().take(MAX).collect())
+    }
+
+    /// Gives the items back.
+    pub fn into_vec(self) -> Vec<T> {
+        self.0
+    }
+}
+
+impl<T, const MAX: usize> Default for BoundedVec<T, MAX> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<T, const MAX: usize> Deref for BoundedVec<T, MAX> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        &self.0
+    }
+}
+
+/// Fails with the items when there are more than `MAX`.
+impl<T, const MAX: usize> TryFrom<Vec<T>> for BoundedVec<T, MAX> {
+    type Error = Vec<T>;
+
+    fn try_from(items: Vec<T>) -> Result<Self, Vec<T>> {
+        if items.len() > MAX {
+            Err(items)
+        } else {
+            Ok(Self(items))
+        }
+    }
+}
+
+impl<T: Serialize, const MAX: usize> Serialize for BoundedVec<T, MAX> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
+}
+
+impl<'de, T: Deserialize<'de>, const MAX: usize> Deserialize<'de> for BoundedVec<T, MAX> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer
+            .deserialize_seq(BoundedVisitor::<T, MAX>(PhantomData))
+            .map(Self)
+    }
+}
+
+struct BoundedVisitor<T, const MAX: usize>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>, const MAX: usize> Visitor<'de> for BoundedVisitor<T, MAX> {
+    type Value = Vec<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "at most {MAX} items")
+    }
+
+    // No capacity is reserved from the announced length: memory follows the items that are there.
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Vec<T>, A::Error> {
+        let mut items = Vec::new();
+        while let Some(item) = seq.next_element()? {
+            if items.len() == MAX {
+                return Err(A::Error::invalid_length(MAX + 1, &self));
+            }
+            items.push(item);
+        }
+        Ok(items)
+    }
+}
+
+/// A string of at most `MAX` bytes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(transparent)]
+pub struct BoundedText<const MAX: usize>(String);
+
+impl<const MAX: usize> BoundedText<MAX> {
+    /// Keeps the longest prefix of whole characters that fits.
+    pub fn truncating(text: &str) -> Self {
+        Self(text[..text.floor_char_boundary(MAX)].to_owned())
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Gives the text back.
+    pub fn into_string(self) -> String {
+        self.0
+    }
+}
+
+impl<'de, const MAX: usize> Deserialize<'de> for BoundedText<MAX> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        if text.len() > MAX {
+            return Err(D::Error::custom(format_args!(
+                "more than {MAX} bytes of text"
+            )));
+        }
+        Ok(Self(text))
+    }
+}
+
+/// A byte string of at most `MAX` bytes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize)]
+#[serde(transparent)]
+pub struct BoundedBytes<const MAX: usize>(Bytes);
+
+impl<const MAX: usize> BoundedBytes<MAX> {
+    /// The bytes, shared.
+    pub fn bytes(&self) -> &Bytes {
+        &self.0
+    }
+
+    /// Gives the bytes back.
+    pub fn into_bytes(self) -> Bytes {
+        self.0
+    }
+}
+
+/// Fails with the bytes when there are more than `MAX`.
+impl<const MAX: usize> TryFrom<Bytes> for BoundedBytes<MAX> {
+    type Error = Bytes;
+
+    fn try_from(bytes: Bytes) -> Result<Self, Bytes> {
+        if bytes.len() > MAX {
+            Err(bytes)
+        } else {
+            Ok(Self(bytes))
+        }
+    }
+}
+
+impl<'de, const MAX: usize> Deserialize<'de> for BoundedBytes<MAX> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let bytes = Bytes::deserialize(deserializer)?;
+        Self::try_from(bytes).map_err(|_| D::Error::custom(format_args!("more than {MAX} bytes")))
+    }
+}

@@ -1,0 +1,1 @@
+//! Local services, the discovery cache and the life of advertisements.

@@ -1,0 +1,1 @@
+//! Calls: codecs, handlers, provider selection and failover inside one deadline.

@@ -1,0 +1,1 @@
+//! Whole DHT networks in virtual time, on one thread, from one seed.

@@ -1,0 +1,1 @@
+//! Authenticated connections and streams behind a trait, and the endpoint that pools them.

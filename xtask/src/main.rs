@@ -1,0 +1,3 @@
+//! The checks and the figures of the project.
+
+fn main() {}
