@@ -1,1 +1,10 @@
-//! The Kademlia DHT of Macula: a machine without I/O, its driver, and an in-memory twin.
+//! Who provides a name: the [`Dht`] trait, the Kademlia machine behind it, and an in-memory twin.
+
+mod dht;
+mod error;
+
+pub use dht::{
+    AnnounceReport, Announced, Dht, FindOptions, FindOutcome, Found, FoundProvider, Scope,
+    WithdrawReport,
+};
+pub use error::DhtError;

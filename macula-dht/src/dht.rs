@@ -1,0 +1,119 @@
+//! The joint to the layers above: announce, withdraw, find.
+
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use macula_core::{Key, ProviderRecord, Withdrawal};
+
+use crate::DhtError;
+
+/// Stores signed records under the keys of services and finds them again.
+///
+/// Implementations pass the suite in `macula_dht::contract`.
+#[async_trait]
+pub trait Dht: Send + Sync + 'static {
+    /// Stores this node's own records at their holders.
+    ///
+    /// The report has an entry for each record, in their order.
+    ///
+    /// # Errors
+    /// [`DhtError::NoAddress`] when a record names no address to dial: nobody could use it.
+    /// [`DhtError::Unreachable`] when no holder could be asked; [`DhtError::Rejected`] when all
+    /// refused one; [`DhtError::Closed`].
+    async fn announce(&self, records: Vec<ProviderRecord>) -> Result<AnnounceReport, DhtError>;
+
+    /// Retracts this node's own records at their holders.
+    ///
+    /// # Errors
+    /// [`DhtError::Unreachable`] when no holder could be told; [`DhtError::Closed`].
+    async fn withdraw(&self, withdrawals: Vec<Withdrawal>) -> Result<WithdrawReport, DhtError>;
+
+    /// Finds the providers recorded under a key.
+    ///
+    /// Ends by `options.timeout` with whatever was found by then.
+    ///
+    /// # Errors
+    /// [`DhtError::Unreachable`] when there was nobody to ask and nothing is held here;
+    /// [`DhtError::Closed`].
+    async fn find(&self, key: Key, options: FindOptions) -> Result<Found, DhtError>;
+}
+
+/// How to look for providers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FindOptions {
+    /// Stop early once so many providers are known.
+    pub want: NonZeroUsize,
+    /// End by then.
+    pub timeout: Duration,
+    /// Whom to ask.
+    pub scope: Scope,
+}
+
+/// Whom a find may ask.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum Scope {
+    /// Whoever is closest to the key in the whole network.
+    #[default]
+    Network,
+    /// Only the peers that are connected already, one hop.
+    Connected,
+}
+
+/// What a find came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// One entry per provider, the newest claim of each, freshest life first.
+    pub providers: Vec<FoundProvider>,
+    /// What an empty or short list means.
+    pub outcome: FindOutcome,
+    /// How many requests were sent.
+    pub requests: usize,
+    /// Depth of the request whose answer first held a provider; zero for what is held here.
+    pub hops: usize,
+}
+
+/// A provider's record and how long it still counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FoundProvider {
+    /// What the provider claims.
+    pub record: ProviderRecord,
+    /// How long it counts from now.
+    pub life: Duration,
+}
+
+/// What the list of providers means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum FindOutcome {
+    /// At least one provider was found.
+    Found,
+    /// Enough of the closest nodes answered, and none knows a provider.
+    Absent,
+    /// Too few of the closest nodes answered to tell.
+    Inconclusive,
+}
+
+/// What became of an announcement.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct AnnounceReport {
+    /// One entry per record, in their order.
+    pub records: Vec<Announced>,
+}
+
+/// What became of one record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Announced {
+    /// Where it belongs.
+    pub key: Key,
+    /// How many nodes acknowledged it, this one included if it holds it for others.
+    pub holders: usize,
+    /// How many refused it because they are full.
+    pub full: usize,
+}
+
+/// What became of a withdrawal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct WithdrawReport {
+    /// How many acknowledgements came in, over all withdrawals.
+    pub acknowledged: usize,
+}

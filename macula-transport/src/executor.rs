@@ -1,0 +1,79 @@
+//! Where a node's own work runs.
+
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+use std::thread;
+
+use tokio::runtime::{Builder, Handle};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+/// Which runtime the endpoint, its streams and the DHT driver run on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Executor {
+    /// A current-thread runtime of the node's own, on a thread of its own: callers on any runtime
+    /// hand over to it, and handlers that block or compute never stall it.
+    #[default]
+    Own,
+    /// The runtime it is built in: for simulation, paused clocks and single-threaded programs.
+    Current,
+}
+
+impl Executor {
+    /// Starts the runtime, or takes hold of the current one.
+    ///
+    /// # Errors
+    /// What the operating system says when a thread cannot be had.
+    ///
+    /// # Panics
+    /// `Current` outside a tokio runtime panics, as everything of tokio does.
+    pub fn start(self) -> io::Result<NodeRuntime> {
+        match self {
+            Self::Own => NodeRuntime::own(),
+            Self::Current => Ok(NodeRuntime {
+                handle: Handle::current(),
+                _thread: None,
+            }),
+        }
+    }
+}
+
+/// A running [`Executor`]. Cheap to clone; the thread of `Own` ends with the last clone.
+#[derive(Debug, Clone)]
+pub struct NodeRuntime {
+    handle: Handle,
+    /// Dropping the last sender lets the thread return.
+    _thread: Option<Arc<oneshot::Sender<()>>>,
+}
+
+impl NodeRuntime {
+    fn own() -> io::Result<Self> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let handle = runtime.handle().clone();
+        let (stop, stopped) = oneshot::channel();
+        thread::Builder::new()
+            .name("macula-node".to_owned())
+            .spawn(move || {
+                // The sender is only ever dropped, which is the signal.
+                let _ = runtime.block_on(stopped);
+            })?;
+        Ok(Self {
+            handle,
+            _thread: Some(Arc::new(stop)),
+        })
+    }
+
+    /// Spawns a task there.
+    pub fn spawn<F>(&self, future: F) -> JoinHandle<F::Output>
+    where
+        F: Future<Output: Send> + Send + 'static,
+    {
+        self.handle.spawn(future)
+    }
+
+    /// Handle of the runtime.
+    pub fn handle(&self) -> &Handle {
+        &self.handle
+    }
+}

@@ -1,0 +1,112 @@
+//! The joint below the endpoint: how nodes reach each other.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use macula_core::{DialTarget, NodeId};
+
+use crate::{CloseCode, ConnectionError, DialError, StreamError};
+
+/// Dials and accepts connections between nodes whose identities are proved.
+///
+/// Implementations pass the suite in `macula_transport::contract`.
+#[async_trait]
+pub trait Transport: Send + Sync + 'static {
+    /// Who this node is to its peers.
+    fn node_id(&self) -> NodeId;
+
+    /// Connects to a node and checks its identity.
+    ///
+    /// # Errors
+    /// [`DialError`]; in every case nothing is left behind.
+    ///
+    /// # Cancel safety
+    /// Dropping the future gives the dial up.
+    async fn dial(&self, target: &DialTarget) -> Result<Arc<dyn Connection>, DialError>;
+
+    /// Waits for the next connection from a peer; `None` once the transport is closed.
+    ///
+    /// # Cancel safety
+    /// No connection is lost when the future is dropped.
+    async fn accept(&self) -> Option<Arc<dyn Connection>>;
+
+    /// The addresses this node is bound to and accepts connections at; empty for a node that only
+    /// dials. An unspecified IP stands for every one of the host's.
+    fn local_addresses(&self) -> Vec<SocketAddr>;
+
+    /// Closes every connection with a code, stops accepting, and frees the sockets.
+    async fn close(&self, code: CloseCode);
+}
+
+/// A connection to one peer, whose identity has been proved by the transport.
+#[async_trait]
+pub trait Connection: Send + Sync + 'static {
+    /// Who is at the other end.
+    fn peer(&self) -> NodeId;
+
+    /// The address that the peer's packets come from.
+    fn remote_address(&self) -> SocketAddr;
+
+    /// The current estimate of the round-trip time.
+    fn rtt(&self) -> Duration;
+
+    /// Opens a bidirectional stream; waits while the peer's stream limit is reached.
+    ///
+    /// # Cancel safety
+    /// Dropping the future opens nothing.
+    async fn open(&self) -> Result<Stream, ConnectionError>;
+
+    /// Waits for the peer's next stream. A stream exists for the peer once something was sent on it.
+    ///
+    /// # Cancel safety
+    /// No stream is lost when the future is dropped.
+    async fn accept(&self) -> Result<Stream, ConnectionError>;
+
+    /// Waits until the connection has ended and says why.
+    async fn closed(&self) -> ConnectionError;
+
+    /// Ends the connection and all its streams at once; the peer learns the code.
+    fn close(&self, code: CloseCode);
+}
+
+/// Both directions of a stream.
+pub struct Stream {
+    /// What we send.
+    pub send: Box<dyn SendStream>,
+    /// What the peer sends.
+    pub receive: Box<dyn ReceiveStream>,
+}
+
+/// The sending half of a stream. Dropping it unfinished resets it, so that a cancelled sender never
+/// looks complete.
+#[async_trait]
+pub trait SendStream: Send + Sync + 'static {
+    /// Sends a chunk; waits while flow control holds us back.
+    ///
+    /// # Cancel safety
+    /// Not cancel safe: after dropping the future the stream can only be reset.
+    async fn send(&mut self, chunk: Bytes) -> Result<(), StreamError>;
+
+    /// Says that nothing follows; what was sent is still delivered.
+    fn finish(&mut self) -> Result<(), StreamError>;
+
+    /// Gives the stream up; the peer learns the code.
+    fn reset(&mut self, code: CloseCode);
+}
+
+/// The receiving half of a stream. Dropping it unread tells the peer to stop sending.
+#[async_trait]
+pub trait ReceiveStream: Send + Sync + 'static {
+    /// Waits for the next chunk; `None` after the last. Chunks are not messages: the transport may
+    /// split and join them.
+    ///
+    /// # Cancel safety
+    /// No chunk is lost when the future is dropped.
+    async fn receive(&mut self) -> Result<Option<Bytes>, StreamError>;
+
+    /// Tells the peer to stop sending.
+    fn stop(&mut self, code: CloseCode);
+}
