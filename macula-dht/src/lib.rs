@@ -3,8 +3,13 @@
 mod dht;
 mod error;
 
+#[cfg(feature = "memory")]
+mod memory;
+
 pub use dht::{
     AnnounceReport, Announced, Dht, FindOptions, FindOutcome, Found, FoundProvider, Scope,
     WithdrawReport,
 };
 pub use error::DhtError;
+#[cfg(feature = "memory")]
+pub use memory::{MemoryDht, MemoryDhtConfig, MemoryDhtStats};
