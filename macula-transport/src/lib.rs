@@ -4,11 +4,22 @@
 mod error;
 mod transport;
 
+#[cfg(feature = "memory")]
+mod memory;
+
 mod executor;
 
+mod endpoint;
+
+pub use endpoint::{
+    Endpoint, EndpointConfig, EndpointConfigError, EndpointStats, InboundRequest, Peer, PeerEvent,
+    ProtocolId, ProtocolTaken, Request, RequestHandler, Role,
+};
 pub use error::{
     CloseCode, ConnectionError, DialError, Executed, Refusal, RequestError, RequestFailure,
     StreamError,
 };
 pub use executor::{Executor, NodeRuntime};
+#[cfg(feature = "memory")]
+pub use memory::{MemoryNetwork, MemoryTransport};
 pub use transport::{Connection, ReceiveStream, SendStream, Stream, Transport};

@@ -1,0 +1,132 @@
+//! How an endpoint is set up, and what it holds back from.
+
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use macula_core::{Addresses, Realm};
+
+use super::peer::Role;
+
+/// Default of [`EndpointConfig::max_connections`].
+pub const DEFAULT_MAX_CONNECTIONS: NonZeroUsize = non_zero(1024);
+
+/// Default of [`EndpointConfig::idle_timeout`].
+pub const DEFAULT_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Default of [`EndpointConfig::keep_alive`].
+pub const DEFAULT_KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// Default of [`EndpointConfig::dial_timeout`].
+pub const DEFAULT_DIAL_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Default of [`EndpointConfig::drain_timeout`].
+pub const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Default of [`EndpointConfig::max_message_bytes`].
+pub const DEFAULT_MAX_MESSAGE_BYTES: NonZeroUsize = non_zero(16 * 1024 * 1024);
+
+/// Default of [`EndpointConfig::max_inbound_requests`].
+pub const DEFAULT_MAX_INBOUND_REQUESTS: NonZeroUsize = non_zero(4096);
+
+/// Default of [`EndpointConfig::max_inbound_requests_per_peer`].
+pub const DEFAULT_MAX_INBOUND_REQUESTS_PER_PEER: NonZeroUsize = non_zero(512);
+
+/// Settings of an [`Endpoint`](crate::Endpoint).
+#[derive(Debug, Clone)]
+pub struct EndpointConfig {
+    /// Peers of other realms are refused.
+    pub realm: Realm,
+    /// Whether other nodes may dial this one.
+    pub role: Role,
+    /// The addresses to tell others, where the operator knows them; empty: find out.
+    pub advertise: Addresses,
+    /// The most connections at a time, dials included. Each idle one costs the transport some
+    /// kilobytes.
+    pub max_connections: NonZeroUsize,
+    /// How long a connection without a request in flight is kept. Longer saves handshakes and
+    /// costs open connections.
+    pub idle_timeout: Duration,
+    /// How often a `Client` node uses the connections it asked for with
+    /// [`connect`](crate::Endpoint::connect), so that its peers keep them. Should be well below the
+    /// peers' `idle_timeout`.
+    pub keep_alive: Duration,
+    /// One deadline over name resolution, handshake and hello.
+    pub dial_timeout: Duration,
+    /// How long [`drain`](crate::Endpoint::drain) waits for running handlers.
+    pub drain_timeout: Duration,
+    /// The longest body of a request or a reply, in bytes.
+    pub max_message_bytes: NonZeroUsize,
+    /// The most requests being handled at a time; more are answered as overload.
+    pub max_inbound_requests: NonZeroUsize,
+    /// The same for the requests of one peer.
+    pub max_inbound_requests_per_peer: NonZeroUsize,
+    /// Seed of all jitter; derived from the node id when none is given.
+    pub seed: Option<u64>,
+}
+
+impl Default for EndpointConfig {
+    fn default() -> Self {
+        Self {
+            realm: Realm::default(),
+            role: Role::Server,
+            advertise: Addresses::default(),
+            max_connections: DEFAULT_MAX_CONNECTIONS,
+            idle_timeout: DEFAULT_IDLE_TIMEOUT,
+            keep_alive: DEFAULT_KEEP_ALIVE,
+            dial_timeout: DEFAULT_DIAL_TIMEOUT,
+            drain_timeout: DEFAULT_DRAIN_TIMEOUT,
+            max_message_bytes: DEFAULT_MAX_MESSAGE_BYTES,
+            max_inbound_requests: DEFAULT_MAX_INBOUND_REQUESTS,
+            max_inbound_requests_per_peer: DEFAULT_MAX_INBOUND_REQUESTS_PER_PEER,
+            seed: None,
+        }
+    }
+}
+
+/// Why an endpoint cannot be started with its settings.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EndpointConfigError {
+    /// A `Server` node whose transport listens nowhere.
+    #[error("a server node needs a listening transport")]
+    NotListening,
+    /// An address to advertise that nobody could dial.
+    #[error("advertised addresses need a specific ip and a port")]
+    UndialableAddress,
+    /// A timeout of zero.
+    #[error("{0} must not be zero")]
+    Zero(&'static str),
+    /// A message limit that the frame header cannot express.
+    #[error("messages of more than {} bytes cannot be framed", u32::MAX)]
+    MessageLimit,
+}
+
+impl EndpointConfig {
+    pub(super) fn check(&self, listens: bool) -> Result<(), EndpointConfigError> {
+        if self.role == Role::Server && !listens {
+            return Err(EndpointConfigError::NotListening);
+        }
+        if !self.advertise.are_dialable() {
+            return Err(EndpointConfigError::UndialableAddress);
+        }
+        if u32::try_from(self.max_message_bytes.get()).is_err() {
+            return Err(EndpointConfigError::MessageLimit);
+        }
+        let timeouts = [
+            ("idle_timeout", self.idle_timeout),
+            ("keep_alive", self.keep_alive),
+            ("dial_timeout", self.dial_timeout),
+        ];
+        match timeouts.iter().find(|(_, timeout)| timeout.is_zero()) {
+            Some((name, _)) => Err(EndpointConfigError::Zero(name)),
+            None => Ok(()),
+        }
+    }
+}
+
+const fn non_zero(value: usize) -> NonZeroUsize {
+    match NonZeroUsize::new(value) {
+        Some(value) => value,
+        None => NonZeroUsize::MIN,
+    }
+}

@@ -1,0 +1,41 @@
+//! What the layers above see of the nodes at the other ends.
+
+use std::time::Duration;
+
+use macula_core::{Addresses, Contact, NodeId};
+
+/// What a node is to the network, as its hello says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Role {
+    /// Listens, can be dialled, and serves the network.
+    Server,
+    /// Only dials.
+    Client,
+}
+
+/// A connected node whose hello was accepted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Peer {
+    /// Its proved identity.
+    pub node_id: NodeId,
+    /// What it says it is.
+    pub role: Role,
+    /// Where it can be dialled: only addresses at which we have reached it ourselves.
+    pub addresses: Addresses,
+    /// The current estimate of the round-trip time.
+    pub rtt: Duration,
+    /// Whether we opened the connection that requests would take.
+    pub outbound: bool,
+}
+
+/// What happened between this node and a peer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PeerEvent {
+    /// The first connection to a peer came about, in either direction.
+    Connected(Peer),
+    /// A `Server` peer answered where we dialled it.
+    Reached(Contact),
+    /// The last connection to a peer ended.
+    Disconnected(NodeId),
+}

@@ -1,0 +1,66 @@
+//! Requests, as the layers above see them.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use macula_core::NodeId;
+
+use super::peer::Role;
+use crate::Refusal;
+
+/// Which layer's messages a request carries. One byte on the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ProtocolId(pub u8);
+
+impl ProtocolId {
+    /// Of the endpoints among themselves; cannot be registered.
+    pub(crate) const CONTROL: Self = Self(0);
+    /// Of the DHT.
+    pub const DHT: Self = Self(1);
+    /// Of calls.
+    pub const RPC: Self = Self(2);
+}
+
+/// The protocol has a handler already, or is the endpoint's own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("protocol {} has a handler", .0.0)]
+pub struct ProtocolTaken(pub ProtocolId);
+
+/// One message to a peer, which is answered by one message.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// Who handles it there.
+    pub protocol: ProtocolId,
+    /// How long to wait for the reply, connecting included. The peer is told what is left of it.
+    pub timeout: Duration,
+    /// The message.
+    pub body: Bytes,
+}
+
+/// Answers the requests of one protocol.
+#[async_trait]
+pub trait RequestHandler: Send + Sync + 'static {
+    /// Answers one request.
+    ///
+    /// Runs in a task of its own on the endpoint's runtime: it must not block. The future is
+    /// dropped when the caller gives up, when the request's time is over, or when the connection
+    /// ends.
+    ///
+    /// # Errors
+    /// [`Refusal`] when nothing was carried out.
+    async fn handle(&self, request: InboundRequest) -> Result<Bytes, Refusal>;
+}
+
+/// A request of a peer.
+#[derive(Debug, Clone)]
+pub struct InboundRequest {
+    /// Who asks: the identity the transport proved.
+    pub from: NodeId,
+    /// What the peer says it is.
+    pub role: Role,
+    /// How long the peer still waits.
+    pub remaining: Duration,
+    /// The message.
+    pub body: Bytes,
+}
