@@ -1,5 +1,6 @@
 //! A node and where to reach it.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::net::SocketAddr;
 use std::str::FromStr;
@@ -45,6 +46,13 @@ pub enum ContactError {
     /// More than [`MAX_ADDRESSES`] addresses.
     #[error("contact has {0} addresses, more than {MAX_ADDRESSES}")]
     TooManyAddresses(usize),
+}
+
+/// For generic code that takes texts, which may be wrong, and values, which may not.
+impl From<Infallible> for ContactError {
+    fn from(never: Infallible) -> Self {
+        match never {}
+    }
 }
 
 impl FromStr for Contact {

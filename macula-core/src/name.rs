@@ -1,6 +1,7 @@
 //! Names of services: dot-separated segments, `org.app.procedure`.
 
 use std::borrow::Borrow;
+use std::convert::Infallible;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -57,6 +58,13 @@ pub enum NameError {
         /// Where it stands.
         at_byte: usize,
     },
+}
+
+/// For generic code that takes texts, which may be wrong, and values, which may not.
+impl From<Infallible> for NameError {
+    fn from(never: Infallible) -> Self {
+        match never {}
+    }
 }
 
 /// Checks the grammar that service names and realms share.
