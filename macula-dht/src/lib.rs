@@ -3,6 +3,9 @@
 mod dht;
 mod error;
 
+pub mod kad;
+pub mod message;
+
 #[cfg(feature = "memory")]
 mod memory;
 
