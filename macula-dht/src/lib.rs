@@ -9,6 +9,9 @@ pub mod message;
 #[cfg(feature = "memory")]
 mod memory;
 
+#[cfg(feature = "contract")]
+pub mod contract;
+
 pub use dht::{
     AnnounceReport, Announced, Dht, FindOptions, FindOutcome, Found, FoundProvider, Scope,
     WithdrawReport,

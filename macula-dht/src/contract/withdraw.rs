@@ -1,0 +1,64 @@
+//! Withdrawing: what it takes away, and that nothing old brings it back.
+
+use crate::contract::case::{Case, Checked, Who};
+
+pub(super) async fn withdrawn_provider_is_not_found(case: &Case) -> Checked {
+    case.announce(Who::First, 1).await?;
+    case.comes_to_see(Who::Reader, &[(Who::First, 1)]).await?;
+    case.withdraw(Who::First, 1).await?;
+    case.settles_to(&[]).await
+}
+
+pub(super) async fn removing_one_of_three_leaves_two_and_the_last_none(case: &Case) -> Checked {
+    for who in [Who::First, Who::Second, Who::Third] {
+        case.announce(who, 1).await?;
+    }
+    let three = [(Who::First, 1), (Who::Second, 1), (Who::Third, 1)];
+    case.settles_to(&three).await?;
+    case.withdraw(Who::Second, 1).await?;
+    case.settles_to(&[(Who::First, 1), (Who::Third, 1)]).await?;
+    case.withdraw(Who::First, 1).await?;
+    case.withdraw(Who::Third, 1).await?;
+    case.settles_to(&[]).await
+}
+
+pub(super) async fn stranger_withdraws_nothing(case: &Case) -> Checked {
+    case.announce(Who::First, 1).await?;
+    case.withdraw(Who::Second, 1_000).await?;
+    case.settles_to(&[(Who::First, 1)]).await
+}
+
+pub(super) async fn replayed_record_stays_withdrawn(case: &Case) -> Checked {
+    let record = case.announce(Who::First, 1).await?;
+    case.withdraw(Who::First, 1).await?;
+    case.replay(Who::First, &record).await?;
+    case.settles_to(&[]).await
+}
+
+pub(super) async fn replayed_withdrawal_changes_nothing(case: &Case) -> Checked {
+    case.announce(Who::First, 1).await?;
+    let withdrawal = case.withdraw(Who::First, 1).await?;
+    case.announce(Who::First, 2).await?;
+    case.comes_to_see(Who::Reader, &[(Who::First, 2)]).await?;
+    case.withdraw_again(Who::First, &withdrawal).await?;
+    case.settles_to(&[(Who::First, 2)]).await
+}
+
+pub(super) async fn newer_record_revives_a_withdrawn_provider(case: &Case) -> Checked {
+    case.announce(Who::First, 1).await?;
+    case.withdraw(Who::First, 1).await?;
+    case.settles_to(&[]).await?;
+    case.announce(Who::First, 2).await?;
+    case.settles_to(&[(Who::First, 2)]).await
+}
+
+pub(super) async fn withdrawing_what_was_never_announced_keeps_older_records_out(
+    case: &Case,
+) -> Checked {
+    let old = case.sign(Who::First, case.draft(4))?;
+    case.withdraw(Who::First, 5).await?;
+    case.replay(Who::First, &old).await?;
+    case.settles_to(&[]).await?;
+    case.announce(Who::First, 6).await?;
+    case.settles_to(&[(Who::First, 6)]).await
+}

@@ -1,0 +1,3 @@
+//! The DHT from outside: what upper layers and third parties see.
+
+mod contract;
