@@ -164,6 +164,23 @@ impl Claims {
         }
     }
 
+    #[cfg(test)]
+    fn check_invariants(&self) {
+        let of_key = self.by_key.values().flat_map(BTreeMap::values);
+        let mut claims = 0;
+        for held in of_key {
+            let (key, provider) = (held.claim.key(), held.claim.provider());
+            let live = self.live.contains(&(held.expires_at, key, provider));
+            let remembered = self.remembered.contains(&(held.forget_at, key, provider));
+            assert!(live != remembered, "in both sets or in none");
+            claims += 1;
+        }
+        assert_eq!(claims, self.live.len() + self.remembered.len());
+        assert!(self.live.len() <= self.config.max_records);
+        assert!(self.remembered.len() <= self.config.max_remembered);
+        assert!(self.by_key.values().all(|of_key| !of_key.is_empty()));
+    }
+
     fn forget_surplus(&mut self) {
         while self.remembered.len() > self.config.max_remembered {
             let Some(&(_, key, provider)) = self.remembered.first() else {
@@ -216,3 +233,6 @@ impl Held {
 pub(super) fn replay_window(ends: Timestamp, now: Timestamp) -> Duration {
     ends.saturating_add(CLOCK_SKEW).saturating_since(now)
 }
+
+#[cfg(test)]
+mod tests;
