@@ -1,14 +1,18 @@
 //! The bounded wire codec: postcard with limits on both sides.
 //!
 //! Decoding never panics, never allocates more than a small multiple of the bytes it was given,
-//! and rejects trailing garbage.
+//! and rejects trailing garbage. The multiple is the type's: a type that spends much memory on
+//! few bytes, such as a list of empty lists, bounds its items with [`BoundedVec`].
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 mod bounded;
+mod buffer;
 
 pub use bounded::{BoundedBytes, BoundedText, BoundedVec};
+
+use buffer::BoundedBuffer;
 
 /// Why a value could not be encoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -58,11 +62,11 @@ pub fn encode<T: Serialize + ?Sized>(
     value: &T,
     limit_bytes: usize,
 ) -> Result<Vec<u8>, EncodeError> {
-    let bytes = postcard::to_stdvec(value).map_err(|_| EncodeError::Unserialisable)?;
-    if bytes.len() > limit_bytes {
-        return Err(EncodeError::TooLarge { limit_bytes });
-    }
-    Ok(bytes)
+    let bounded = BoundedBuffer::new(limit_bytes);
+    postcard::serialize_with_flavor(value, bounded).map_err(|error| match error {
+        postcard::Error::SerializeBufferFull => EncodeError::TooLarge { limit_bytes },
+        _ => EncodeError::Unserialisable,
+    })
 }
 
 /// Decodes exactly one value out of at most `limit_bytes` bytes.
@@ -80,3 +84,6 @@ pub fn decode<T: DeserializeOwned>(input: &[u8], limit_bytes: usize) -> Result<T
         Err(_) => Err(DecodeError::Malformed),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use std::ops::Deref;
 
 use bytes::Bytes;
-use serde::de::{Error as _, SeqAccess, Visitor};
+use serde::de::{Error, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A list of at most `MAX` items.
@@ -16,6 +16,18 @@ impl<T, const MAX: usize> BoundedVec<T, MAX> {
     /// Takes as many items as fit, in order, and leaves the rest behind.
     pub fn truncating(items: impl IntoIterator<Item = T>) -> Self {
         Self(items.into_iter().take(MAX).collect())
+    }
+
+    /// Appends an item.
+    ///
+    /// # Errors
+    /// The item itself when there are `MAX` already.
+    pub fn try_push(&mut self, item: T) -> Result<(), T> {
+        if self.0.len() == MAX {
+            return Err(item);
+        }
+        self.0.push(item);
+        Ok(())
     }
 
     /// Gives the items back.
@@ -111,13 +123,25 @@ impl<const MAX: usize> BoundedText<MAX> {
 
 impl<'de, const MAX: usize> Deserialize<'de> for BoundedText<MAX> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
+        deserializer.deserialize_str(TextVisitor::<MAX>).map(Self)
+    }
+}
+
+struct TextVisitor<const MAX: usize>;
+
+impl<const MAX: usize> Visitor<'_> for TextVisitor<MAX> {
+    type Value = String;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "at most {MAX} bytes of text")
+    }
+
+    // The length is looked at before anything is copied.
+    fn visit_str<E: Error>(self, text: &str) -> Result<String, E> {
         if text.len() > MAX {
-            return Err(D::Error::custom(format_args!(
-                "more than {MAX} bytes of text"
-            )));
+            return Err(E::invalid_length(text.len(), &self));
         }
-        Ok(Self(text))
+        Ok(text.to_owned())
     }
 }
 
@@ -153,7 +177,33 @@ impl<const MAX: usize> TryFrom<Bytes> for BoundedBytes<MAX> {
 
 impl<'de, const MAX: usize> Deserialize<'de> for BoundedBytes<MAX> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let bytes = Bytes::deserialize(deserializer)?;
-        Self::try_from(bytes).map_err(|_| D::Error::custom(format_args!("more than {MAX} bytes")))
+        deserializer
+            .deserialize_bytes(BytesVisitor::<MAX>)
+            .map(Self)
+    }
+}
+
+struct BytesVisitor<const MAX: usize>;
+
+impl<'de, const MAX: usize> Visitor<'de> for BytesVisitor<MAX> {
+    type Value = Bytes;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "at most {MAX} bytes")
+    }
+
+    // The length is looked at before anything is copied.
+    fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Bytes, E> {
+        if bytes.len() > MAX {
+            return Err(E::invalid_length(bytes.len(), &self));
+        }
+        Ok(Bytes::copy_from_slice(bytes))
+    }
+
+    // Formats for humans write bytes as a list of numbers.
+    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Bytes, A::Error> {
+        BoundedVisitor::<u8, MAX>(PhantomData)
+            .visit_seq(seq)
+            .map(Bytes::from)
     }
 }
