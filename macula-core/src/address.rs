@@ -1,9 +1,10 @@
 //! Socket addresses a node can be reached at.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::Deref;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::codec::BoundedVec;
 
@@ -12,17 +13,18 @@ pub const MAX_ADDRESSES: usize = 8;
 
 /// At most [`MAX_ADDRESSES`] distinct socket addresses, most preferred first.
 ///
-/// IPv4-mapped IPv6 addresses are normalised to IPv4. The list may be empty: such a node can be
+/// IPv4-mapped IPv6 addresses are normalised to IPv4, and IPv6 scopes and flow labels, which mean
+/// nothing to another host, are dropped. Decoding refuses a list that is not in this form. The list may be empty: such a node can be
 /// reached only over a connection that it has opened itself.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize)]
 #[serde(transparent)]
 pub struct Addresses(BoundedVec<SocketAddr, MAX_ADDRESSES>);
 
 impl Addresses {
-    /// Whether every address can be dialled: a specific IP and a port.
+    /// Whether every address can be dialled: the specific IP of a single host, and a port.
     pub fn are_dialable(&self) -> bool {
         self.iter()
-            .all(|addr| !addr.ip().is_unspecified() && addr.port() != 0)
+            .all(|addr| is_single_host(addr.ip()) && addr.port() != 0)
     }
 }
 
@@ -50,6 +52,95 @@ impl Deref for Addresses {
     }
 }
 
+impl<'de> Deserialize<'de> for Addresses {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let decoded = Self(BoundedVec::deserialize(deserializer)?);
+        let normalised: Self = decoded.iter().copied().collect();
+        if decoded == normalised {
+            Ok(decoded)
+        } else {
+            Err(D::Error::custom("addresses are repeated or not normalised"))
+        }
+    }
+}
+
+fn is_single_host(ip: IpAddr) -> bool {
+    let is_broadcast = ip == IpAddr::V4(Ipv4Addr::BROADCAST);
+    !ip.is_unspecified() && !ip.is_multicast() && !is_broadcast
+}
+
 fn normalised(addr: SocketAddr) -> SocketAddr {
     SocketAddr::new(addr.ip().to_canonical(), addr.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn addrs(texts: &[&str]) -> Vec<SocketAddr> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    fn addresses(texts: &[&str]) -> Addresses {
+        addrs(texts).into_iter().collect()
+    }
+
+    fn decode(texts: &[&str]) -> Result<Addresses, postcard::Error> {
+        postcard::from_bytes(&postcard::to_stdvec(&addrs(texts)).unwrap())
+    }
+
+    #[test]
+    fn mapped_repeated_and_scoped_addresses_are_normalised() {
+        let built = addresses(&[
+            "[::ffff:10.0.0.1]:1",
+            "10.0.0.1:1",
+            "[fe80::1%3]:2",
+            "[fe80::1]:2",
+            "10.0.0.1:2",
+        ]);
+        assert_eq!(*built, addrs(&["10.0.0.1:1", "[fe80::1]:2", "10.0.0.1:2"]));
+    }
+
+    #[test]
+    fn the_first_eight_are_kept_in_order() {
+        let many = (1..=20).map(|port| SocketAddr::from(([10, 0, 0, 1], port)));
+        let kept: Addresses = many.clone().flat_map(|addr| [addr, addr]).collect();
+        assert_eq!(*kept, *many.take(MAX_ADDRESSES).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn what_is_built_decodes_to_itself() {
+        let built = addresses(&["10.0.0.1:1", "[2001:db8::1]:2", "[fe80::1%3]:3"]);
+        let bytes = postcard::to_stdvec(&built).unwrap();
+        assert_eq!(postcard::from_bytes::<Addresses>(&bytes).unwrap(), built);
+        let json = serde_json::to_string(&built).unwrap();
+        assert_eq!(serde_json::from_str::<Addresses>(&json).unwrap(), built);
+    }
+
+    #[test]
+    fn a_list_in_another_form_does_not_decode() {
+        assert!(decode(&["10.0.0.1:1", "10.0.0.2:1"]).is_ok());
+        assert!(decode(&["10.0.0.1:1", "10.0.0.1:1"]).is_err());
+        assert!(decode(&["[::ffff:10.0.0.1]:1"]).is_err());
+        assert!(serde_json::from_str::<Addresses>(r#"["[fe80::1%3]:2"]"#).is_err());
+        let nine: Vec<String> = (1..=9).map(|port| format!("10.0.0.1:{port}")).collect();
+        assert!(decode(&nine.iter().map(String::as_str).collect::<Vec<_>>()).is_err());
+    }
+
+    #[test]
+    fn only_single_hosts_with_a_port_are_dialable() {
+        assert!(addresses(&["10.0.0.1:1", "[::1]:2"]).are_dialable());
+        assert!(Addresses::default().are_dialable());
+        for bad in [
+            "0.0.0.0:1",
+            "[::]:1",
+            "[::ffff:0.0.0.0]:1",
+            "10.0.0.1:0",
+            "255.255.255.255:1",
+            "224.0.0.1:1",
+            "[ff02::1]:1",
+        ] {
+            assert!(!addresses(&["10.0.0.1:1", bad]).are_dialable(), "{bad}");
+        }
+    }
 }

@@ -11,7 +11,8 @@ use crate::{Addresses, MAX_ADDRESSES, NodeId, ParseIdError};
 
 /// A node id with the addresses it can be dialled at.
 ///
-/// Its text form is `<node-id>@ip:port[,ip:port]`.
+/// Its text form is `<node-id>@ip:port[,ip:port]`, IPv6 in brackets. A contact without addresses
+/// is shown as `<node-id>@`, which is no contact to dial and does not parse.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Contact {
     /// Who must answer.
@@ -40,7 +41,7 @@ pub enum ContactError {
     /// The part before the `@` is not a node id.
     #[error("contact has a bad node id")]
     BadNodeId(#[source] ParseIdError),
-    /// One of the addresses is not `host:port`, or its port is zero.
+    /// One of the addresses is not `host:port`, has an IPv6 scope, or its port is zero.
     #[error("contact has a bad address {0:?}: expected host:port with a port above zero")]
     BadAddress(String),
     /// More than [`MAX_ADDRESSES`] addresses.
@@ -83,9 +84,10 @@ pub(crate) fn parse_list<T>(
 }
 
 fn parse_socket_addr(text: &str) -> Option<SocketAddr> {
-    text.parse()
-        .ok()
-        .filter(|addr: &SocketAddr| addr.port() != 0)
+    let addr: SocketAddr = text.parse().ok()?;
+    // Dropping the scope that somebody wrote would dial somewhere else.
+    let has_scope = matches!(addr, SocketAddr::V6(addr) if addr.scope_id() != 0);
+    (addr.port() != 0 && !has_scope).then_some(addr)
 }
 
 impl fmt::Display for Contact {
@@ -96,5 +98,85 @@ impl fmt::Display for Contact {
             write!(f, "{separator}{addr}")?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id() -> NodeId {
+        NodeId::from_bytes([9; 32])
+    }
+
+    fn parse(addresses: &str) -> Result<Contact, ContactError> {
+        format!("{}@{addresses}", id()).parse()
+    }
+
+    fn bad_address(item: &str) -> Result<Contact, ContactError> {
+        Err(ContactError::BadAddress(item.to_owned()))
+    }
+
+    #[test]
+    fn text_form_round_trips() {
+        for addresses in ["10.0.0.7:9443", "[2001:db8::1]:1,10.0.0.7:65535"] {
+            let contact = parse(addresses).unwrap();
+            assert_eq!(contact.node_id, id());
+            assert_eq!(contact.to_string(), format!("{}@{addresses}", id()));
+        }
+    }
+
+    #[test]
+    fn mapped_and_repeated_addresses_come_out_normalised() {
+        let contact = parse("[::ffff:10.0.0.7]:1,10.0.0.7:1").unwrap();
+        assert_eq!(contact.to_string(), format!("{}@10.0.0.7:1", id()));
+    }
+
+    #[test]
+    fn a_bad_address_is_refused_and_named() {
+        for item in [
+            "10.0.0.7:0",
+            "[::1]:0",
+            "10.0.0.7",
+            "10.0.0.7:65536",
+            "10.0.0.7:",
+            ":1",
+            "::1:1",
+            "[::1%1]:1",
+            "host:1",
+            " 10.0.0.7:1",
+            "10.0.0.256:1",
+        ] {
+            assert_eq!(parse(item), bad_address(item));
+            assert_eq!(parse(&format!("10.0.0.1:1,{item}")), bad_address(item));
+        }
+    }
+
+    #[test]
+    fn an_empty_address_is_refused() {
+        assert_eq!(parse(""), bad_address(""));
+        assert_eq!(parse("10.0.0.1:1,"), bad_address(""));
+        assert_eq!(Contact::new(id(), []).to_string(), format!("{}@", id()));
+    }
+
+    #[test]
+    fn too_many_addresses_are_refused_rather_than_cut() {
+        let list = |count: u16| {
+            let items: Vec<String> = (1..=count).map(|port| format!("10.0.0.1:{port}")).collect();
+            items.join(",")
+        };
+        assert_eq!(parse(&list(8)).unwrap().addresses.len(), MAX_ADDRESSES);
+        assert_eq!(parse(&list(9)), Err(ContactError::TooManyAddresses(9)));
+    }
+
+    #[test]
+    fn the_node_id_is_needed_and_checked() {
+        let no_id = "10.0.0.7:1".parse::<Contact>();
+        assert_eq!(no_id, Err(ContactError::NoNodeId));
+        let bad_id = "node7@10.0.0.7:1".parse::<Contact>();
+        assert_eq!(
+            bad_id,
+            Err(ContactError::BadNodeId(ParseIdError::Length { found: 5 }))
+        );
     }
 }

@@ -1,7 +1,7 @@
 //! What a user gives to say whom to dial: a contact whose hosts may be names, its id optional.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 use crate::contact::parse_list;
@@ -10,7 +10,7 @@ use crate::{Contact, ContactError, NodeId};
 /// A host, by IP address or DNS name, and a port above zero.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct HostPort {
-    /// An IP address or a DNS name, not yet resolved.
+    /// An IP address, IPv6 without brackets, or a DNS name, not yet resolved.
     pub host: String,
     /// The UDP port.
     pub port: u16,
@@ -91,18 +91,34 @@ impl From<Contact> for DialTarget {
 
 fn parse_host_port(text: &str) -> Option<HostPort> {
     let (host, port) = text.rsplit_once(':')?;
-    let port = port.parse().ok().filter(|port| *port != 0)?;
-    let host = match host
-        .strip_prefix('[')
-        .and_then(|rest| rest.strip_suffix(']'))
-    {
-        Some(bracketed) => bracketed.parse::<IpAddr>().ok()?.to_string(),
-        None => host.to_owned(),
-    };
-    (host.parse::<IpAddr>().is_ok() || is_dns_name(&host)).then_some(HostPort { host, port })
+    Some(HostPort {
+        host: parse_host(host)?,
+        port: parse_port(port)?,
+    })
 }
 
-/// The letters-digits-hyphens rule and the lengths of RFC 1123 §2.1.
+/// An IPv6 address only in brackets: without them its end and the port cannot be told apart.
+fn parse_host(text: &str) -> Option<String> {
+    let bracketed = text
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'));
+    match bracketed {
+        Some(ip) => {
+            let ip: Ipv6Addr = ip.parse().ok()?;
+            Some(ip.to_canonical().to_string())
+        }
+        None if text.parse::<Ipv4Addr>().is_ok() || is_dns_name(text) => Some(text.to_owned()),
+        None => None,
+    }
+}
+
+fn parse_port(text: &str) -> Option<u16> {
+    let is_digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|port| is_digits && *port != 0)
+}
+
+/// The letters-digits-hyphens rule and the lengths of RFC 1123 §2.1, with `_` for the names that
+/// container networks give. A name never ends in a number: that is a mistyped IPv4 address.
 fn is_dns_name(host: &str) -> bool {
     let is_label = |label: &str| {
         (1..=63).contains(&label.len())
@@ -112,7 +128,11 @@ fn is_dns_name(host: &str) -> bool {
             && !label.starts_with('-')
             && !label.ends_with('-')
     };
-    host.len() <= 253 && host.split('.').all(is_label)
+    let ends_in_number = host
+        .rsplit('.')
+        .next()
+        .is_some_and(|label| label.bytes().all(|byte| byte.is_ascii_digit()));
+    host.len() <= 253 && !ends_in_number && host.split('.').all(is_label)
 }
 
 impl fmt::Display for HostPort {
@@ -140,3 +160,6 @@ impl fmt::Display for DialTarget {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
