@@ -178,10 +178,9 @@ pub(crate) fn to_base32(id: &[u8; 32]) -> String {
 }
 
 pub(crate) fn from_base32(text: &str) -> Result<[u8; 32], ParseIdError> {
-    if text.len() != BASE32.encode_len(32) {
-        return Err(ParseIdError::Length {
-            found: text.chars().count(),
-        });
+    let found = text.chars().count();
+    if found != BASE32.encode_len(32) {
+        return Err(ParseIdError::Length { found });
     }
     let bytes = BASE32
         .decode(text.to_ascii_uppercase().as_bytes())
@@ -190,3 +189,6 @@ pub(crate) fn from_base32(text: &str) -> Result<[u8; 32], ParseIdError> {
 }
 
 const BASE32: Encoding = BASE32_NOPAD;
+
+#[cfg(test)]
+mod tests;

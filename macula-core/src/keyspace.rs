@@ -126,9 +126,108 @@ impl std::ops::BitXor for Distance {
 
 impl fmt::Debug for Distance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Distance(2^{:?})", self.bucket_index())
+        match self.bucket_index() {
+            Some(index) => write!(f, "Distance(2^{index})"),
+            None => f.write_str("Distance(0)"),
+        }
     }
 }
 
 const NODE_CONTEXT: &str = "macula 2026 keyspace: node";
 const SERVICE_CONTEXT: &str = "macula 2026 keyspace: service";
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn key() -> impl Strategy<Value = Key> {
+        any::<[u8; 32]>().prop_map(Key::from_bytes)
+    }
+
+    /// The distance with bit `i` as its highest, and everything below it set or not.
+    fn distance_of_bit(i: usize, fill: u8) -> Distance {
+        let mut bytes = [0; 32];
+        let at = 31 - i / 8;
+        bytes[at] = (1 << (i % 8)) | (fill & ((1 << (i % 8)) - 1));
+        bytes[at + 1..].fill(fill);
+        Distance::from_bytes(bytes)
+    }
+
+    #[test]
+    fn leading_zeros_agree_with_the_bucket_for_every_bit() {
+        for i in 0..KEY_BITS {
+            for fill in [0x00, 0xff] {
+                let distance = distance_of_bit(i, fill);
+                assert_eq!(distance.bucket_index(), Some(i));
+                assert_eq!(distance.leading_zeros(), KEY_BITS - 1 - i);
+            }
+        }
+        assert_eq!(Distance::ZERO.leading_zeros(), KEY_BITS);
+        assert_eq!(Distance::ZERO.bucket_index(), None);
+    }
+
+    #[test]
+    fn a_bucket_holds_exactly_the_distances_of_its_power_of_two() {
+        for i in 1..KEY_BITS {
+            assert!(distance_of_bit(i - 1, 0xff) < distance_of_bit(i, 0x00));
+            assert!(distance_of_bit(i, 0x00) <= distance_of_bit(i, 0xff));
+        }
+    }
+
+    #[test]
+    fn nodes_and_services_live_under_their_own_contexts() {
+        let node = NodeId::from_bytes([1; 32]);
+        let expected = blake3::derive_key("macula 2026 keyspace: node", node.as_bytes());
+        assert_eq!(Key::of_node(&node).as_bytes(), &expected);
+
+        let (realm, name) = ("com.app".parse().unwrap(), "get.user".parse().unwrap());
+        let expected = blake3::derive_key("macula 2026 keyspace: service", b"com.app\0get.user");
+        assert_eq!(Key::of_service(&realm, &name).as_bytes(), &expected);
+    }
+
+    #[test]
+    fn realm_and_name_cannot_be_shifted_into_each_other() {
+        let key = |realm: &str, name: &str| {
+            Key::of_service(&realm.parse().unwrap(), &name.parse().unwrap())
+        };
+        assert_ne!(key("a.b", "c"), key("a", "b.c"));
+        assert_ne!(key("a", "bc"), key("ab", "c"));
+        assert_ne!(key("a", "b"), key("b", "a"));
+        assert_ne!(key("a", "b"), key("a", "B"));
+    }
+
+    #[test]
+    fn distances_print_their_power_of_two() {
+        assert_eq!(format!("{:?}", distance_of_bit(9, 0)), "Distance(2^9)");
+        assert_eq!(format!("{:?}", Distance::ZERO), "Distance(0)");
+    }
+
+    proptest! {
+        #[test]
+        fn distance_is_a_xor_metric(a in key(), b in key(), c in key()) {
+            prop_assert_eq!(a.distance(&a), Distance::ZERO);
+            prop_assert_eq!(a.distance(&b), b.distance(&a));
+            prop_assert_eq!(a.distance(&c), a.distance(&b) ^ b.distance(&c));
+            prop_assert_eq!(a == b, a.distance(&b) == Distance::ZERO);
+        }
+
+        #[test]
+        fn leading_zeros_count_the_bits(bytes in any::<[u8; 32]>(), zeros in 0..KEY_BITS) {
+            let mut bytes = bytes;
+            bytes[..zeros / 8].fill(0);
+            bytes[zeros / 8] &= 0xff >> (zeros % 8);
+            let bits = bytes.iter().flat_map(|byte| (0..8).rev().map(move |i| byte >> i & 1));
+            let counted = bits.take_while(|bit| *bit == 0).count();
+            prop_assert_eq!(Distance::from_bytes(bytes).leading_zeros(), counted);
+        }
+
+        #[test]
+        fn key_text_round_trips_in_any_case(key in key()) {
+            prop_assert_eq!(key.to_string().parse(), Ok(key));
+            prop_assert_eq!(key.to_string().to_uppercase().parse(), Ok(key));
+            prop_assert_eq!(key.to_string(), key.to_string().to_lowercase());
+        }
+    }
+}

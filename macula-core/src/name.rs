@@ -157,3 +157,87 @@ impl<'de> Deserialize<'de> for ServiceName {
         Ok(Self(text.into()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Realm;
+
+    fn refused(text: &str) -> NameError {
+        let error = text.parse::<ServiceName>().unwrap_err();
+        assert_eq!(text.parse::<Realm>().unwrap_err(), error);
+        assert!(serde_json::from_str::<ServiceName>(&format!("{text:?}")).is_err());
+        assert!(postcard::from_bytes::<ServiceName>(&postcard::to_stdvec(text).unwrap()).is_err());
+        assert!(postcard::from_bytes::<Realm>(&postcard::to_stdvec(text).unwrap()).is_err());
+        error
+    }
+
+    #[test]
+    fn dotted_segments_are_a_name() {
+        for text in ["a", "9", "_", "-", "myapp.get_user", "A.b-C.0", "_sys.ping"] {
+            let name: ServiceName = text.parse().unwrap();
+            assert_eq!(name.as_str(), text);
+            assert_eq!(name.to_string(), text);
+            assert_eq!(text.parse::<Realm>().unwrap().as_str(), text);
+        }
+    }
+
+    #[test]
+    fn case_matters() {
+        let name = |text: &str| text.parse::<ServiceName>().unwrap();
+        assert_ne!(name("app.get"), name("app.Get"));
+    }
+
+    #[test]
+    fn empty_is_refused() {
+        assert_eq!(refused(""), NameError::Empty);
+    }
+
+    #[test]
+    fn the_longest_name_is_accepted_and_a_longer_one_refused() {
+        let longest = "a".repeat(MAX_NAME_BYTES);
+        assert_eq!(MAX_NAME_BYTES, 255);
+        assert_eq!(longest.parse::<ServiceName>().unwrap().as_str(), longest);
+        let len_bytes = MAX_NAME_BYTES + 1;
+        assert_eq!(
+            refused(&"a".repeat(len_bytes)),
+            NameError::TooLong { len_bytes }
+        );
+    }
+
+    #[test]
+    fn an_empty_segment_is_refused_where_it_is() {
+        for (text, at_byte) in [(".", 0), (".a", 0), ("a.", 2), ("a..b", 2), ("ab.c..", 5)] {
+            assert_eq!(refused(text), NameError::EmptySegment { at_byte }, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_bad_character_is_refused_where_it_is() {
+        for (text, found, at_byte) in [
+            ("a b", ' ', 1),
+            ("a/b", '/', 1),
+            ("a.\u{e9}", '\u{e9}', 2),
+            ("\0", '\0', 0),
+            ("a\n", '\n', 1),
+            ("a*", '*', 1),
+            ("a@b", '@', 1),
+        ] {
+            let expected = NameError::BadCharacter { found, at_byte };
+            assert_eq!(refused(text), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn system_names_are_told_apart() {
+        let is_system = |text: &str| text.parse::<ServiceName>().unwrap().is_system();
+        assert!(is_system("_sys.ping"));
+        assert!(!is_system("_system.ping"));
+        assert!(!is_system("my._sys.ping"));
+    }
+
+    #[test]
+    fn a_node_that_names_no_realm_is_in_the_open_one() {
+        assert_eq!(Realm::default(), "open".parse().unwrap());
+    }
+}

@@ -76,3 +76,36 @@ impl Sequence {
         self.last
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(millis: u64) -> Timestamp {
+        Timestamp::from_unix_millis(millis)
+    }
+
+    #[test]
+    fn a_sequence_follows_the_clock_and_never_repeats() {
+        let mut sequence = Sequence::default();
+        assert_eq!(sequence.next(at(1000)), 1000);
+        assert_eq!(sequence.next(at(1000)), 1001);
+        assert_eq!(sequence.next(at(500)), 1002);
+        assert_eq!(sequence.next(at(5000)), 5000);
+    }
+
+    #[test]
+    fn a_restarted_sequence_goes_on_beyond_the_last_one() {
+        assert_eq!(Sequence::after(7000).next(at(1000)), 7001);
+        assert_eq!(Sequence::after(7000).next(at(9000)), 9000);
+    }
+
+    #[test]
+    fn arithmetic_saturates_at_both_ends() {
+        assert_eq!(at(u64::MAX).saturating_add(MAX_TTL), at(u64::MAX));
+        assert_eq!(at(1).saturating_add(Duration::MAX), at(u64::MAX));
+        assert_eq!(at(1).saturating_sub(MAX_TTL), at(0));
+        assert_eq!(at(1).saturating_since(at(2)), Duration::ZERO);
+        assert_eq!(at(5).saturating_since(at(2)), Duration::from_millis(3));
+    }
+}

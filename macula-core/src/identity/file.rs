@@ -50,8 +50,8 @@ pub enum IdentityError {
         /// Its permission bits.
         mode: u32,
     },
-    /// Another process runs under this identity.
-    #[error("identity file {path} is in use by another process")]
+    /// A node runs under this identity, in another process or in this one.
+    #[error("identity file {path} is in use by another node")]
     InUse {
         /// The file.
         path: PathBuf,
@@ -59,10 +59,11 @@ pub enum IdentityError {
 }
 
 impl IdentityFile {
-    /// Loads the identity at `path`, creating a new one when there is no file.
+    /// Loads the identity at `path`, creating a new one when there is no file or an empty one, which
+    /// is what a run that died before writing leaves behind.
     ///
     /// # Errors
-    /// Every variant of [`IdentityError`], each for the reason it names; an existing file is never
+    /// Every variant of [`IdentityError`], each for the reason it names; what a file holds is never
     /// overwritten.
     pub fn open_or_create(path: impl AsRef<Path>) -> Result<Self, IdentityError> {
         let path = path.as_ref().to_owned();
@@ -74,16 +75,15 @@ impl IdentityFile {
         check_private(&file, &path)?;
         lock(&file, &path)?;
 
-        let mut text = String::new();
-        // A key line is 65 bytes; reading a little more tells a longer file apart.
+        let mut line = Vec::new();
         (&mut file)
-            .take(128)
-            .read_to_string(&mut text)
+            .take(MAX_LINE_BYTES + 1)
+            .read_to_end(&mut line)
             .map_err(io)?;
-        let secret_key = if text.is_empty() {
+        let secret_key = if line.is_empty() {
             create(&mut file).map_err(|error| error.at(&path))?
         } else {
-            parse(&text).ok_or_else(|| IdentityError::Malformed { path: path.clone() })?
+            parse(&line).ok_or_else(|| IdentityError::Malformed { path: path.clone() })?
         };
         Ok(Self {
             secret_key,
@@ -123,14 +123,23 @@ impl CreateError {
 fn create(file: &mut File) -> Result<SecretKey, CreateError> {
     let secret_key = SecretKey::generate().map_err(CreateError::Entropy)?;
     let line = format!("{}\n", HEXLOWER.encode(&secret_key.to_bytes()));
-    file.write_all(line.as_bytes())
-        .and_then(|()| file.sync_all())
-        .map_err(CreateError::Write)?;
-    Ok(secret_key)
+    let written = file
+        .write_all(line.as_bytes())
+        .and_then(|()| file.sync_all());
+    match written {
+        Ok(()) => Ok(secret_key),
+        Err(source) => {
+            // Half a key would be refused for ever after; nothing is lost with it.
+            let _ = file.set_len(0);
+            Err(CreateError::Write(source))
+        }
+    }
 }
 
-fn parse(text: &str) -> Option<SecretKey> {
-    let bytes = HEXLOWER.decode(text.trim_end().as_bytes()).ok()?;
+fn parse(line: &[u8]) -> Option<SecretKey> {
+    let digits = line.strip_suffix(b"\n").unwrap_or(line);
+    let digits = digits.strip_suffix(b"\r").unwrap_or(digits);
+    let bytes = HEXLOWER.decode(digits).ok()?;
     Some(SecretKey::from_bytes(&bytes.try_into().ok()?))
 }
 
@@ -191,3 +200,9 @@ fn check_private(file: &File, path: &Path) -> Result<(), IdentityError> {
 fn check_private(_file: &File, _path: &Path) -> Result<(), IdentityError> {
     Ok(())
 }
+
+/// The hexadecimal digits of a key and the longest end of a line.
+const MAX_LINE_BYTES: u64 = 2 * SecretKey::LEN_BYTES as u64 + 2;
+
+#[cfg(test)]
+mod tests;
