@@ -47,7 +47,8 @@ impl Claim {
         }
     }
 
-    /// Keeps the claim that takes precedence.
+    /// Keeps the claim that takes precedence. Both are of one provider to one service: claims of
+    /// others have no order among them.
     pub fn merge(self, other: Self) -> Self {
         if other.precedence() > self.precedence() {
             other

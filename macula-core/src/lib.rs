@@ -32,6 +32,7 @@ mod metadata;
 mod provider;
 mod record;
 mod signed;
+mod verified;
 mod withdrawal;
 
 pub use address::{Addresses, MAX_ADDRESSES};

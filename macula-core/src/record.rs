@@ -4,11 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::codec::{self, BoundedBytes};
-use crate::signed::MAX_SIGNED_BYTES;
+use crate::verified::{Statement, Verified};
 use crate::{
     Addresses, CLOCK_SKEW, Contact, Extensions, Key, MAX_TTL, MIN_TTL, Metadata, NodeId, Realm,
     SecretKey, ServiceName, Signed, Timestamp,
@@ -25,15 +23,10 @@ pub enum Delivery {
 }
 
 /// A provider's signed claim to a service. Verified by construction; cheap to clone.
+///
+/// Records are equal when their signed payloads are.
 #[derive(Clone, PartialEq, Eq)]
-pub struct ProviderRecord(Arc<Verified>);
-
-#[derive(PartialEq, Eq)]
-struct Verified {
-    body: Body,
-    digest: [u8; 32],
-    signed: Signed,
-}
+pub struct ProviderRecord(Arc<Verified<Body>>);
 
 /// What is signed, in the order of the wire.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -86,7 +79,7 @@ pub enum RecordError {
     /// The time to live is outside [`MIN_TTL`] ..= [`MAX_TTL`].
     #[error("time to live is outside {MIN_TTL:?} to {MAX_TTL:?}")]
     TtlOutOfRange,
-    /// An address is unspecified or has port zero.
+    /// An address cannot be dialled; see [`Addresses::are_dialable`].
     #[error("record has an address that cannot be dialled")]
     UndialableAddress,
     /// Its time is over, [`CLOCK_SKEW`] granted.
@@ -116,10 +109,7 @@ impl ProviderRecord {
             ttl_millis: u64::try_from(draft.ttl.as_millis()).unwrap_or(u64::MAX),
             extensions: draft.extensions,
         };
-        body.check()?;
-        let payload = payload(&body)?;
-        let signed = Signed::sign(secret_key, RECORD_CONTEXT, payload);
-        Ok(Self::new(body, signed))
+        Verified::sign(secret_key, body).map(|verified| Self(Arc::new(verified)))
     }
 
     /// Checks the structure, the bounds and the signature of a record from the wire.
@@ -130,28 +120,7 @@ impl ProviderRecord {
     /// [`RecordError::Malformed`], [`RecordError::TtlOutOfRange`],
     /// [`RecordError::UndialableAddress`] or [`RecordError::BadSignature`].
     pub fn verify(signed: Signed) -> Result<Self, RecordError> {
-        let body: Body = codec::decode(signed.payload(), MAX_SIGNED_BYTES)
-            .map_err(|_| RecordError::Malformed)?;
-        body.check()?;
-        let record = Self::new(body, signed);
-        if record
-            .0
-            .signed
-            .is_signed_by(&record.provider(), &record.0.digest)
-        {
-            Ok(record)
-        } else {
-            Err(RecordError::BadSignature)
-        }
-    }
-
-    fn new(body: Body, signed: Signed) -> Self {
-        let digest = signed.digest(RECORD_CONTEXT);
-        Self(Arc::new(Verified {
-            body,
-            digest,
-            signed,
-        }))
+        Verified::verify(signed).map(|verified| Self(Arc::new(verified)))
     }
 
     /// How long the record counts from now, for whoever receives it.
@@ -162,7 +131,7 @@ impl ProviderRecord {
     ///
     /// # Errors
     /// [`RecordError::Expired`] or [`RecordError::FromTheFuture`] outside the window
-    /// `issued_at − skew ≤ now ≤ issued_at + ttl + skew`; also `Expired` when no life is stated.
+    /// `issued_at − skew ≤ now < issued_at + ttl + skew`; also `Expired` when no life is stated.
     pub fn admit(&self, now: Timestamp, stated: Duration) -> Result<Duration, RecordError> {
         let opens = self.issued_at().saturating_sub(CLOCK_SKEW);
         let closes = self
@@ -173,7 +142,7 @@ impl ProviderRecord {
             return Err(RecordError::FromTheFuture);
         }
         let life = stated.min(self.ttl()).min(closes.saturating_since(now));
-        if now > closes || life.is_zero() {
+        if life.is_zero() {
             return Err(RecordError::Expired);
         }
         Ok(life)
@@ -181,22 +150,22 @@ impl ProviderRecord {
 
     /// The realm of the service.
     pub fn realm(&self) -> &Realm {
-        &self.0.body.realm
+        &self.0.statement.realm
     }
 
     /// The point of the service.
     pub fn key(&self) -> Key {
-        self.0.body.key
+        self.0.statement.key
     }
 
     /// Who provides, and signed.
     pub fn provider(&self) -> NodeId {
-        self.0.body.provider
+        self.0.statement.provider
     }
 
     /// Where the provider can be dialled; may be empty.
     pub fn addresses(&self) -> &Addresses {
-        &self.0.body.addresses
+        &self.0.statement.addresses
     }
 
     /// The provider as a contact.
@@ -209,32 +178,32 @@ impl ProviderRecord {
 
     /// What the provider says about itself.
     pub fn metadata(&self) -> &Metadata {
-        &self.0.body.metadata
+        &self.0.statement.metadata
     }
 
     /// How often a call may be carried out.
     pub fn delivery(&self) -> Delivery {
-        self.0.body.delivery
+        self.0.statement.delivery
     }
 
     /// Orders this provider's claims to the service.
     pub fn seq(&self) -> u64 {
-        self.0.body.seq
+        self.0.statement.seq
     }
 
     /// When the record was signed, by its provider's clock.
     pub fn issued_at(&self) -> Timestamp {
-        self.0.body.issued_at
+        self.0.statement.issued_at
     }
 
     /// How long it counts from then.
     pub fn ttl(&self) -> Duration {
-        Duration::from_millis(self.0.body.ttl_millis)
+        Duration::from_millis(self.0.statement.ttl_millis)
     }
 
     /// What later versions added.
     pub fn extensions(&self) -> &Extensions {
-        &self.0.body.extensions
+        &self.0.statement.extensions
     }
 
     /// The signed bytes, for relaying.
@@ -249,11 +218,17 @@ impl ProviderRecord {
 
 impl fmt::Debug for ProviderRecord {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.body.fmt(f)
+        self.0.statement.fmt(f)
     }
 }
 
-impl Body {
+impl Statement for Body {
+    const CONTEXT: &'static str = "macula 2026 signature: provider record";
+
+    fn signer(&self) -> NodeId {
+        self.provider
+    }
+
     fn check(&self) -> Result<(), RecordError> {
         let ttl = Duration::from_millis(self.ttl_millis);
         if !(MIN_TTL..=MAX_TTL).contains(&ttl) {
@@ -265,13 +240,3 @@ impl Body {
         Ok(())
     }
 }
-
-/// Encodes a body for signing.
-pub(crate) fn payload<T: Serialize>(
-    body: &T,
-) -> Result<BoundedBytes<MAX_SIGNED_BYTES>, RecordError> {
-    let bytes = codec::encode(body, MAX_SIGNED_BYTES).map_err(|_| RecordError::Malformed)?;
-    BoundedBytes::try_from(Bytes::from(bytes)).map_err(|_| RecordError::Malformed)
-}
-
-const RECORD_CONTEXT: &str = "macula 2026 signature: provider record";

@@ -6,9 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::codec;
-use crate::record::payload;
-use crate::signed::MAX_SIGNED_BYTES;
+use crate::verified::{Statement, Verified};
 use crate::{
     CLOCK_SKEW, Extensions, Key, MAX_TTL, NodeId, Realm, RecordError, SecretKey, ServiceName,
     Signed, Timestamp,
@@ -17,16 +15,10 @@ use crate::{
 /// A provider's signed retraction of its claims to a service up to a sequence number.
 ///
 /// It beats every record of that provider and key with a lower or equal `seq`, until it may be
-/// forgotten. Verified by construction; cheap to clone.
+/// forgotten. Verified by construction; cheap to clone. Withdrawals are equal when their signed
+/// payloads are.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Withdrawal(Arc<Verified>);
-
-#[derive(PartialEq, Eq)]
-struct Verified {
-    body: Body,
-    digest: [u8; 32],
-    signed: Signed,
-}
+pub struct Withdrawal(Arc<Verified<Body>>);
 
 /// What is signed, in the order of the wire.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,7 +40,8 @@ pub struct WithdrawalDraft {
     pub service: ServiceName,
     /// Every record with this or a lower sequence number is retracted.
     pub seq: u64,
-    /// When no retracted record can be alive any more, so that the withdrawal may be forgotten.
+    /// When no retracted record can be alive any more, so that the withdrawal may be forgotten: not
+    /// before `issued_at + ttl` of every one of them.
     pub until: Timestamp,
 }
 
@@ -70,8 +63,7 @@ impl Withdrawal {
             until: draft.until,
             extensions: Extensions::default(),
         };
-        let signed = Signed::sign(secret_key, WITHDRAWAL_CONTEXT, payload(&body)?);
-        Ok(Self::new(body, signed))
+        Verified::sign(secret_key, body).map(|verified| Self(Arc::new(verified)))
     }
 
     /// Checks the structure and the signature of a withdrawal from the wire; time is not looked at.
@@ -79,27 +71,7 @@ impl Withdrawal {
     /// # Errors
     /// [`RecordError::Malformed`] or [`RecordError::BadSignature`].
     pub fn verify(signed: Signed) -> Result<Self, RecordError> {
-        let body: Body = codec::decode(signed.payload(), MAX_SIGNED_BYTES)
-            .map_err(|_| RecordError::Malformed)?;
-        let withdrawal = Self::new(body, signed);
-        if withdrawal
-            .0
-            .signed
-            .is_signed_by(&withdrawal.provider(), &withdrawal.0.digest)
-        {
-            Ok(withdrawal)
-        } else {
-            Err(RecordError::BadSignature)
-        }
-    }
-
-    fn new(body: Body, signed: Signed) -> Self {
-        let digest = signed.digest(WITHDRAWAL_CONTEXT);
-        Self(Arc::new(Verified {
-            body,
-            digest,
-            signed,
-        }))
+        Verified::verify(signed).map(|verified| Self(Arc::new(verified)))
     }
 
     /// How long the withdrawal has to be remembered from now: at most [`Self::MAX_LIFE`].
@@ -120,27 +92,27 @@ impl Withdrawal {
 
     /// The realm of the service.
     pub fn realm(&self) -> &Realm {
-        &self.0.body.realm
+        &self.0.statement.realm
     }
 
     /// The point of the service.
     pub fn key(&self) -> Key {
-        self.0.body.key
+        self.0.statement.key
     }
 
     /// Who withdraws, and signed.
     pub fn provider(&self) -> NodeId {
-        self.0.body.provider
+        self.0.statement.provider
     }
 
     /// Every record with this or a lower sequence number is retracted.
     pub fn seq(&self) -> u64 {
-        self.0.body.seq
+        self.0.statement.seq
     }
 
     /// When it may be forgotten, by its provider's clock.
     pub fn until(&self) -> Timestamp {
-        self.0.body.until
+        self.0.statement.until
     }
 
     /// The signed bytes, for relaying.
@@ -155,8 +127,18 @@ impl Withdrawal {
 
 impl fmt::Debug for Withdrawal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.body.fmt(f)
+        self.0.statement.fmt(f)
     }
 }
 
-const WITHDRAWAL_CONTEXT: &str = "macula 2026 signature: withdrawal";
+impl Statement for Body {
+    const CONTEXT: &'static str = "macula 2026 signature: withdrawal";
+
+    fn signer(&self) -> NodeId {
+        self.provider
+    }
+
+    fn check(&self) -> Result<(), RecordError> {
+        Ok(())
+    }
+}
