@@ -1,1 +1,28 @@
-//! Local services, the discovery cache and the life of advertisements.
+//! What this node serves, who serves the rest, and how others learn of it.
+//!
+//! [`Registry`] keeps three things: the services of this node ([`LocalService`]), the providers
+//! that were discovered for other names ([`Resolved`]), and the life of this node's own
+//! advertisements ([`Advertisement`]). It knows the DHT only as the [`Dht`](macula_dht::Dht) trait,
+//! and neither dials nor calls.
+
+mod registry;
+
+mod local;
+
+mod advertisement;
+
+mod resolve;
+
+mod config;
+mod error;
+mod identity;
+mod stats;
+
+pub use advertisement::{AdvertiseOptions, Advertisement, AdvertisementState, DEFAULT_TTL};
+pub use config::{RegistryConfig, RegistryConfigError};
+pub use error::{AdvertiseError, ResolveError, UnadvertiseError};
+pub use identity::Identity;
+pub use local::LocalService;
+pub use registry::Registry;
+pub use resolve::{ResolveOptions, Resolved, Source};
+pub use stats::{CacheStats, PublishStats, RegistryStats};

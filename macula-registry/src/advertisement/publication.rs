@@ -1,0 +1,180 @@
+//! What one advertisement has signed so far, and how it is doing.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use macula_core::{
+    Addresses, CLOCK_SKEW, Extensions, ProviderRecord, RecordDraft, RecordError, Sequence,
+    ServiceName, Timestamp, Withdrawal, WithdrawalDraft,
+};
+use tokio::sync::watch;
+
+use super::{AdvertiseOptions, AdvertisementState};
+use crate::Identity;
+
+/// The claims of one advertisement.
+///
+/// Invariant: once it is closed nothing more is signed, so the withdrawal, which retracts the
+/// last number that was signed, retracts everything, also what is still under way.
+pub(crate) struct Publication {
+    name: ServiceName,
+    options: AdvertiseOptions,
+    generation: u64,
+    claims: Mutex<Claims>,
+    state: watch::Sender<AdvertisementState>,
+}
+
+struct Claims {
+    is_closed: bool,
+    sequence: Sequence,
+    signed: Option<Signed>,
+}
+
+/// What was signed up to now.
+#[derive(Clone, Copy)]
+struct Signed {
+    seq: u64,
+    expires_at: Timestamp,
+}
+
+impl Publication {
+    /// Nothing signed yet; numbers go on after `last_seq`.
+    pub(crate) fn new(
+        name: ServiceName,
+        options: AdvertiseOptions,
+        generation: u64,
+        last_seq: u64,
+    ) -> Self {
+        let state = if options.listed {
+            AdvertisementState::Publishing
+        } else {
+            AdvertisementState::Unlisted
+        };
+        Self {
+            name,
+            options,
+            generation,
+            claims: Mutex::new(Claims {
+                is_closed: false,
+                sequence: Sequence::after(last_seq),
+                signed: None,
+            }),
+            state: watch::Sender::new(state),
+        }
+    }
+
+    pub(crate) fn name(&self) -> &ServiceName {
+        &self.name
+    }
+
+    pub(crate) fn options(&self) -> &AdvertiseOptions {
+        &self.options
+    }
+
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    pub(crate) fn state(&self) -> watch::Receiver<AdvertisementState> {
+        self.state.subscribe()
+    }
+
+    /// Changes the state, unless it is withdrawn: that one is final. Answers the one before.
+    pub(crate) fn set_state(&self, state: AdvertisementState) -> AdvertisementState {
+        let mut before = state;
+        self.state.send_if_modified(|current| {
+            before = *current;
+            let changes = before != AdvertisementState::Withdrawn && before != state;
+            if changes {
+                *current = state;
+            }
+            changes
+        });
+        before
+    }
+
+    /// Signs a record with a new number, the time and the addresses of just now; `None` once
+    /// closed.
+    pub(crate) fn sign(&self, identity: &Identity) -> Option<Result<ProviderRecord, RecordError>> {
+        let addresses = (identity.addresses)();
+        let now = (identity.clock)();
+        let mut claims = self.claims();
+        if claims.is_closed {
+            return None;
+        }
+        let seq = claims.sequence.next(now);
+        let expires_at = now.saturating_add(self.options.ttl);
+        let latest = claims.signed.map_or(expires_at, |s| s.expires_at);
+        claims.signed = Some(Signed {
+            seq,
+            expires_at: expires_at.max(latest),
+        });
+        drop(claims);
+        let draft = draft(identity, &self.name, &self.options, addresses);
+        Some(ProviderRecord::sign(
+            &identity.secret_key,
+            RecordDraft {
+                seq,
+                issued_at: now,
+                ..draft
+            },
+        ))
+    }
+
+    /// Signs nothing from now on; answers the last number that was signed, zero if none.
+    pub(crate) fn close(&self) -> u64 {
+        let mut claims = self.claims();
+        claims.is_closed = true;
+        let last_seq = claims.signed.map_or(0, |s| s.seq);
+        drop(claims);
+        self.set_state(AdvertisementState::Withdrawn);
+        last_seq
+    }
+
+    /// Waits until it is closed.
+    pub(crate) async fn closed(&self) {
+        let mut state = self.state.subscribe();
+        let withdrawn = |state: &AdvertisementState| *state == AdvertisementState::Withdrawn;
+        // The sender is `self`, so there is no error to see.
+        let _ = state.wait_for(withdrawn).await;
+    }
+
+    /// Signs the retraction of everything that was signed, which is nothing more once closed;
+    /// `None` if there is nothing to retract.
+    pub(crate) fn withdrawal(
+        &self,
+        identity: &Identity,
+    ) -> Option<Result<Withdrawal, RecordError>> {
+        let Signed { seq, expires_at } = self.claims().signed?;
+        let draft = WithdrawalDraft {
+            realm: identity.realm.clone(),
+            service: self.name.clone(),
+            seq,
+            until: expires_at.saturating_add(CLOCK_SKEW),
+        };
+        Some(Withdrawal::sign(&identity.secret_key, draft))
+    }
+
+    fn claims(&self) -> MutexGuard<'_, Claims> {
+        self.claims.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A record of the service, its number and its time still to be filled in.
+pub(crate) fn draft(
+    identity: &Identity,
+    name: &ServiceName,
+    options: &AdvertiseOptions,
+    addresses: Addresses,
+) -> RecordDraft {
+    RecordDraft {
+        realm: identity.realm.clone(),
+        service: name.clone(),
+        addresses,
+        metadata: options.metadata.clone(),
+        delivery: options.delivery,
+        seq: 0,
+        issued_at: Timestamp::default(),
+        ttl: options.ttl,
+        extensions: Extensions::default(),
+    }
+}

@@ -1,0 +1,211 @@
+//! The services of this node: name to handler.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use macula_core::{Delivery, Metadata, ServiceName};
+
+use crate::AdvertiseError;
+use crate::advertisement::{AdvertiseOptions, Publication};
+
+/// A service that this node provides. Cheap to clone.
+pub struct LocalService<H>(Arc<Service<H>>);
+
+struct Service<H> {
+    name: ServiceName,
+    handler: H,
+    options: AdvertiseOptions,
+    generation: u64,
+}
+
+impl<H> LocalService<H> {
+    /// What it is called.
+    pub fn name(&self) -> &ServiceName {
+        &self.0.name
+    }
+
+    /// What answers its calls.
+    pub fn handler(&self) -> &H {
+        &self.0.handler
+    }
+
+    /// What it says about itself.
+    pub fn metadata(&self) -> &Metadata {
+        &self.0.options.metadata
+    }
+
+    /// How often a call to it may be carried out.
+    pub fn delivery(&self) -> Delivery {
+        self.0.options.delivery
+    }
+
+    /// Tells this registration from earlier and later ones of the same name: it only grows.
+    pub fn generation(&self) -> u64 {
+        self.0.generation
+    }
+}
+
+impl<H> Clone for LocalService<H> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<H> fmt::Debug for LocalService<H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LocalService")
+            .field("name", &self.0.name)
+            .field("generation", &self.0.generation)
+            .finish_non_exhaustive()
+    }
+}
+
+/// All services of this node, at most so many. Nothing here ever expires.
+pub(crate) struct Locals<H> {
+    max_services: usize,
+    services: RwLock<Services<H>>,
+}
+
+struct Services<H> {
+    by_name: HashMap<ServiceName, Registered<H>>,
+    generations: u64,
+    /// The last number signed for any service that is gone: whatever is advertised next goes on
+    /// after it, so that no withdrawal of old beats it.
+    last_seq: u64,
+    is_closed: bool,
+}
+
+struct Registered<H> {
+    service: LocalService<H>,
+    publication: Arc<Publication>,
+}
+
+/// What a registration came to.
+pub(crate) struct Registration {
+    /// How the new service is published.
+    pub(crate) publication: Arc<Publication>,
+    /// How the service that it replaced was published.
+    pub(crate) replaced: Option<Arc<Publication>>,
+}
+
+impl<H> Locals<H> {
+    pub(crate) fn new(max_services: usize) -> Self {
+        let services = Services {
+            by_name: HashMap::new(),
+            generations: 0,
+            last_seq: 0,
+            is_closed: false,
+        };
+        Self {
+            max_services,
+            services: RwLock::new(services),
+        }
+    }
+
+    /// Looks a service up: a hash, a shared lock and a reference count.
+    pub(crate) fn service(&self, name: &ServiceName) -> Option<LocalService<H>> {
+        let services = self.read();
+        services.by_name.get(name).map(|r| r.service.clone())
+    }
+
+    /// All names, sorted.
+    pub(crate) fn names(&self) -> Vec<ServiceName> {
+        let mut names: Vec<_> = self.read().by_name.keys().cloned().collect();
+        names.sort_unstable();
+        names
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.read().by_name.len()
+    }
+
+    /// Registers a service in the place of an earlier one of its name.
+    ///
+    /// The earlier one's publication is closed in the same step, so that of two registrations at
+    /// once the one that stays is also the one that signs last.
+    pub(crate) fn register(
+        &self,
+        name: ServiceName,
+        handler: H,
+        options: AdvertiseOptions,
+    ) -> Result<Registration, AdvertiseError> {
+        let mut services = self.write();
+        if services.is_closed {
+            return Err(AdvertiseError::Closed);
+        }
+        let is_new = !services.by_name.contains_key(&name);
+        if is_new && services.by_name.len() >= self.max_services {
+            return Err(AdvertiseError::TooManyServices);
+        }
+        let replaced = services.by_name.remove(&name).map(|r| r.publication);
+        if let Some(replaced) = &replaced {
+            services.last_seq = services.last_seq.max(replaced.close());
+        }
+        services.generations += 1;
+        let generation = services.generations;
+        let publication = Arc::new(Publication::new(
+            name.clone(),
+            options.clone(),
+            generation,
+            services.last_seq,
+        ));
+        let service = LocalService(Arc::new(Service {
+            name: name.clone(),
+            handler,
+            options,
+            generation,
+        }));
+        let registered = Registered {
+            service,
+            publication: Arc::clone(&publication),
+        };
+        services.by_name.insert(name, registered);
+        Ok(Registration {
+            publication,
+            replaced,
+        })
+    }
+
+    /// Removes a service, if it is still the one of `generation`, and closes its publication.
+    pub(crate) fn remove(
+        &self,
+        name: &ServiceName,
+        generation: Option<u64>,
+    ) -> Option<Arc<Publication>> {
+        let mut services = self.write();
+        let found = services.by_name.get(name)?;
+        if generation.is_some_and(|generation| generation != found.service.generation()) {
+            return None;
+        }
+        let removed = services.by_name.remove(name)?;
+        services.last_seq = services.last_seq.max(removed.publication.close());
+        Some(removed.publication)
+    }
+
+    /// Removes every service, closes their publications and registers nothing from now on.
+    pub(crate) fn close(&self) -> Vec<Arc<Publication>> {
+        let mut services = self.write();
+        services.is_closed = true;
+        let mut removed: Vec<_> = services
+            .by_name
+            .drain()
+            .map(|(_, registered)| registered.publication)
+            .collect();
+        removed.sort_unstable_by(|a, b| a.name().cmp(b.name()));
+        for publication in &removed {
+            publication.close();
+        }
+        removed
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Services<H>> {
+        self.services.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Services<H>> {
+        self.services
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,199 @@
+//! The registry: local services, discovery and advertisements behind one face.
+
+use std::sync::{Arc, Weak};
+
+use macula_core::{NodeId, ServiceName};
+use macula_dht::Dht;
+use tokio::runtime::Handle;
+use tokio::time::timeout;
+
+use crate::advertisement::{FirstAttempt, Publication, Publisher, Release};
+use crate::local::Locals;
+use crate::resolve::Resolver;
+use crate::{
+    AdvertiseError, AdvertiseOptions, Advertisement, AdvertisementState, Identity, LocalService,
+    RegistryConfig, RegistryConfigError, RegistryStats, ResolveError, ResolveOptions, Resolved,
+    UnadvertiseError,
+};
+
+/// The services of this node and the providers of all others.
+///
+/// `H` is what answers the calls of a local service; the registry only keeps it.
+pub struct Registry<H> {
+    locals: Locals<H>,
+    publisher: Arc<Publisher>,
+    resolver: Arc<Resolver>,
+    config: RegistryConfig,
+}
+
+impl<H: Clone + Send + Sync + 'static> Registry<H> {
+    /// Starts a registry on the tokio runtime that this is called in; its tasks end with it.
+    ///
+    /// # Errors
+    /// [`RegistryConfigError`] when the config contradicts itself.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn new(
+        identity: Identity,
+        dht: Arc<dyn Dht>,
+        config: RegistryConfig,
+    ) -> Result<Arc<Self>, RegistryConfigError> {
+        config.check()?;
+        let runtime = Handle::current();
+        let resolver = Resolver::start(
+            identity.realm.clone(),
+            Arc::clone(&dht),
+            config.clone(),
+            runtime.clone(),
+        );
+        let publisher = Publisher::new(identity, dht, config.clone(), runtime);
+        Ok(Arc::new(Self {
+            locals: Locals::new(config.max_services.get()),
+            publisher: Arc::new(publisher),
+            resolver,
+            config,
+        }))
+    }
+
+    /// The service of that name, if this node provides it. Cheap enough for every inbound call.
+    pub fn local(&self, name: &ServiceName) -> Option<LocalService<H>> {
+        self.locals.service(name)
+    }
+
+    /// The names of all services that this node provides, sorted.
+    pub fn locals(&self) -> Vec<ServiceName> {
+        self.locals.names()
+    }
+
+    /// Registers a handler, then publishes that this node provides the service.
+    ///
+    /// An earlier advertisement of the same name is replaced. The answer comes once publishing was
+    /// attempted, or [`RegistryConfig::publish_timeout`] is over: how it went, and goes on, is the
+    /// [`Advertisement`]'s state.
+    ///
+    /// # Errors
+    /// [`AdvertiseError`] for what no retry mends; then nothing has changed.
+    ///
+    /// # Cancel safety
+    /// Dropping the future after its first poll withdraws the service, as dropping its
+    /// [`Advertisement`] does.
+    pub async fn advertise(
+        self: &Arc<Self>,
+        name: ServiceName,
+        handler: H,
+        options: AdvertiseOptions,
+    ) -> Result<Advertisement, AdvertiseError> {
+        self.publisher.check(&name, &options)?;
+        let is_listed = options.listed;
+        let registration = self.locals.register(name, handler, options)?;
+        let publication = registration.publication;
+        let advertisement = Advertisement::new(&publication, self.release(&publication));
+        let mut state = publication.state();
+        if is_listed {
+            self.publisher.start(publication);
+        } else if let Some(replaced) = registration.replaced {
+            self.publisher.withdraw(&replaced);
+        }
+        let attempted = |state: &AdvertisementState| *state != AdvertisementState::Publishing;
+        // When the time is over the attempt goes on, and the state says so.
+        let _ = timeout(self.config.publish_timeout, state.wait_for(attempted)).await;
+        Ok(advertisement)
+    }
+
+    /// Unregisters a service, then withdraws its record; answers whether there was one.
+    ///
+    /// Once this returns no call finds the handler. A withdrawal that fails is tried again in the
+    /// background a few times; the record expires in any case.
+    ///
+    /// # Errors
+    /// [`UnadvertiseError`]; the service is unregistered all the same.
+    ///
+    /// # Cancel safety
+    /// The service is unregistered with the first poll; the withdrawal goes on in the background.
+    pub async fn unadvertise(&self, name: &ServiceName) -> Result<bool, UnadvertiseError> {
+        match self.remove(name, None) {
+            Some(first_attempt) => first_attempt.ended().await.map(|()| true),
+            None => Ok(false),
+        }
+    }
+
+    /// Unregisters every service for good, then withdraws their records, many at a time, all
+    /// within [`RegistryConfig::withdraw_timeout`]. For draining a node.
+    ///
+    /// # Cancel safety
+    /// Everything is unregistered with the first poll; withdrawals under way are dropped.
+    pub async fn withdraw_all(&self) {
+        let publications = self.locals.close();
+        self.publisher.withdraw_all(&publications).await;
+    }
+
+    /// The cached providers of a name, fresh or stale; a stale answer starts its refresh.
+    pub fn cached(&self, name: &ServiceName) -> Option<Resolved> {
+        self.resolver.cached(name)
+    }
+
+    /// Finds who provides a name: from the cache, else in the network, else from the connected
+    /// peers. This node's own services are not looked at.
+    ///
+    /// However many wait for a name, it is looked up once.
+    ///
+    /// # Errors
+    /// [`ResolveError::NotFound`], [`ResolveError::Inconclusive`], [`ResolveError::TimedOut`] or
+    /// [`ResolveError::Dht`].
+    ///
+    /// # Cancel safety
+    /// A lookup goes on for others, and fills the cache, when the future is dropped.
+    pub async fn resolve(
+        &self,
+        name: &ServiceName,
+        options: ResolveOptions,
+    ) -> Result<Resolved, ResolveError> {
+        self.resolver.resolve(name, options).await
+    }
+
+    /// Removes a provider that proved dead, or not to serve the name, from the cache.
+    pub fn remove_provider(&self, name: &ServiceName, node: &NodeId) {
+        self.resolver.remove_provider(name, node);
+    }
+
+    /// Removes what has expired from the cache, which also happens by itself; answers how much.
+    pub fn prune_expired(&self) -> usize {
+        self.resolver.prune_expired()
+    }
+
+    /// Empties the cache.
+    pub fn clear_cache(&self) {
+        self.resolver.clear();
+    }
+
+    /// What was counted so far.
+    pub fn stats(&self) -> RegistryStats {
+        RegistryStats {
+            local_services: self.locals.len(),
+            cache: self.resolver.stats(),
+            publish: self.publisher.stats(),
+        }
+    }
+
+    fn remove(&self, name: &ServiceName, generation: Option<u64>) -> Option<FirstAttempt> {
+        let publication = self.locals.remove(name, generation)?;
+        self.resolver
+            .remove_provider(name, &self.publisher.identity().node_id());
+        Some(self.publisher.withdraw(&publication))
+    }
+
+    fn release(self: &Arc<Self>, publication: &Publication) -> Release {
+        let registry: Weak<Self> = Arc::downgrade(self);
+        let name = publication.name().clone();
+        let generation = publication.generation();
+        Box::new(move || registry.upgrade()?.remove(&name, Some(generation)))
+    }
+}
+
+impl<H> Drop for Registry<H> {
+    fn drop(&mut self) {
+        // Ends the tasks that refresh; whoever wants the records withdrawn drains first.
+        self.locals.close();
+    }
+}

@@ -1,0 +1,51 @@
+//! What the registry counted so far.
+
+/// A snapshot of a registry's counters and sizes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RegistryStats {
+    /// Services registered now.
+    pub local_services: usize,
+    /// The discovery cache.
+    pub cache: CacheStats,
+    /// The advertisements.
+    pub publish: PublishStats,
+}
+
+/// What the discovery cache counted so far. Every resolve is one of hit, stale hit, negative hit
+/// or miss.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct CacheStats {
+    /// Names cached now, those known to have no provider included.
+    pub entries: usize,
+    /// Answered from a fresh entry.
+    pub hits: u64,
+    /// Answered from a stale entry.
+    pub stale_hits: u64,
+    /// Answered "nobody" from the cache.
+    pub negative_hits: u64,
+    /// Not answered from the cache, or told to bypass it.
+    pub misses: u64,
+    /// Of the misses, those that waited for a lookup that another one had started.
+    pub coalesced: u64,
+    /// Lookups started, in the foreground and in the background.
+    pub lookups: u64,
+    /// Of the lookups, those that ended without an answer.
+    pub failed_lookups: u64,
+    /// Lookups refused because too many were running.
+    pub refused_lookups: u64,
+    /// Entries that made room for others.
+    pub evicted: u64,
+}
+
+/// What became of this node's advertisements so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PublishStats {
+    /// Publishings that holders acknowledged, refreshes included.
+    pub published: u64,
+    /// Publishings that failed, to be tried again.
+    pub failed: u64,
+    /// Withdrawals that holders acknowledged or did not need.
+    pub withdrawn: u64,
+    /// Withdrawals given up after their last retry; the records expire by themselves.
+    pub withdrawals_given_up: u64,
+}
