@@ -7,7 +7,8 @@ use crate::cargo::Cargo;
 /// What to measure.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// Only the figures of this area: core, transport, dht, registry or rpc
+    /// Only the figures of this area
+    #[arg(value_parser = ["core", "transport", "dht", "registry", "rpc"])]
     area: Option<String>,
     /// Print one JSON list instead of a table
     #[arg(long)]

@@ -1,0 +1,77 @@
+//! Measures the figures of the project and prints them: `cargo xtask figures`.
+
+use std::io::{self, Write};
+
+use anyhow::bail;
+use benches::{Area, Figure, Session};
+use clap::Parser;
+
+/// Measures the figures, each beside what it is compared with.
+///
+/// Values are medians of paired runs, or counts of seeded ones; their intervals are of 90 %, from
+/// order statistics for medians and after Wilson for shares. A verdict is `met` or `missed` only
+/// if the whole interval is on one side of the goal.
+#[derive(Debug, Parser)]
+#[command(name = "figures")]
+struct Arguments {
+    /// Only the figures of this area
+    area: Option<Area>,
+    /// Print one JSON list instead of a table
+    #[arg(long)]
+    json: bool,
+    /// Take the long measurements too, and more pairs of each
+    #[arg(long)]
+    full: bool,
+}
+
+fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    let session = Session::new(arguments.full)?;
+    let areas = match &arguments.area {
+        Some(area) => std::slice::from_ref(area),
+        None => Area::ALL,
+    };
+    let mut figures = Vec::new();
+    let mut failed = 0_usize;
+    for (area, measurement) in areas
+        .iter()
+        .flat_map(|area| area.measurements().iter().map(move |one| (*area, one)))
+    {
+        note(&format!("measuring {}: {}", area.name(), measurement.name))?;
+        match measurement.measure(area, &session) {
+            Ok(figure) => figures.push(figure),
+            Err(error) => {
+                failed += 1;
+                note(&format!("could not be measured: {error:#}"))?;
+            }
+        }
+    }
+    print(&figures, arguments.json)?;
+    if failed > 0 {
+        bail!("{failed} figures could not be measured");
+    }
+    Ok(())
+}
+
+fn print(figures: &[Figure], json: bool) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    if json {
+        serde_json::to_writer_pretty(&mut out, figures)?;
+        writeln!(out)?;
+        return Ok(());
+    }
+    writeln!(
+        out,
+        "{:<10}{:<34}{:<10}{:<11}figure",
+        "area", "measured (90 % interval)", "goal", "verdict"
+    )?;
+    for figure in figures {
+        writeln!(out, "{figure}")?;
+    }
+    Ok(())
+}
+
+/// Tells whoever waits what goes on, beside the figures.
+fn note(text: &str) -> io::Result<()> {
+    writeln!(io::stderr().lock(), "{text}")
+}

@@ -1,0 +1,113 @@
+//! Runs of two things in turn, so that whatever disturbs the machine disturbs both.
+
+use anyhow::Context;
+
+use crate::statistics::Estimate;
+
+/// What each run of both sides gave, pair by pair.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pairs {
+    pairs: Vec<(f64, f64)>,
+}
+
+impl Pairs {
+    /// Runs `ours`, `theirs`, `ours`, `theirs`, … after one pair that only warms up.
+    ///
+    /// # Errors
+    /// The first error of either side.
+    pub fn run(
+        count: usize,
+        mut ours: impl FnMut() -> anyhow::Result<f64>,
+        mut theirs: impl FnMut() -> anyhow::Result<f64>,
+    ) -> anyhow::Result<Self> {
+        ours()?;
+        theirs()?;
+        let pairs = (0..count)
+            .map(|_| Ok((ours()?, theirs()?)))
+            .collect::<anyhow::Result<_>>()?;
+        Ok(Self { pairs })
+    }
+
+    /// Median of `ours / theirs` over the pairs.
+    ///
+    /// # Errors
+    /// When there are too few pairs, or a ratio is no number.
+    pub fn ratio(&self) -> anyhow::Result<Estimate> {
+        self.median_of(|ours, theirs| ours / theirs)
+    }
+
+    /// Median of `ours - theirs` over the pairs.
+    ///
+    /// # Errors
+    /// When there are too few pairs.
+    pub fn difference(&self) -> anyhow::Result<Estimate> {
+        self.median_of(|ours, theirs| ours - theirs)
+    }
+
+    fn median_of(&self, compare: impl Fn(f64, f64) -> f64) -> anyhow::Result<Estimate> {
+        let compared: Vec<f64> = self
+            .pairs
+            .iter()
+            .map(|&(ours, theirs)| compare(ours, theirs))
+            .collect();
+        Estimate::of_median(&compared).context("too few usable pairs")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::Pairs;
+
+    #[test]
+    fn sides_take_turns_after_a_warm_up() {
+        let turns = RefCell::new(String::new());
+        let turn = |side| {
+            turns.borrow_mut().push(side);
+            Ok(1.0)
+        };
+        Pairs::run(3, || turn('a'), || turn('b')).unwrap();
+        assert_eq!(turns.into_inner(), "abababab");
+    }
+
+    #[test]
+    fn warm_up_counts_for_nothing() {
+        let mut first = true;
+        let ours = || {
+            Ok(if std::mem::take(&mut first) {
+                1000.0
+            } else {
+                6.0
+            })
+        };
+        let pairs = Pairs::run(5, ours, || Ok(2.0)).unwrap();
+        let ratio = pairs.ratio().unwrap();
+        assert_eq!((ratio.low, ratio.value, ratio.high), (3.0, 3.0, 3.0));
+        assert_eq!(pairs.difference().unwrap().value, 4.0);
+    }
+
+    #[test]
+    fn drift_that_hits_both_sides_leaves_the_ratio_alone() {
+        let slowdown = RefCell::new(1.0);
+        let ours = || {
+            *slowdown.borrow_mut() *= 1.5;
+            Ok(2.0 * *slowdown.borrow())
+        };
+        let theirs = || Ok(*slowdown.borrow());
+        let ratio = Pairs::run(9, ours, theirs).unwrap().ratio().unwrap();
+        assert_eq!((ratio.low, ratio.high), (2.0, 2.0));
+    }
+
+    #[test]
+    fn error_of_either_side_ends_the_run() {
+        assert!(Pairs::run(9, || anyhow::bail!("ours"), || Ok(1.0)).is_err());
+        assert!(Pairs::run(9, || Ok(1.0), || anyhow::bail!("theirs")).is_err());
+    }
+
+    #[test]
+    fn division_by_nothing_is_an_error_and_no_figure() {
+        let pairs = Pairs::run(9, || Ok(1.0), || Ok(0.0)).unwrap();
+        assert!(pairs.ratio().is_err());
+    }
+}

@@ -1,0 +1,138 @@
+//! The floor: s2n-quic with one bidirectional stream per request and nothing on top.
+//!
+//! Written as a user of s2n-quic would write it, on the caller's runtime, and on purpose without
+//! anything of macula-transport, which it is compared with.
+
+mod tls;
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use anyhow::{Context, ensure};
+use bytes::{Bytes, BytesMut};
+use s2n_quic::client::Connect;
+use s2n_quic::connection::Handle;
+use s2n_quic::provider::limits::Limits;
+use s2n_quic::stream::BidirectionalStream;
+use s2n_quic::{Client, Connection, Server};
+
+/// Streams a peer may have open: more than any load here has in flight.
+const MAX_OPEN_STREAMS: u64 = 1024;
+
+/// A connection to a server that echoes every stream.
+pub struct RawQuic {
+    connection: Handle,
+    /// Kept, because the connection ends with its endpoint.
+    _client: Client,
+}
+
+impl RawQuic {
+    /// Starts a server and connects to it, both on the current runtime.
+    ///
+    /// # Errors
+    /// When sockets or keys cannot be had.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves nothing that anybody waits for.
+    pub async fn start() -> anyhow::Result<Self> {
+        let key = tls::EchoKey::new()?;
+        let server = Server::builder()
+            .with_tls(key.server()?)?
+            .with_io(loopback())?
+            .with_limits(limits()?)?
+            .start()?;
+        let address = server.local_addr()?;
+        tokio::spawn(serve(server));
+        let client = Client::builder()
+            .with_tls(key.client()?)?
+            .with_io(loopback())?
+            .with_limits(limits()?)?
+            .start()?;
+        let target = Connect::new(address).with_server_name(tls::SERVER_NAME);
+        let mut connection = client.connect(target).await?;
+        connection.keep_alive(true)?;
+        Ok(Self {
+            connection: connection.handle(),
+            _client: client,
+        })
+    }
+
+    /// One request on a stream of its own.
+    ///
+    /// # Errors
+    /// When the connection ended, or something else than the body came back.
+    ///
+    /// # Cancel safety
+    /// Dropping the future gives the request up.
+    pub async fn request(&self, body: Bytes) -> anyhow::Result<()> {
+        let mut connection = self.connection.clone();
+        let mut stream = connection.open_bidirectional_stream().await?;
+        stream.send(body.clone()).await?;
+        stream.finish()?;
+        let echo = whole(&mut stream).await?;
+        ensure!(echo == body, "the echo differs");
+        Ok(())
+    }
+}
+
+async fn serve(mut server: Server) {
+    while let Some(connection) = server.accept().await {
+        tokio::spawn(serve_connection(connection));
+    }
+}
+
+async fn serve_connection(mut connection: Connection) {
+    while let Ok(Some(stream)) = connection.accept_bidirectional_stream().await {
+        tokio::spawn(echo(stream));
+    }
+}
+
+async fn echo(mut stream: BidirectionalStream) -> anyhow::Result<()> {
+    let body = whole(&mut stream).await?;
+    stream.send(body).await?;
+    stream.finish()?;
+    Ok(())
+}
+
+/// All that the other end sends before it finishes; mostly one chunk, which is not copied.
+async fn whole(stream: &mut BidirectionalStream) -> anyhow::Result<Bytes> {
+    let first = stream.receive().await?.context("an empty stream")?;
+    let Some(second) = stream.receive().await? else {
+        return Ok(first);
+    };
+    let mut body = BytesMut::from(&first[..]);
+    body.extend_from_slice(&second);
+    while let Some(chunk) = stream.receive().await? {
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body.freeze())
+}
+
+fn loopback() -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, 0))
+}
+
+fn limits() -> anyhow::Result<Limits> {
+    Ok(Limits::new()
+        .with_max_open_local_bidirectional_streams(MAX_OPEN_STREAMS)?
+        .with_max_open_remote_bidirectional_streams(MAX_OPEN_STREAMS)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use bytes::Bytes;
+    use tokio::time::timeout;
+
+    use super::RawQuic;
+
+    #[tokio::test]
+    async fn body_comes_back() {
+        let exchange = async {
+            let raw = RawQuic::start().await.unwrap();
+            raw.request(Bytes::from_static(&[7; 64])).await.unwrap();
+            raw.request(Bytes::from(vec![7; 100_000])).await.unwrap();
+        };
+        timeout(Duration::from_secs(20), exchange).await.unwrap();
+    }
+}
