@@ -26,7 +26,7 @@ mod peer;
 mod request;
 mod stats;
 
-pub use config::*;
+pub use config::{EndpointConfig, EndpointConfigError};
 pub use peer::{Peer, PeerEvent, Role};
 pub use request::{InboundRequest, ProtocolId, ProtocolTaken, Request, RequestHandler};
 pub use stats::EndpointStats;

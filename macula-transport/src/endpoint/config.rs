@@ -7,30 +7,6 @@ use macula_core::{Addresses, Realm};
 
 use super::peer::Role;
 
-/// Default of [`EndpointConfig::max_connections`].
-pub const DEFAULT_MAX_CONNECTIONS: NonZeroUsize = non_zero(1024);
-
-/// Default of [`EndpointConfig::idle_timeout`].
-pub const DEFAULT_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
-
-/// Default of [`EndpointConfig::keep_alive`].
-pub const DEFAULT_KEEP_ALIVE: Duration = Duration::from_secs(15);
-
-/// Default of [`EndpointConfig::dial_timeout`].
-pub const DEFAULT_DIAL_TIMEOUT: Duration = Duration::from_secs(3);
-
-/// Default of [`EndpointConfig::drain_timeout`].
-pub const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Default of [`EndpointConfig::max_message_bytes`].
-pub const DEFAULT_MAX_MESSAGE_BYTES: NonZeroUsize = non_zero(16 * 1024 * 1024);
-
-/// Default of [`EndpointConfig::max_inbound_requests`].
-pub const DEFAULT_MAX_INBOUND_REQUESTS: NonZeroUsize = non_zero(4096);
-
-/// Default of [`EndpointConfig::max_inbound_requests_per_peer`].
-pub const DEFAULT_MAX_INBOUND_REQUESTS_PER_PEER: NonZeroUsize = non_zero(512);
-
 /// Settings of an [`Endpoint`](crate::Endpoint).
 #[derive(Debug, Clone)]
 pub struct EndpointConfig {
@@ -70,14 +46,14 @@ impl Default for EndpointConfig {
             realm: Realm::default(),
             role: Role::Server,
             advertise: Addresses::default(),
-            max_connections: DEFAULT_MAX_CONNECTIONS,
-            idle_timeout: DEFAULT_IDLE_TIMEOUT,
-            keep_alive: DEFAULT_KEEP_ALIVE,
-            dial_timeout: DEFAULT_DIAL_TIMEOUT,
-            drain_timeout: DEFAULT_DRAIN_TIMEOUT,
-            max_message_bytes: DEFAULT_MAX_MESSAGE_BYTES,
-            max_inbound_requests: DEFAULT_MAX_INBOUND_REQUESTS,
-            max_inbound_requests_per_peer: DEFAULT_MAX_INBOUND_REQUESTS_PER_PEER,
+            max_connections: Self::DEFAULT_MAX_CONNECTIONS,
+            idle_timeout: Self::DEFAULT_IDLE_TIMEOUT,
+            keep_alive: Self::DEFAULT_KEEP_ALIVE,
+            dial_timeout: Self::DEFAULT_DIAL_TIMEOUT,
+            drain_timeout: Self::DEFAULT_DRAIN_TIMEOUT,
+            max_message_bytes: Self::DEFAULT_MAX_MESSAGE_BYTES,
+            max_inbound_requests: Self::DEFAULT_MAX_INBOUND_REQUESTS,
+            max_inbound_requests_per_peer: Self::DEFAULT_MAX_INBOUND_REQUESTS_PER_PEER,
             seed: None,
         }
     }
@@ -102,6 +78,30 @@ pub enum EndpointConfigError {
 }
 
 impl EndpointConfig {
+    /// Default of `max_connections`.
+    pub const DEFAULT_MAX_CONNECTIONS: NonZeroUsize = non_zero(1024);
+
+    /// Default of `idle_timeout`.
+    pub const DEFAULT_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+
+    /// Default of `keep_alive`.
+    pub const DEFAULT_KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+    /// Default of `dial_timeout`.
+    pub const DEFAULT_DIAL_TIMEOUT: Duration = Duration::from_secs(3);
+
+    /// Default of `drain_timeout`.
+    pub const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+
+    /// Default of `max_message_bytes`.
+    pub const DEFAULT_MAX_MESSAGE_BYTES: NonZeroUsize = non_zero(16 * 1024 * 1024);
+
+    /// Default of `max_inbound_requests`.
+    pub const DEFAULT_MAX_INBOUND_REQUESTS: NonZeroUsize = non_zero(4096);
+
+    /// Default of `max_inbound_requests_per_peer`.
+    pub const DEFAULT_MAX_INBOUND_REQUESTS_PER_PEER: NonZeroUsize = non_zero(512);
+
     pub(super) fn check(&self, listens: bool) -> Result<(), EndpointConfigError> {
         if self.role == Role::Server && !listens {
             return Err(EndpointConfigError::NotListening);
