@@ -1,1 +1,46 @@
 //! Calls: codecs, handlers, provider selection and failover inside one deadline.
+//!
+//! A [`Server`] answers calls with the services of a registry; a [`Caller`] makes them: on this
+//! node if it provides the service itself, else at a provider that the registry resolves and a
+//! [`ProviderSelector`] chooses, and at another when that fails and is safe to repeat.
+
+mod codec;
+mod message;
+
+mod handler;
+mod service;
+
+mod selector;
+
+mod attempt;
+mod failover;
+
+mod deadline;
+
+mod caller;
+mod server;
+
+mod config;
+mod error;
+
+pub use attempt::{Attempt, AttemptOutcome};
+pub use caller::{Call, Caller, CallerStats, Reply};
+pub use codec::{Codec, CodecError};
+pub use config::{
+    CallOptions, CallerConfig, CallerConfigError, DEFAULT_CALL_TIMEOUT, DEFAULT_DRAIN_TIMEOUT,
+    DEFAULT_LOOKUP_PERCENT, DEFAULT_MAX_ATTEMPTS, DEFAULT_MAX_BODY_BYTES, DEFAULT_MAX_RUNNING,
+    DEFAULT_MAX_RUNNING_PER_SERVICE, DEFAULT_RETIRE_TIMEOUT, MAX_CALL_TIMEOUT, ServerConfig,
+    ServerError,
+};
+pub use error::{CallError, Part};
+pub use handler::{
+    CallContext, Handler, HandlerError, HandlerFailure, InboundCall, raw, typed, typed_with_context,
+};
+pub use macula_registry::Source;
+pub use macula_transport::Executed;
+pub use message::{CallId, MAX_ERROR_BYTES, MAX_HEADER_BYTES};
+pub use selector::{
+    Candidate, First, MAX_COUNTED_SERVICES, ProviderSelector, Random, RoundRobin, Selection,
+};
+pub use server::{Server, ServerStats};
+pub use service::Service;

@@ -1,0 +1,205 @@
+//! Makes calls: at this node if it provides the service, else at one of its providers.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use macula_core::{NodeId, ServiceName};
+use macula_registry::{Registry, Source};
+use macula_transport::{Endpoint, Executed};
+use tokio::time::Instant;
+
+use crate::{
+    Attempt, CallError, CallId, CallOptions, CallerConfig, CallerConfigError, Codec, Part,
+    ProviderSelector, Server, Service, deadline,
+};
+
+mod local;
+mod outbound;
+mod stats;
+mod verdict;
+
+use outbound::OutboundCall;
+use stats::Counters;
+
+pub use stats::CallerStats;
+
+/// What to call, with which arguments.
+#[derive(Debug, Clone)]
+pub struct Call {
+    /// The name.
+    pub service: ServiceName,
+    /// How `body` is encoded, and the result shall be.
+    pub codec: Codec,
+    /// The arguments.
+    pub body: Bytes,
+    /// How the call wants to be made.
+    pub options: CallOptions,
+}
+
+impl Call {
+    /// A call with the default options.
+    pub fn new(service: ServiceName, codec: Codec, body: Bytes) -> Self {
+        Self {
+            service,
+            codec,
+            body,
+            options: CallOptions::default(),
+        }
+    }
+}
+
+/// The result of a call, and how it came about.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Reply {
+    /// The result.
+    pub body: Bytes,
+    /// How `body` is encoded.
+    pub codec: Codec,
+    /// Who answered.
+    pub provider: NodeId,
+    /// How the provider was found.
+    pub source: Source,
+    /// What was tried, in order; the last one answered.
+    pub attempts: Vec<Attempt>,
+    /// How long the call took.
+    pub elapsed: Duration,
+}
+
+/// Makes calls for one node. Cheap to clone.
+#[derive(Clone)]
+pub struct Caller(Arc<Shared>);
+
+struct Shared {
+    endpoint: Endpoint,
+    registry: Arc<Registry<Service>>,
+    selector: Arc<dyn ProviderSelector>,
+    server: Arc<Server>,
+    config: CallerConfig,
+    call_ids: CallIds,
+    counters: Counters,
+}
+
+impl Caller {
+    /// Brings together what calls need; `server` answers those to this node itself.
+    ///
+    /// # Errors
+    /// [`CallerConfigError`] for settings that cannot work, or when there is no entropy.
+    pub fn new(
+        endpoint: Endpoint,
+        registry: Arc<Registry<Service>>,
+        selector: Arc<dyn ProviderSelector>,
+        server: Arc<Server>,
+        config: CallerConfig,
+    ) -> Result<Self, CallerConfigError> {
+        config.check()?;
+        let call_ids = CallIds::new(config.seed)?;
+        Ok(Self(Arc::new(Shared {
+            endpoint,
+            registry,
+            selector,
+            server,
+            config,
+            call_ids,
+            counters: Counters::default(),
+        })))
+    }
+
+    /// Makes one call.
+    ///
+    /// # Errors
+    /// [`CallError`], which says what was tried and whether the call may have run.
+    ///
+    /// # Cancel safety
+    /// Dropping the future makes no further attempt and tells the provider, which aborts the
+    /// handler. The call may have run.
+    pub async fn call(&self, call: Call) -> Result<Reply, CallError> {
+        let started = Instant::now();
+        self.0.counters.called();
+        let outcome = self.0.run(&call, started).await;
+        if let Err(error) = &outcome {
+            self.0.counters.failed();
+            report(&call.service, error);
+        }
+        outcome
+    }
+
+    /// What was counted so far.
+    pub fn stats(&self) -> CallerStats {
+        self.0.counters.snapshot()
+    }
+}
+
+impl Shared {
+    async fn run(&self, call: &Call, started: Instant) -> Result<Reply, CallError> {
+        let limit_bytes = self.config.max_body_bytes.get();
+        if call.body.len() > limit_bytes {
+            return Err(CallError::TooLarge {
+                part: Part::Arguments,
+                limit_bytes: limit_bytes as u64,
+                executed: Executed::No,
+            });
+        }
+        let time = CallTime {
+            started,
+            deadline: deadline::of_call(started, call.options.timeout),
+        };
+        let id = self.call_ids.next();
+        if let Some(outcome) = self.run_local(call, id, time).await {
+            return outcome;
+        }
+        OutboundCall::new(self, call, id, time).run().await
+    }
+}
+
+/// When a call began and when it ends.
+#[derive(Debug, Clone, Copy)]
+struct CallTime {
+    started: Instant,
+    deadline: Instant,
+}
+
+fn report(service: &ServiceName, error: &CallError) {
+    match error {
+        CallError::Handler(_) => {
+            tracing::debug!(%service, %error, "service answered with an error")
+        }
+        _ => tracing::warn!(%service, %error, executed = ?error.executed(), "call failed"),
+    }
+}
+
+impl fmt::Debug for Caller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Caller")
+            .field("config", &self.0.config)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Ids that no other call of this node has, nor of its earlier lives: a random half, and a count.
+#[derive(Debug)]
+struct CallIds {
+    prefix: u64,
+    count: AtomicU64,
+}
+
+impl CallIds {
+    fn new(seed: Option<u64>) -> Result<Self, CallerConfigError> {
+        let prefix = match seed {
+            Some(seed) => seed,
+            None => getrandom::u64().map_err(|_| CallerConfigError::Entropy)?,
+        };
+        Ok(Self {
+            prefix,
+            count: AtomicU64::new(0),
+        })
+    }
+
+    fn next(&self) -> CallId {
+        let count = self.count.fetch_add(1, Ordering::Relaxed);
+        CallId::from_u128(u128::from(self.prefix) << 64 | u128::from(count))
+    }
+}

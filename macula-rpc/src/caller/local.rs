@@ -1,0 +1,82 @@
+//! Calls to services of this node itself: the server's own path, without the network.
+
+use macula_core::Delivery;
+use macula_registry::Source;
+use tokio::time::Instant;
+
+use super::verdict::Verdict;
+use super::{Call, CallTime, Reply, Shared};
+use crate::attempt;
+use crate::message::{CallHeader, CallMessage};
+use crate::{Attempt, AttemptOutcome, CallError, CallId};
+
+impl Shared {
+    /// Makes the call here; `None` when this node does not provide the service.
+    pub(super) async fn run_local(
+        &self,
+        call: &Call,
+        id: CallId,
+        time: CallTime,
+    ) -> Option<Result<Reply, CallError>> {
+        let own_id = self.endpoint.node_id();
+        if call.options.provider.is_some_and(|pinned| pinned != own_id)
+            || self.registry.local(&call.service).is_none()
+        {
+            return None;
+        }
+        let message = message_of(call, id, 1);
+        let reply = self.server.serve_local(message, time.deadline).await;
+        let verdict = Verdict::of_reply(reply);
+        if verdict.outcome == AttemptOutcome::NotServed {
+            // Unadvertised since we looked.
+            return None;
+        }
+        self.counters.local();
+        let attempt = Attempt {
+            provider: own_id,
+            outcome: verdict.outcome.clone(),
+            executed: verdict.executed,
+            elapsed: time.started.elapsed(),
+        };
+        Some(conclude(verdict, attempt, time))
+    }
+}
+
+fn conclude(verdict: Verdict, attempt: Attempt, time: CallTime) -> Result<Reply, CallError> {
+    let provider = attempt.provider;
+    let attempts = vec![attempt];
+    if !verdict.outcome.is_final() {
+        return Err(match verdict.outcome {
+            AttemptOutcome::ShuttingDown => CallError::ShuttingDown { attempts },
+            AttemptOutcome::TimedOut | AttemptOutcome::Aborted => {
+                CallError::perhaps_executed(attempts)
+            }
+            _ => CallError::used_up(attempts),
+        });
+    }
+    let executed = attempt::executed(&attempts);
+    let (body, codec) = verdict.detail.conclude(&verdict.outcome, executed)?;
+    Ok(Reply {
+        body,
+        codec,
+        provider,
+        source: Source::Local,
+        attempts,
+        elapsed: Instant::now().saturating_duration_since(time.started),
+    })
+}
+
+/// What the provider gets to see of an attempt.
+pub(super) fn message_of(call: &Call, call_id: CallId, attempt: u8) -> CallMessage {
+    CallMessage {
+        header: CallHeader {
+            call_id,
+            attempt,
+            codec: call.codec.id(),
+            delivery: call.options.delivery.unwrap_or(Delivery::AtLeastOnce),
+            service: call.service.clone(),
+            extensions: macula_core::Extensions::default(),
+        },
+        body: call.body.clone(),
+    }
+}

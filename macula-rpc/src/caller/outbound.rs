@@ -1,0 +1,270 @@
+//! One call to other nodes: discovery, selection, attempts.
+
+use std::time::Duration;
+
+use macula_core::Provider;
+use macula_registry::{ResolveError, ResolveOptions, Resolved, Source};
+use macula_transport::{ProtocolId, Request};
+use tokio::time::Instant;
+
+use super::local::message_of;
+use super::verdict::Verdict;
+use super::{Call, CallTime, Reply, Shared};
+use crate::attempt;
+use crate::failover::{GiveUp, Plan, PlanConfig, Step, Try};
+use crate::{Attempt, CallError, CallId, Candidate, Part, Selection};
+
+pub(super) struct OutboundCall<'a> {
+    shared: &'a Shared,
+    call: &'a Call,
+    id: CallId,
+    time: CallTime,
+    plan: Plan,
+    /// Where the candidates came from.
+    source: Source,
+    attempts: Vec<Attempt>,
+}
+
+impl<'a> OutboundCall<'a> {
+    pub(super) fn new(shared: &'a Shared, call: &'a Call, id: CallId, time: CallTime) -> Self {
+        let options = &call.options;
+        let max_attempts = options.max_attempts.unwrap_or(shared.config.max_attempts);
+        let plan = Plan::new(PlanConfig {
+            deadline: time.deadline,
+            max_attempts: max_attempts.get(),
+            lookup_percent: shared.config.lookup_percent,
+            delivery: options.delivery.unwrap_or_default(),
+        });
+        Self {
+            shared,
+            call,
+            id,
+            time,
+            plan,
+            source: Source::Fresh,
+            attempts: Vec::new(),
+        }
+    }
+
+    pub(super) async fn run(mut self) -> Result<Reply, CallError> {
+        self.discover().await?;
+        loop {
+            let now = Instant::now();
+            let tried = match self.plan.next(now) {
+                Step::TryConnected(node_id) => self.plan.begin_connected(now, node_id),
+                Step::Choose => self.choose(now)?,
+                Step::Refresh(timeout) => {
+                    self.refresh(timeout).await;
+                    continue;
+                }
+                Step::GiveUp(reason) => return Err(self.give_up(reason)),
+            };
+            if let Some(outcome) = self.attempt(tried).await {
+                return outcome;
+            }
+        }
+    }
+
+    /// Finds the first candidates: without a wait when they are cached.
+    async fn discover(&mut self) -> Result<(), CallError> {
+        let force_refresh = self.call.options.force_refresh;
+        if !force_refresh
+            && let Some(resolved) = self.shared.registry.cached(&self.call.service)
+            && self.offer_all(&resolved)
+        {
+            return Ok(());
+        }
+        if !force_refresh && self.offer_pinned_connection() {
+            return Ok(());
+        }
+        let timeout = self.plan.lookup_timeout(Instant::now());
+        match self.resolve(timeout, force_refresh).await {
+            Ok(resolved) => {
+                self.offer_all(&resolved);
+            }
+            Err(error) if self.offer_pinned_connection() => {
+                tracing::debug!(service = %self.call.service, %error, "not found, but connected");
+            }
+            Err(ResolveError::NotFound) => return Err(CallError::ServiceNotFound),
+            Err(error) => return Err(CallError::Discovery(error)),
+        }
+        if force_refresh {
+            self.plan.forbid_refresh();
+        }
+        Ok(())
+    }
+
+    /// A pinned node that is connected needs no record.
+    fn offer_pinned_connection(&mut self) -> bool {
+        let pinned = self.call.options.provider;
+        let Some(node_id) = pinned.filter(|id| self.shared.endpoint.peer(id).is_some()) else {
+            return false;
+        };
+        self.plan.offer_connected(node_id);
+        self.source = Source::Direct;
+        true
+    }
+
+    /// Looks again, because the candidates are used up.
+    async fn refresh(&mut self, timeout: Duration) {
+        self.plan.forbid_refresh();
+        self.shared.counters.refreshed();
+        match self.resolve(timeout, true).await {
+            Ok(resolved) => {
+                self.offer_all(&resolved);
+                self.repair(&resolved);
+            }
+            Err(error) => {
+                tracing::debug!(service = %self.call.service, %error, "no newer providers");
+            }
+        }
+    }
+
+    async fn resolve(
+        &self,
+        timeout: Duration,
+        force_refresh: bool,
+    ) -> Result<Resolved, ResolveError> {
+        let options = ResolveOptions {
+            timeout,
+            force_refresh,
+            ..ResolveOptions::default()
+        };
+        self.shared
+            .registry
+            .resolve(&self.call.service, options)
+            .await
+    }
+
+    /// Takes the providers into consideration; says whether any may be tried.
+    fn offer_all(&mut self, resolved: &Resolved) -> bool {
+        self.source = resolved.source;
+        for provider in resolved.providers.iter() {
+            if self.is_wanted(provider) {
+                let connected = self.shared.endpoint.peer(&provider.node_id()).is_some();
+                self.plan.offer(Candidate::new(provider.clone(), connected));
+            }
+        }
+        !self.plan.untried().is_empty()
+    }
+
+    /// This node itself was asked before; a record of its own is an old one.
+    fn is_wanted(&self, provider: &Provider) -> bool {
+        let node_id = provider.node_id();
+        match self.call.options.provider {
+            Some(pinned) => node_id == pinned,
+            None => node_id != self.shared.endpoint.node_id(),
+        }
+    }
+
+    /// Takes those out of a new answer that have just proved dead under the same record.
+    fn repair(&self, resolved: &Resolved) {
+        let untried = self.plan.untried();
+        for provider in resolved.providers.iter() {
+            let node_id = provider.node_id();
+            let is_dead =
+                |attempt: &Attempt| attempt.provider == node_id && attempt.outcome.is_dead_end();
+            let is_new = untried.iter().any(|c| c.provider.node_id() == node_id);
+            if !is_new && self.attempts.iter().any(is_dead) {
+                self.shared
+                    .registry
+                    .remove_provider(&self.call.service, &node_id);
+            }
+        }
+    }
+
+    fn choose(&mut self, now: Instant) -> Result<Try, CallError> {
+        let candidates = self.plan.untried();
+        let count = candidates.len();
+        let number = self.plan.next_number();
+        let selection = Selection::new(&self.call.service, number, candidates);
+        let chosen = self.shared.selector.select(&selection);
+        chosen
+            .and_then(|index| self.plan.begin(now, index))
+            .ok_or_else(|| CallError::Selector {
+                chosen,
+                candidates: count,
+                attempts: std::mem::take(&mut self.attempts),
+            })
+    }
+
+    /// Makes one attempt; `None` when the call goes on.
+    async fn attempt(&mut self, tried: Try) -> Option<Result<Reply, CallError>> {
+        self.shared.counters.attempt(tried.number);
+        let Ok(body) = message_of(self.call, self.id, tried.number).encode() else {
+            return Some(Err(CallError::Codec {
+                part: Part::Arguments,
+                reason: "header cannot be encoded".to_owned(),
+                executed: attempt::executed(&self.attempts),
+            }));
+        };
+        let request = Request {
+            protocol: ProtocolId::RPC,
+            timeout: tried.timeout,
+            body,
+        };
+        let started = Instant::now();
+        let contact = tried.target.contact();
+        let answer = self.shared.endpoint.request(&contact, request).await;
+        let verdict = Verdict::of_answer(answer);
+        self.attempts.push(Attempt {
+            provider: contact.node_id,
+            outcome: verdict.outcome.clone(),
+            executed: verdict.executed,
+            elapsed: started.elapsed(),
+        });
+        if verdict.outcome.is_final() {
+            return Some(self.conclude(verdict));
+        }
+        self.fail(tried, &verdict);
+        None
+    }
+
+    fn conclude(&mut self, verdict: Verdict) -> Result<Reply, CallError> {
+        let executed = attempt::executed(&self.attempts);
+        let attempts = std::mem::take(&mut self.attempts);
+        let provider = attempts.last().map(|attempt| attempt.provider);
+        match verdict.detail.conclude(&verdict.outcome, executed) {
+            Ok((body, codec)) => Ok(Reply {
+                body,
+                codec,
+                provider: provider.unwrap_or_else(|| self.shared.endpoint.node_id()),
+                source: self.source,
+                attempts,
+                elapsed: self.time.started.elapsed(),
+            }),
+            Err(CallError::ShuttingDown { .. }) => Err(CallError::ShuttingDown { attempts }),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn fail(&mut self, tried: Try, verdict: &Verdict) {
+        let provider = tried.target.node_id();
+        tracing::warn!(
+            service = %self.call.service,
+            provider = %provider.short(),
+            attempt = tried.number,
+            outcome = %verdict.outcome,
+            executed = ?verdict.executed,
+            "attempt failed"
+        );
+        if verdict.outcome.is_dead_end() {
+            self.shared
+                .registry
+                .remove_provider(&self.call.service, &provider);
+        }
+        let timed_out = verdict.outcome == crate::AttemptOutcome::TimedOut;
+        self.plan.failed(tried, verdict.executed, timed_out);
+    }
+
+    fn give_up(self, reason: GiveUp) -> CallError {
+        let attempts = self.attempts;
+        match reason {
+            GiveUp::OutOfTime => CallError::Timeout { attempts },
+            GiveUp::PerhapsExecuted => CallError::perhaps_executed(attempts),
+            GiveUp::AttemptsSpent => CallError::MaxAttemptsExceeded { attempts },
+            GiveUp::UsedUp if attempts.is_empty() => CallError::ServiceNotFound,
+            GiveUp::UsedUp => CallError::used_up(attempts),
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! The plan of one call: whom to try next, for how long, and when to stop.
+//!
+//! Pure: no clock, no I/O. The caller asks [`Plan::next`] what to do, does it, and tells the plan
+//! how it went.
+
+use std::time::Duration;
+
+use macula_core::{Contact, Delivery, NodeId, Provider};
+use macula_transport::Executed;
+use tokio::time::Instant;
+
+use crate::Candidate;
+
+/// What a plan goes by.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PlanConfig {
+    pub(crate) deadline: Instant,
+    pub(crate) max_attempts: u8,
+    pub(crate) lookup_percent: u8,
+    /// The call's own wish; a record may be stricter.
+    pub(crate) delivery: Delivery,
+}
+
+/// Whom to try, and what was tried.
+///
+/// Invariant: no node is in `untried` twice, nor a tried one unless all its attempts were not
+/// executed and its record names an address that none of them had.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    config: PlanConfig,
+    /// A connected node to try without knowing a record of it.
+    connected: Option<NodeId>,
+    untried: Vec<Candidate>,
+    failed: Vec<Failed>,
+    made: u8,
+    at_most_once: bool,
+    may_refresh: bool,
+    out_of_time: bool,
+}
+
+#[derive(Debug)]
+struct Failed {
+    target: Target,
+    executed: Executed,
+}
+
+/// What to do next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Try the connected node.
+    TryConnected(NodeId),
+    /// Choose one of the untried candidates and try it.
+    Choose,
+    /// Look the service up again, for at most so long.
+    Refresh(Duration),
+    /// Tell the caller.
+    GiveUp(GiveUp),
+}
+
+/// Why nothing more is tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum GiveUp {
+    /// The deadline has come.
+    OutOfTime,
+    /// The call may run only once, and perhaps it has.
+    PerhapsExecuted,
+    /// As many attempts were made as allowed, and there are more candidates.
+    AttemptsSpent,
+    /// No candidate is left.
+    UsedUp,
+}
+
+/// Whom one attempt goes to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Target {
+    Found(Provider),
+    Connected(NodeId),
+}
+
+/// One try: whom, and how long it may take, its dial included.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Try {
+    pub(crate) target: Target,
+    /// Counted from one.
+    pub(crate) number: u8,
+    pub(crate) timeout: Duration,
+    /// Whether `timeout` is all the time there was.
+    takes_all: bool,
+}
+
+impl Plan {
+    pub(crate) fn new(config: PlanConfig) -> Self {
+        Self {
+            connected: None,
+            untried: Vec::new(),
+            failed: Vec::new(),
+            made: 0,
+            at_most_once: config.delivery == Delivery::AtMostOnce,
+            may_refresh: true,
+            out_of_time: false,
+            config,
+        }
+    }
+
+    /// How long a lookup may take that starts now.
+    pub(crate) fn lookup_timeout(&self, now: Instant) -> Duration {
+        self.remaining(now) * u32::from(self.config.lookup_percent) / 100
+    }
+
+    /// There will be no refresh: what is known is as new as it gets.
+    pub(crate) fn forbid_refresh(&mut self) {
+        self.may_refresh = false;
+    }
+
+    /// Takes a node that is connected, but of which no record is known.
+    pub(crate) fn offer_connected(&mut self, node_id: NodeId) {
+        self.connected = Some(node_id);
+    }
+
+    /// Takes a provider into consideration; says whether it may be tried.
+    pub(crate) fn offer(&mut self, candidate: Candidate) -> bool {
+        self.at_most_once |= candidate.provider.delivery() == Delivery::AtMostOnce;
+        let eligible = self.is_eligible(&candidate.provider);
+        if eligible {
+            self.untried.push(candidate);
+        }
+        eligible
+    }
+
+    /// The candidates to choose from, in the order they were offered.
+    pub(crate) fn untried(&self) -> &[Candidate] {
+        &self.untried
+    }
+
+    /// Which attempt the next one is, counted from one.
+    pub(crate) fn next_number(&self) -> u8 {
+        self.made.saturating_add(1)
+    }
+
+    /// What to do now.
+    pub(crate) fn next(&self, now: Instant) -> Step {
+        if self.at_most_once && self.perhaps_executed() {
+            return Step::GiveUp(GiveUp::PerhapsExecuted);
+        }
+        if self.out_of_time || now >= self.config.deadline {
+            return Step::GiveUp(GiveUp::OutOfTime);
+        }
+        if self.made >= self.config.max_attempts {
+            return Step::GiveUp(match self.untried.is_empty() {
+                true => GiveUp::UsedUp,
+                false => GiveUp::AttemptsSpent,
+            });
+        }
+        if let Some(node_id) = self.connected {
+            return Step::TryConnected(node_id);
+        }
+        match (self.untried.is_empty(), self.may_refresh) {
+            (false, _) => Step::Choose,
+            (true, true) => Step::Refresh(self.lookup_timeout(now)),
+            (true, false) => Step::GiveUp(GiveUp::UsedUp),
+        }
+    }
+
+    /// Begins the attempt at the candidate with this index; `None` when there is none.
+    pub(crate) fn begin(&mut self, now: Instant, index: usize) -> Option<Try> {
+        let candidates_left = self.untried.len();
+        if index >= candidates_left {
+            return None;
+        }
+        let candidate = self.untried.remove(index);
+        Some(self.begin_at(now, Target::Found(candidate.provider), candidates_left))
+    }
+
+    /// Begins the attempt at the connected node.
+    pub(crate) fn begin_connected(&mut self, now: Instant, node_id: NodeId) -> Try {
+        self.connected = None;
+        // Over a connection that stands, a failure that permits another attempt shows at once.
+        self.begin_at(now, Target::Connected(node_id), 1)
+    }
+
+    fn begin_at(&mut self, now: Instant, target: Target, candidates_left: usize) -> Try {
+        let allowed = self.config.max_attempts.saturating_sub(self.made).max(1);
+        let attempts_left = candidates_left.clamp(1, usize::from(allowed));
+        let attempts_left = u32::try_from(attempts_left).unwrap_or(u32::MAX);
+        self.made = self.next_number();
+        Try {
+            target,
+            number: self.made,
+            timeout: self.remaining(now) / attempts_left,
+            takes_all: attempts_left == 1,
+        }
+    }
+
+    /// Learns that an attempt did not end the call.
+    pub(crate) fn failed(&mut self, tried: Try, executed: Executed, timed_out: bool) {
+        // The peer's clock may end the attempt a moment before ours does: still the deadline.
+        self.out_of_time |= timed_out && tried.takes_all;
+        self.failed.push(Failed {
+            target: tried.target,
+            executed,
+        });
+    }
+
+    fn perhaps_executed(&self) -> bool {
+        self.failed
+            .iter()
+            .any(|failed| failed.executed != Executed::No)
+    }
+
+    fn is_eligible(&self, provider: &Provider) -> bool {
+        let node_id = provider.node_id();
+        let listed = self
+            .untried
+            .iter()
+            .any(|candidate| candidate.provider.node_id() == node_id);
+        if listed || self.connected == Some(node_id) {
+            return false;
+        }
+        let mut tried = self
+            .failed
+            .iter()
+            .filter(|failed| failed.target.node_id() == node_id)
+            .peekable();
+        if tried.peek().is_none() {
+            return true;
+        }
+        let tried: Vec<&Failed> = tried.collect();
+        let is_new = |address| !tried.iter().any(|failed| failed.target.had(address));
+        tried.iter().all(|failed| failed.executed == Executed::No)
+            && provider.addresses().iter().any(is_new)
+    }
+
+    fn remaining(&self, now: Instant) -> Duration {
+        self.config.deadline.saturating_duration_since(now)
+    }
+}
+
+impl Target {
+    pub(crate) fn node_id(&self) -> NodeId {
+        match self {
+            Self::Found(provider) => provider.node_id(),
+            Self::Connected(node_id) => *node_id,
+        }
+    }
+
+    pub(crate) fn contact(&self) -> Contact {
+        match self {
+            Self::Found(provider) => provider.contact(),
+            Self::Connected(node_id) => Contact::new(*node_id, []),
+        }
+    }
+
+    fn had(&self, address: &std::net::SocketAddr) -> bool {
+        match self {
+            Self::Found(provider) => provider.addresses().contains(address),
+            Self::Connected(_) => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

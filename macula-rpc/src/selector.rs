@@ -1,0 +1,67 @@
+//! Which provider a call goes to: the [`ProviderSelector`] trait and the strategies shipped.
+
+use macula_core::{Provider, ServiceName};
+
+mod first;
+mod random;
+mod round_robin;
+
+pub use first::First;
+pub use random::Random;
+pub use round_robin::{MAX_COUNTED_SERVICES, RoundRobin};
+
+/// Chooses one of the providers that a call may go to.
+///
+/// Called once per attempt, on the caller's task: it should be quick and must not block. An index
+/// out of range, or none while there are candidates, fails the call with
+/// [`CallError::Selector`](crate::CallError::Selector).
+pub trait ProviderSelector: Send + Sync + 'static {
+    /// The index of the chosen one in `selection.candidates`; `None` when there is none to choose.
+    fn select(&self, selection: &Selection<'_>) -> Option<usize>;
+}
+
+/// What a selector chooses from.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct Selection<'a> {
+    /// The name that is called.
+    pub service: &'a ServiceName,
+    /// Which attempt of the call this is, counted from one.
+    pub attempt: u8,
+    /// The providers that were not tried yet, in the order of discovery.
+    pub candidates: &'a [Candidate],
+}
+
+impl<'a> Selection<'a> {
+    /// Brings together what a selector is asked about.
+    pub fn new(service: &'a ServiceName, attempt: u8, candidates: &'a [Candidate]) -> Self {
+        Self {
+            service,
+            attempt,
+            candidates,
+        }
+    }
+}
+
+/// A provider considered for one call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Candidate {
+    /// What it claims.
+    pub provider: Provider,
+    /// Whether this node has a connection to it.
+    pub connected: bool,
+}
+
+impl Candidate {
+    /// A candidate.
+    pub fn new(provider: Provider, connected: bool) -> Self {
+        Self {
+            provider,
+            connected,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

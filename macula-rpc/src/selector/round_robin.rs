@@ -1,0 +1,53 @@
+//! One after the other.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use dashmap::DashMap;
+use macula_core::ServiceName;
+
+use super::{ProviderSelector, Selection};
+
+/// How many services have a counter of their own; those beyond share one.
+pub const MAX_COUNTED_SERVICES: usize = 16_384;
+
+/// Chooses the candidates of each service in turn.
+///
+/// Only first attempts advance the turn, so that a call that fails over takes nobody's turn; its
+/// next attempt goes to the candidate after the one that failed.
+#[derive(Debug, Default)]
+pub struct RoundRobin {
+    turns: DashMap<ServiceName, AtomicUsize>,
+    shared_turn: AtomicUsize,
+}
+
+impl RoundRobin {
+    /// Every service begins with its first candidate.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn with_turn<R>(&self, service: &ServiceName, f: impl FnOnce(&AtomicUsize) -> R) -> R {
+        if let Some(turn) = self.turns.get(service) {
+            return f(&turn);
+        }
+        // Racing newcomers may overshoot the bound by one entry each.
+        if self.turns.len() >= MAX_COUNTED_SERVICES {
+            return f(&self.shared_turn);
+        }
+        f(&self.turns.entry(service.clone()).or_default())
+    }
+}
+
+impl ProviderSelector for RoundRobin {
+    fn select(&self, selection: &Selection<'_>) -> Option<usize> {
+        let turn = self.with_turn(selection.service, |turn| {
+            if selection.attempt <= 1 {
+                turn.fetch_add(1, Ordering::Relaxed)
+            } else {
+                // The one that failed is gone from the list: its place is now its successor's.
+                turn.load(Ordering::Relaxed).wrapping_sub(1)
+            }
+        });
+        turn.checked_rem(selection.candidates.len())
+    }
+}

@@ -1,0 +1,212 @@
+//! Answers calls: those of peers, and those of this node to its own services.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use macula_core::{NodeId, ServiceName};
+use macula_registry::{Registry, UnadvertiseError};
+use macula_transport::{Endpoint, InboundRequest, ProtocolId, Refusal, RequestHandler};
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+use crate::message::{CallMessage, ErrorText, ReplyMessage, Status};
+use crate::{CallContext, Codec, InboundCall, ServerConfig, ServerError, Service, deadline};
+
+mod run;
+mod stats;
+
+use run::Admission;
+use stats::Counters;
+
+pub use stats::ServerStats;
+
+/// Runs the handlers of a node's services, each call in a task of its own.
+pub struct Server {
+    node_id: NodeId,
+    registry: Arc<Registry<Service>>,
+    handlers: Handle,
+    config: ServerConfig,
+    /// One permit per running handler, whatever its service.
+    permits: Arc<Semaphore>,
+    draining: AtomicBool,
+    counters: Counters,
+}
+
+impl Server {
+    /// Answers the calls that reach an endpoint with the services of a registry.
+    ///
+    /// Handlers run on the runtime `handlers`; what supervises them runs on the endpoint's.
+    ///
+    /// # Errors
+    /// [`ServerError::AlreadyServing`] when the endpoint has a server, [`ServerError::MaxRunning`]
+    /// for a limit that cannot be counted.
+    pub fn start(
+        endpoint: &Endpoint,
+        registry: Arc<Registry<Service>>,
+        handlers: Handle,
+        config: ServerConfig,
+    ) -> Result<Arc<Self>, ServerError> {
+        config.check()?;
+        let server = Arc::new(Self {
+            node_id: endpoint.node_id(),
+            registry,
+            handlers,
+            permits: Arc::new(Semaphore::new(config.max_running.get())),
+            config,
+            draining: AtomicBool::new(false),
+            counters: Counters::default(),
+        });
+        endpoint
+            .register(ProtocolId::RPC, Arc::new(Inbound(server.clone())))
+            .map_err(ServerError::AlreadyServing)?;
+        Ok(server)
+    }
+
+    /// Takes a service back: no handler of it runs any more when this returns.
+    ///
+    /// The handler is gone first, so that callers are told so; then the record is withdrawn; then
+    /// running calls may end within [`ServerConfig::retire_timeout`], after which they are
+    /// aborted. Says whether the service was there.
+    ///
+    /// # Errors
+    /// Those of [`Registry::unadvertise`]; the handlers have ended all the same.
+    ///
+    /// # Cancel safety
+    /// The handler may be gone and its record not withdrawn yet; call it again.
+    pub async fn unadvertise(&self, name: &ServiceName) -> Result<bool, UnadvertiseError> {
+        let local = self.registry.local(name);
+        let outcome = self.registry.unadvertise(name).await;
+        if let Some(local) = local {
+            let ended = local.handler().retire(self.config.retire_timeout).await;
+            if !ended {
+                tracing::warn!(service = %name, "a handler blocks its thread and cannot be stopped");
+            }
+        }
+        outcome
+    }
+
+    /// Refuses every further call, with a reply that says that this node shuts down.
+    pub fn stop_admitting(&self) {
+        self.draining.store(true, Ordering::SeqCst);
+    }
+
+    /// Stops admitting, then waits for the running handlers, at most for
+    /// [`ServerConfig::drain_timeout`]. Says whether all have ended. Twice is harmless.
+    ///
+    /// # Cancel safety
+    /// The server admits nothing any more; running handlers go on.
+    pub async fn drain(&self) -> bool {
+        self.stop_admitting();
+        let permits = u32::try_from(self.config.max_running.get()).unwrap_or(u32::MAX);
+        let all = self.permits.acquire_many(permits);
+        tokio::time::timeout(self.config.drain_timeout, all)
+            .await
+            .is_ok()
+    }
+
+    /// What was counted so far.
+    pub fn stats(&self) -> ServerStats {
+        let running = self.config.max_running.get() - self.permits.available_permits();
+        self.counters.snapshot(running)
+    }
+
+    /// Answers a call of this node itself, in the same way as a peer's.
+    pub(crate) async fn serve_local(&self, call: CallMessage, deadline: Instant) -> ReplyMessage {
+        self.serve(self.node_id, call, deadline).await
+    }
+
+    async fn serve(&self, caller: NodeId, call: CallMessage, deadline: Instant) -> ReplyMessage {
+        self.counters.call();
+        let reply = match self.admit(&call) {
+            Ok((service, codec, admission)) => {
+                let inbound = InboundCall {
+                    context: CallContext {
+                        caller,
+                        deadline,
+                        call_id: call.header.call_id,
+                        attempt: call.header.attempt,
+                    },
+                    codec,
+                    body: call.body,
+                };
+                self.run(&call.header.service, &service, inbound, admission)
+                    .await
+            }
+            Err(status) => ReplyMessage::failed(status),
+        };
+        self.counters.replied(&reply.status);
+        reply
+    }
+
+    /// Finds the service and takes the permits for one call of it.
+    fn admit(&self, call: &CallMessage) -> Result<(Service, Codec, Admission), Status> {
+        let service = self
+            .registry
+            .local(&call.header.service)
+            .ok_or(Status::NotServed)?
+            .handler()
+            .clone();
+        let codec = Codec::from_id(call.header.codec).ok_or_else(|| {
+            let reason = format!("unknown codec {}", call.header.codec);
+            Status::BadArguments(ErrorText::truncating(&reason))
+        })?;
+        let of_service = service.admit()?;
+        let of_node = self.permits.clone().try_acquire_owned();
+        // Looked at after the permit is taken, so that a drain either is seen or waits for it.
+        if self.draining.load(Ordering::SeqCst) {
+            return Err(Status::ShuttingDown);
+        }
+        let of_node = of_node.map_err(|_| Status::Overloaded)?;
+        Ok((service, codec, Admission::new(of_node, of_service)))
+    }
+
+    async fn run(
+        &self,
+        name: &ServiceName,
+        service: &Service,
+        call: InboundCall,
+        admission: Admission,
+    ) -> ReplyMessage {
+        let (codec, deadline) = (call.codec, call.context.deadline);
+        let handler = service.handler();
+        let task = deadline::scope(deadline, async move {
+            let _admission = admission;
+            handler.call(call).await
+        });
+        let ended = run::supervise(self.handlers.spawn(task), service, deadline).await;
+        let status = match ended {
+            Ok(body) if body.len() <= self.config.max_body_bytes.get() => {
+                return ReplyMessage {
+                    status: Status::Ok,
+                    codec,
+                    body,
+                };
+            }
+            Ok(_) => Status::ResultTooLarge {
+                limit_bytes: self.config.max_body_bytes.get() as u64,
+            },
+            Err(status) => status,
+        };
+        match status {
+            Status::Panicked => tracing::warn!(service = %name, "handler panicked"),
+            ref other => tracing::debug!(service = %name, status = ?other, "call failed"),
+        }
+        ReplyMessage::failed(status)
+    }
+}
+
+/// The server as its endpoint sees it.
+struct Inbound(Arc<Server>);
+
+#[async_trait]
+impl RequestHandler for Inbound {
+    async fn handle(&self, request: InboundRequest) -> Result<Bytes, Refusal> {
+        let deadline = Instant::now() + request.remaining.min(crate::MAX_CALL_TIMEOUT);
+        let call = CallMessage::decode(&request.body).map_err(|_| Refusal::Malformed)?;
+        let reply = self.0.serve(request.from, call, deadline).await;
+        reply.encode().map_err(|_| Refusal::Malformed)
+    }
+}

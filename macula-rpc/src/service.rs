@@ -1,0 +1,103 @@
+//! What is registered under a name: a handler, how many calls of it run, and how it ends.
+
+use std::fmt;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+
+use crate::Handler;
+use crate::config::{DEFAULT_MAX_RUNNING_PER_SERVICE, MAX_PERMITS};
+use crate::message::Status;
+
+/// A handler with its limits: what a [`Registry`](macula_registry::Registry) keeps under a name.
+///
+/// Clones share the limit and the end. One service belongs to one advertisement: once retired, it
+/// admits no call again.
+#[derive(Clone)]
+pub struct Service(Arc<Shared>);
+
+struct Shared {
+    handler: Arc<dyn Handler>,
+    max_running: u32,
+    /// One permit per running handler, returned when its future is dropped.
+    permits: Arc<Semaphore>,
+    retired: AtomicBool,
+    abort: watch::Sender<bool>,
+}
+
+impl Service {
+    /// A service with the default limit, [`DEFAULT_MAX_RUNNING_PER_SERVICE`].
+    pub fn new(handler: Arc<dyn Handler>) -> Self {
+        Self::with_max_running(handler, DEFAULT_MAX_RUNNING_PER_SERVICE)
+    }
+
+    /// A service of which at most so many calls run at a time; more are answered as overload.
+    pub fn with_max_running(handler: Arc<dyn Handler>, max_running: NonZeroUsize) -> Self {
+        let max_running = max_running.get().min(MAX_PERMITS);
+        Self(Arc::new(Shared {
+            handler,
+            permits: Arc::new(Semaphore::new(max_running)),
+            max_running: u32::try_from(max_running).unwrap_or(u32::MAX),
+            retired: AtomicBool::new(false),
+            abort: watch::Sender::new(false),
+        }))
+    }
+
+    /// How many of its handlers run now.
+    pub fn running(&self) -> usize {
+        (self.0.max_running as usize).saturating_sub(self.0.permits.available_permits())
+    }
+
+    /// Admits no further call, waits for the running ones, and aborts those that still run after
+    /// `patience`. Says whether all have ended: one that blocks its thread cannot be aborted and
+    /// is waited for no longer than `patience` once more.
+    ///
+    /// # Cancel safety
+    /// The service stays retired; running handlers go on.
+    pub async fn retire(&self, patience: Duration) -> bool {
+        self.0.retired.store(true, Ordering::SeqCst);
+        if self.ended_within(patience).await {
+            return true;
+        }
+        self.0.abort.send_replace(true);
+        self.ended_within(patience).await
+    }
+
+    async fn ended_within(&self, patience: Duration) -> bool {
+        let all = self.0.permits.acquire_many(self.0.max_running);
+        tokio::time::timeout(patience, all).await.is_ok()
+    }
+
+    pub(crate) fn handler(&self) -> Arc<dyn Handler> {
+        self.0.handler.clone()
+    }
+
+    /// A permit to run the handler once.
+    pub(crate) fn admit(&self) -> Result<OwnedSemaphorePermit, Status> {
+        let permit = self.0.permits.clone().try_acquire_owned();
+        // Looked at after the permit is taken: either this sees the retirement, or the retirement
+        // waits for this permit.
+        if self.0.retired.load(Ordering::SeqCst) {
+            return Err(Status::NotServed);
+        }
+        permit.map_err(|_| Status::Overloaded)
+    }
+
+    /// Waits until running handlers are to be aborted.
+    pub(crate) async fn aborted(&self) {
+        // The sender lives as long as `self`.
+        let _ = self.0.abort.subscribe().wait_for(|abort| *abort).await;
+    }
+}
+
+impl fmt::Debug for Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Service")
+            .field("running", &self.running())
+            .field("max_running", &self.0.max_running)
+            .finish_non_exhaustive()
+    }
+}
