@@ -64,6 +64,7 @@ fn anything_but_a_key_is_refused_and_left_alone() {
         line.as_bytes()[..62].to_vec(),
         format!("{line}00\n").into_bytes(),
         format!("{line}\n\n").into_bytes(),
+        format!("{line}\r\nx").into_bytes(),
         format!("{line}\n{line}\n").into_bytes(),
         format!("{line}{}x", " ".repeat(100)).into_bytes(),
         line.to_uppercase().replace('0', "G").into_bytes(),
