@@ -3,11 +3,308 @@
 //! The owner tells [`Kademlia`] what happened and what it wants, then drains
 //! [`poll_output`](Kademlia::poll_output) and re-arms its timer with
 //! [`poll_timeout`](Kademlia::poll_timeout). The same seed and inputs give the same outputs.
+//!
+//! The paper: Maymounkov and Mazières, "Kademlia: a peer-to-peer information system based on the
+//! XOR metric", 2002.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Instant;
+
+use macula_core::{Contact, Key, NodeId};
+use rand::SeedableRng as _;
+use rand::rngs::StdRng;
+
+use crate::message::{Request, Response};
 
 mod config;
 mod output;
 
+mod contact;
+mod kbucket;
+mod routing_table;
+
+mod lookup;
+mod lookups;
+
+mod answer;
+mod provider_store;
+
+mod holders;
+mod placement;
+mod publication;
+
+mod maintenance;
+mod requests;
+
 pub use config::{KadConfig, KadConfigError, Local, StoreConfig};
+pub use maintenance::MAX_BOOTSTRAP;
 pub use output::{
     Ask, KadStats, MAX_ASKED, OperationId, OperationResult, Outbound, Output, RequestId, Search,
 };
+pub use publication::MAX_PUBLISHED;
+
+use holders::Holders;
+use lookups::RunningLookup;
+use maintenance::Maintenance;
+use provider_store::ProviderStore;
+use publication::Publication;
+use requests::{InFlight, LookupId, Purpose, Requests, RoundTrips};
+use routing_table::RoutingTable;
+
+/// A node of the DHT.
+///
+/// After any call that takes `&mut self`, the owner drains the outputs and re-arms the timeout.
+///
+// Invariant: between two calls there is no queued work, and every lookup and every unsettled
+// publication waits for a request in flight or for a deadline.
+#[derive(Debug)]
+pub struct Kademlia {
+    config: KadConfig,
+    local: Local,
+    local_key: Key,
+    rng: StdRng,
+    table: RoutingTable,
+    store: ProviderStore,
+    holders: Holders,
+    requests: Requests,
+    round_trips: RoundTrips,
+    lookups: BTreeMap<LookupId, RunningLookup>,
+    publications: BTreeMap<OperationId, Publication>,
+    maintenance: Maintenance,
+    work: VecDeque<Work>,
+    outputs: VecDeque<Output>,
+    next_id: u64,
+    stats: KadStats,
+}
+
+/// What has to be looked at again before a call returns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Work {
+    Lookup(LookupId),
+    Publication(OperationId),
+}
+
+impl Kademlia {
+    /// Creates a node that knows nobody.
+    ///
+    /// # Errors
+    /// [`KadConfigError`] when the settings make no sense together.
+    pub fn new(config: KadConfig, local: Local, seed: u64) -> Result<Self, KadConfigError> {
+        config.check()?;
+        Ok(Self {
+            local,
+            local_key: Key::of_node(&local.node_id),
+            rng: StdRng::seed_from_u64(seed),
+            table: RoutingTable::new(local.node_id, config.k.get()),
+            store: ProviderStore::new(local.node_id, config.store),
+            holders: Holders::new(2 * config.replication.get()),
+            requests: Requests::default(),
+            round_trips: RoundTrips::new(config.request_timeout),
+            lookups: BTreeMap::new(),
+            publications: BTreeMap::new(),
+            maintenance: Maintenance::default(),
+            work: VecDeque::new(),
+            outputs: VecDeque::new(),
+            next_id: 0,
+            stats: KadStats::default(),
+            config,
+        })
+    }
+
+    /// Who the machine speaks for.
+    pub fn local(&self) -> Local {
+        self.local
+    }
+
+    /// Takes the answer to a request. Answers to none, or too late, are counted and ignored.
+    pub fn handle_response(&mut self, now: Instant, request_id: RequestId, response: Response) {
+        let Some(request) = self.requests.end(request_id) else {
+            self.stats.answers_ignored += 1;
+            return;
+        };
+        self.table.answered(now, &request.to);
+        self.round_trips
+            .record(now.saturating_duration_since(request.sent_at));
+        self.settle(now, request, Some(response));
+        self.run(now);
+    }
+
+    /// Takes the failure of a request: it could not be sent, or was refused or lost.
+    pub fn handle_failure(&mut self, now: Instant, request_id: RequestId) {
+        match self.requests.end(request_id) {
+            Some(request) => self.fail(now, request),
+            None => self.stats.answers_ignored += 1,
+        }
+        self.run(now);
+    }
+
+    /// Takes note that the last connection to a peer has ended: it is asked first whether it
+    /// still lives when its place is wanted.
+    pub fn handle_disconnected(&mut self, node_id: &NodeId) {
+        self.table.disconnected(node_id);
+    }
+
+    /// Does what is due: expiry, timeouts, refreshes.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.store.sweep(now);
+        while let Some(request) = self.requests.pop_overdue(now) {
+            self.fail(now, request);
+        }
+        for (lookup_id, node_id) in self.requests.release_slots(now) {
+            if let Some(running) = self.lookups.get_mut(&lookup_id) {
+                running.lookup.release_slot(&node_id);
+                self.work.push_back(Work::Lookup(lookup_id));
+            }
+        }
+        let overdue = self
+            .lookups
+            .iter()
+            .filter(|(_, running)| running.lookup.deadline() <= now)
+            .map(|(lookup_id, _)| Work::Lookup(*lookup_id));
+        self.work.extend(overdue);
+        self.maintain(now);
+        self.run(now);
+    }
+
+    /// What to do next, until there is nothing.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is due.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let lookups = self.lookups.values();
+        [
+            self.requests.next_event(),
+            lookups.map(|running| running.lookup.deadline()).min(),
+            self.store.next_expiry(),
+            self.maintenance.next_event(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// Counters and sizes.
+    pub fn stats(&self) -> KadStats {
+        KadStats {
+            contacts: self.table.len(),
+            replacements: self.table.replacements(),
+            records: self.store.foreign_records(),
+            own_records: self.store.own_records(),
+            tombstones: self.store.tombstones(),
+            operations: self.operations(),
+            requests_in_flight: self.requests.len(),
+            ..self.stats
+        }
+    }
+
+    /// The contacts in the routing table, closest to this node first.
+    pub fn contacts(&self) -> Vec<Contact> {
+        self.table.closest(&self.local_key, usize::MAX)
+    }
+
+    /// Asserts what must hold between any two calls. For tests and simulation.
+    ///
+    /// # Panics
+    /// When it does not hold.
+    pub fn check_invariants(&self) {
+        assert!(self.work.is_empty(), "work left undone");
+        self.table.check_invariants();
+        self.store.check_invariants();
+        self.maintenance.check_invariants();
+        for running in self.lookups.values() {
+            running.lookup.check_invariants();
+        }
+        for publication in self.publications.values() {
+            publication.check_invariants();
+        }
+        let waits = self.requests.len() + self.lookups.len();
+        assert!(
+            waits > 0 || self.publications.is_empty(),
+            "a publication waits for nothing"
+        );
+    }
+
+    fn send(&mut self, now: Instant, to: Contact, request: Request, purpose: Purpose) {
+        let slot_until =
+            matches!(purpose, Purpose::Lookup(_)).then(|| now + self.round_trips.slot_timeout());
+        let timeout = self.config.request_timeout;
+        let request_id = self.requests.begin(InFlight {
+            to: to.node_id,
+            purpose,
+            sent_at: now,
+            slot_until,
+            deadline: now + timeout,
+        });
+        self.stats.requests_sent += 1;
+        self.outputs.push_back(Output::Send(Outbound {
+            request_id,
+            to,
+            request,
+            timeout,
+        }));
+    }
+
+    fn fail(&mut self, now: Instant, request: InFlight) {
+        self.stats.requests_failed += 1;
+        if let Some(contact) = self.table.failed(&request.to) {
+            self.stats.contacts_evicted += 1;
+            self.remember_former(now, contact);
+        }
+        self.settle(now, request, None);
+    }
+
+    /// Hands an answer, or `None` for a failure, to whatever waits for it.
+    fn settle(&mut self, now: Instant, request: InFlight, response: Option<Response>) {
+        let fits = match request.purpose {
+            Purpose::Lookup(lookup_id) => {
+                self.handle_looked_up(now, lookup_id, &request.to, response)
+            }
+            Purpose::Place {
+                operation,
+                placements,
+            } => {
+                let fits = matches!(
+                    response,
+                    None | Some(Response::Stored { .. } | Response::Refused)
+                );
+                self.handle_placed(&request.to, (operation, placements), response);
+                fits
+            }
+            Purpose::Ping => matches!(response, None | Some(Response::Pong)),
+        };
+        self.stats.answers_mismatched += u64::from(!fits);
+    }
+
+    /// Looks again at everything that something happened to.
+    fn run(&mut self, now: Instant) {
+        while let Some(work) = self.work.pop_front() {
+            match work {
+                Work::Lookup(lookup_id) => self.advance_lookup(now, lookup_id),
+                Work::Publication(operation) => self.advance_publication(now, operation),
+            }
+        }
+    }
+
+    fn queue(&mut self, work: Work) {
+        self.work.push_back(work);
+    }
+
+    fn done(&mut self, operation: OperationId, result: OperationResult) {
+        self.outputs.push_back(Output::Done { operation, result });
+    }
+
+    fn operations(&self) -> usize {
+        self.lookups.len() + self.publications.len()
+    }
+
+    fn next_operation(&mut self) -> OperationId {
+        OperationId(self.next_id())
+    }
+
+    fn next_id(&mut self) -> u64 {
+        self.next_id += 1;
+        self.next_id
+    }
+}

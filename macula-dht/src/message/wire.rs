@@ -72,10 +72,14 @@ pub fn decode_request(bytes: &[u8], now: Timestamp) -> Result<InboundRequest, De
             want: NonZeroUsize::new(want.into()).ok_or(DecodeError::Malformed)?,
         },
         WireRequest::Store { records } => Request::Store {
-            records: valid(records, |claim| claim.to_record(now), &mut refused),
+            records: valid(records, |claim| claim.into_record(now), &mut refused),
         },
         WireRequest::Withdraw { withdrawals } => Request::Withdraw {
-            withdrawals: valid(withdrawals, |claim| claim.to_withdrawal(now), &mut refused),
+            withdrawals: valid(
+                withdrawals,
+                |claim| claim.into_withdrawal(now),
+                &mut refused,
+            ),
         },
     };
     Ok(InboundRequest { request, refused })
@@ -123,8 +127,12 @@ pub fn decode_response(bytes: &[u8], now: Timestamp) -> Result<InboundResponse, 
             withdrawals,
             closer,
         } => Response::Providers(ProvidersAnswer {
-            records: valid(records, |claim| claim.to_record(now), &mut refused),
-            withdrawals: valid(withdrawals, |claim| claim.to_withdrawal(now), &mut refused),
+            records: valid(records, |claim| claim.into_record(now), &mut refused),
+            withdrawals: valid(
+                withdrawals,
+                |claim| claim.into_withdrawal(now),
+                &mut refused,
+            ),
             closer: closer.into_vec(),
         }),
         WireResponse::Stored { outcomes } => Response::Stored {
@@ -200,14 +208,14 @@ impl WireClaim {
         Duration::from_millis(self.remaining_millis)
     }
 
-    fn to_record(self, now: Timestamp) -> Result<LiveRecord, RecordError> {
+    fn into_record(self, now: Timestamp) -> Result<LiveRecord, RecordError> {
         let stated = self.stated_life();
         let record = ProviderRecord::verify(self.signed)?;
         let life = record.admit(now, stated)?;
         Ok(LiveRecord { record, life })
     }
 
-    fn to_withdrawal(self, now: Timestamp) -> Result<LiveWithdrawal, RecordError> {
+    fn into_withdrawal(self, now: Timestamp) -> Result<LiveWithdrawal, RecordError> {
         // No stated life: forgetting a withdrawal early would revive what it beats.
         let withdrawal = Withdrawal::verify(self.signed)?;
         let life = withdrawal.admit(now)?;

@@ -1,0 +1,166 @@
+//! One claim on its way to its holders.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Instant;
+
+use macula_core::{Claim, Contact, Key, NodeId};
+
+use crate::message::{LiveRecord, LiveWithdrawal, StoreOutcome};
+
+/// Where a placement stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// Not begun.
+    Waiting,
+    /// The remembered holders are told; whether a walk is needed shows when they have answered.
+    Refreshing,
+    /// A walk is due.
+    NeedsWalk,
+    /// A walk is under way.
+    Walking,
+    /// The closest nodes are known and told; the next closest stand in for those that fail.
+    Placing,
+}
+
+/// The claim, whom it was told, and what they said.
+#[derive(Debug, Clone)]
+pub(super) struct Placement {
+    pub(super) claim: Claim,
+    pub(super) expires_at: Instant,
+    pub(super) stage: Stage,
+    told: BTreeMap<NodeId, Told>,
+    /// Next to tell, closest first.
+    candidates: VecDeque<Contact>,
+    /// Whether we hold it as one of the closest.
+    held_locally: bool,
+}
+
+#[derive(Debug, Clone)]
+struct Told {
+    contact: Contact,
+    answer: Answer,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Answer {
+    Awaited,
+    Outcome(StoreOutcome),
+    None,
+}
+
+impl Placement {
+    pub(super) fn new(claim: Claim, expires_at: Instant) -> Self {
+        Self {
+            claim,
+            expires_at,
+            stage: Stage::Waiting,
+            told: BTreeMap::new(),
+            candidates: VecDeque::new(),
+            held_locally: false,
+        }
+    }
+
+    pub(super) fn key(&self) -> Key {
+        self.claim.key()
+    }
+
+    /// The claim with what is left of its life, if it is a record.
+    pub(super) fn record(&self, now: Instant) -> Option<LiveRecord> {
+        let life = self.expires_at.saturating_duration_since(now);
+        match &self.claim {
+            Claim::Record(record) => Some(LiveRecord {
+                record: record.clone(),
+                life,
+            }),
+            Claim::Withdrawal(_) => None,
+        }
+    }
+
+    /// The claim with what is left of its life, if it is a withdrawal.
+    pub(super) fn withdrawal(&self, now: Instant) -> Option<LiveWithdrawal> {
+        let life = self.expires_at.saturating_duration_since(now);
+        match &self.claim {
+            Claim::Record(_) => None,
+            Claim::Withdrawal(withdrawal) => Some(LiveWithdrawal {
+                withdrawal: withdrawal.clone(),
+                life,
+            }),
+        }
+    }
+
+    /// Names those to tell next, closest first; whoever was told already is passed over.
+    pub(super) fn offer(&mut self, candidates: Vec<Contact>, held_locally: bool) {
+        self.held_locally = held_locally;
+        self.candidates = candidates
+            .into_iter()
+            .filter(|contact| !self.told.contains_key(&contact.node_id))
+            .collect();
+    }
+
+    /// Whom to tell now, so that `target` nodes hold the claim if all acknowledge.
+    pub(super) fn take_targets(&mut self, target: usize) -> Vec<Contact> {
+        let mut targets = Vec::new();
+        while self.holders() + self.awaited() < target {
+            let Some(contact) = self.candidates.pop_front() else {
+                break;
+            };
+            self.told.insert(
+                contact.node_id,
+                Told {
+                    contact: contact.clone(),
+                    answer: Answer::Awaited,
+                },
+            );
+            targets.push(contact);
+        }
+        targets
+    }
+
+    /// Takes the answer of a node that was told, `None` when it failed; its contact.
+    pub(super) fn answered(
+        &mut self,
+        from: &NodeId,
+        outcome: Option<StoreOutcome>,
+    ) -> Option<Contact> {
+        let told = self.told.get_mut(from)?;
+        told.answer = outcome.map_or(Answer::None, Answer::Outcome);
+        Some(told.contact.clone())
+    }
+
+    /// How many nodes hold the claim, this one included if it is one of the closest.
+    pub(super) fn holders(&self) -> usize {
+        self.count(Answer::Outcome(StoreOutcome::Stored)) + usize::from(self.held_locally)
+    }
+
+    pub(super) fn full(&self) -> usize {
+        self.count(Answer::Outcome(StoreOutcome::Full))
+    }
+
+    /// How many nodes answered that they do not hold the claim, for whatever reason.
+    pub(super) fn refused(&self) -> usize {
+        self.full()
+            + self.count(Answer::Outcome(StoreOutcome::Refused))
+            + self.count(Answer::Outcome(StoreOutcome::Outdated))
+    }
+
+    pub(super) fn awaited(&self) -> usize {
+        self.count(Answer::Awaited)
+    }
+
+    /// Whether nothing more will come of it.
+    pub(super) fn is_settled(&self) -> bool {
+        self.stage == Stage::Placing && self.awaited() == 0 && self.candidates.is_empty()
+    }
+
+    /// Forgets the stand-ins: there are holders enough.
+    pub(super) fn drop_candidates(&mut self) {
+        self.candidates.clear();
+    }
+
+    fn count(&self, answer: Answer) -> usize {
+        self.told
+            .values()
+            .filter(|told| told.answer == answer)
+            .count()
+    }
+}
