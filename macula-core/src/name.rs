@@ -6,7 +6,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use serde::de::Error as _;
+use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// The longest name, in bytes.
@@ -152,9 +152,30 @@ impl Serialize for ServiceName {
 
 impl<'de> Deserialize<'de> for ServiceName {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        check_dotted(&text).map_err(D::Error::custom)?;
-        Ok(Self(text.into()))
+        deserialize_dotted(deserializer).map(Self)
+    }
+}
+
+/// Reads a text of the grammar that service names and realms share.
+pub(crate) fn deserialize_dotted<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Arc<str>, D::Error> {
+    deserializer.deserialize_str(DottedVisitor)
+}
+
+struct DottedVisitor;
+
+impl Visitor<'_> for DottedVisitor {
+    type Value = Arc<str>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("dot-separated segments")
+    }
+
+    // Checked before it is copied: a name may be announced to be as long as its message.
+    fn visit_str<E: Error>(self, text: &str) -> Result<Arc<str>, E> {
+        check_dotted(text).map_err(E::custom)?;
+        Ok(text.into())
     }
 }
 

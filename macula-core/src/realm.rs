@@ -4,10 +4,9 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::name::{NameError, check_dotted};
+use crate::name::{NameError, check_dotted, deserialize_dotted};
 
 /// A namespace of services, with the grammar of a [`ServiceName`](crate::ServiceName).
 ///
@@ -65,8 +64,6 @@ impl Serialize for Realm {
 
 impl<'de> Deserialize<'de> for Realm {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        check_dotted(&text).map_err(D::Error::custom)?;
-        Ok(Self(text.into()))
+        deserialize_dotted(deserializer).map(Self)
     }
 }
