@@ -47,6 +47,6 @@ pub use name::{MAX_NAME_BYTES, NameError, ServiceName};
 pub use provider::Provider;
 pub use realm::Realm;
 pub use record::{Delivery, ProviderRecord, RecordDraft, RecordError};
-pub use signed::Signed;
+pub use signed::{MAX_SIGNED_BYTES, Signed};
 pub use time::{CLOCK_SKEW, MAX_TTL, MIN_TTL, Sequence, Timestamp, WallClock};
 pub use withdrawal::{Withdrawal, WithdrawalDraft};

@@ -8,7 +8,7 @@ use crate::codec::BoundedBytes;
 use crate::{NodeId, SecretKey};
 
 /// The longest payload that can be signed, in bytes.
-pub(crate) const MAX_SIGNED_BYTES: usize = 4096;
+pub const MAX_SIGNED_BYTES: usize = 4096;
 
 /// A signed payload on the wire, not yet verified.
 #[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]

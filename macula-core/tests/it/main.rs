@@ -12,5 +12,6 @@ mod generate;
 mod golden;
 mod merging;
 mod relaying;
+mod specification;
 mod timing;
 mod wire;
