@@ -11,6 +11,7 @@ mod local;
 
 mod advertisement;
 
+mod cache;
 mod resolve;
 
 mod config;

@@ -5,6 +5,12 @@ use std::time::Duration;
 
 use macula_core::Provider;
 
+mod flight;
+mod lookup;
+mod resolver;
+
+pub(crate) use resolver::Resolver;
+
 /// How to resolve a name.
 #[derive(Debug, Clone)]
 pub struct ResolveOptions {
@@ -53,7 +59,3 @@ pub struct Resolved {
     /// At least one, in the order of the DHT's answer.
     pub providers: Arc<[Provider]>,
 }
-
-mod resolver;
-
-pub(crate) use resolver::Resolver;

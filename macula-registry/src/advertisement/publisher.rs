@@ -140,25 +140,30 @@ impl Publisher {
 
     fn report(&self, publication: &Publication, outcome: Result<usize, DhtError>, failures: u32) {
         let service = publication.name();
+        let (state, counter) = match outcome {
+            Ok(holders) => (
+                AdvertisementState::Published { holders },
+                &self.counters.published,
+            ),
+            Err(cause) => (
+                AdvertisementState::Degraded { cause, failures },
+                &self.counters.failed,
+            ),
+        };
+        let before = publication.set_state(state);
+        if before == AdvertisementState::Withdrawn {
+            return;
+        }
+        counter.fetch_add(1, Ordering::Relaxed);
+        let was_degraded = matches!(before, AdvertisementState::Degraded { .. });
         match outcome {
-            Ok(holders) => {
-                self.counters.published.fetch_add(1, Ordering::Relaxed);
-                match publication.set_state(AdvertisementState::Published { holders }) {
-                    AdvertisementState::Publishing => info!(%service, holders, "published"),
-                    AdvertisementState::Degraded { .. } => info!(%service, holders, "recovered"),
-                    _ => debug!(%service, holders, "refreshed"),
-                }
+            Ok(holders) if was_degraded => info!(%service, holders, "recovered"),
+            Ok(holders) if before == AdvertisementState::Publishing => {
+                info!(%service, holders, "published");
             }
-            Err(cause) => {
-                self.counters.failed.fetch_add(1, Ordering::Relaxed);
-                match publication.set_state(AdvertisementState::Degraded { cause, failures }) {
-                    AdvertisementState::Withdrawn => {}
-                    AdvertisementState::Degraded { .. } => {
-                        debug!(%service, %cause, failures, "still degraded");
-                    }
-                    _ => warn!(%service, %cause, "degraded: publishing failed"),
-                }
-            }
+            Ok(holders) => debug!(%service, holders, "refreshed"),
+            Err(cause) if was_degraded => debug!(%service, %cause, failures, "still degraded"),
+            Err(cause) => warn!(%service, %cause, "degraded: publishing failed"),
         }
     }
 

@@ -58,26 +58,31 @@ impl Publisher {
     /// Withdraws everything that these closed publications have signed, many at a time and all
     /// within one timeout. What fails is not retried: the records expire by themselves.
     pub(crate) async fn withdraw_all(self: &Arc<Self>, publications: &[Arc<Publication>]) {
-        let withdrawals: Vec<Withdrawal> = publications
-            .iter()
-            .filter_map(|publication| publication.withdrawal(&self.identity)?.ok())
-            .collect();
         let mut batches = JoinSet::new();
-        for batch in withdrawals.chunks(WITHDRAWALS_PER_BATCH) {
+        for batch in publications.chunks(WITHDRAWALS_PER_BATCH) {
             let publisher = Arc::clone(self);
             let batch = batch.to_vec();
             batches.spawn_on(
-                async move {
-                    let count = batch.len();
-                    match publisher.withdraw_once(batch).await {
-                        Ok(()) => info!(services = count, "withdrawn"),
-                        Err(cause) => publisher.give_up(count, cause),
-                    }
-                },
+                async move { publisher.withdraw_batch(&batch).await },
                 &self.runtime,
             );
         }
         while batches.join_next().await.is_some() {}
+    }
+
+    async fn withdraw_batch(&self, publications: &[Arc<Publication>]) {
+        let withdrawals: Vec<Withdrawal> = publications
+            .iter()
+            .filter_map(|publication| publication.withdrawal(&self.identity)?.ok())
+            .collect();
+        let services = withdrawals.len();
+        if services == 0 {
+            return;
+        }
+        match self.withdraw_once(withdrawals).await {
+            Ok(()) => info!(services, "withdrawn"),
+            Err(cause) => self.give_up(services, cause),
+        }
     }
 
     /// One attempt, waiting for its turn included.

@@ -1,65 +1,309 @@
-//! Resolves names.
+//! Answers from the cache, and fills it.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 
-use macula_core::{Key, NodeId, Provider, Realm, ServiceName};
-use macula_dht::{Dht, FindOptions, Scope};
+use macula_core::{Key, NodeId, Realm, ServiceName};
+use macula_dht::{Dht, DhtError};
 use tokio::runtime::Handle;
+use tokio::time::{Instant, sleep, timeout};
+use tracing::{debug, info};
 
+use super::flight::{Answer, Boarding, Flight, Flights, Landing};
+use super::lookup::{Discovery, Lookup};
 use super::{ResolveOptions, Resolved, Source};
+use crate::cache::{Cache, Discovered, Keep, Look};
 use crate::{CacheStats, RegistryConfig, ResolveError};
 
+/// The discovery side of a registry.
 pub(crate) struct Resolver {
     realm: Realm,
     dht: Arc<dyn Dht>,
     config: RegistryConfig,
+    runtime: Handle,
+    cache: Cache,
+    flights: Arc<Flights>,
+    counters: Counters,
+}
+
+#[derive(Default)]
+struct Counters {
+    hits: AtomicU64,
+    stale_hits: AtomicU64,
+    negative_hits: AtomicU64,
+    misses: AtomicU64,
+    coalesced: AtomicU64,
+    lookups: AtomicU64,
+    failed_lookups: AtomicU64,
+    refused_lookups: AtomicU64,
+    evicted: AtomicU64,
 }
 
 impl Resolver {
+    /// Starts the task that sweeps the cache; it ends with the resolver.
     pub(crate) fn start(
         realm: Realm,
         dht: Arc<dyn Dht>,
         config: RegistryConfig,
-        _runtime: Handle,
+        runtime: Handle,
     ) -> Arc<Self> {
-        Arc::new(Self { realm, dht, config })
+        let resolver = Arc::new(Self {
+            realm,
+            dht,
+            cache: Cache::new(config.cache_capacity, config.want),
+            flights: Flights::new(config.max_lookups),
+            config,
+            runtime,
+            counters: Counters::default(),
+        });
+        let sweeper = sweep(Arc::downgrade(&resolver));
+        resolver.runtime.spawn(sweeper);
+        resolver
     }
-    pub(crate) fn cached(&self, _name: &ServiceName) -> Option<Resolved> {
-        None
+
+    /// The cached answer, if there is one; a stale one starts its refresh.
+    pub(crate) fn cached(self: &Arc<Self>, name: &ServiceName) -> Option<Resolved> {
+        self.look(name, None)?.ok()
     }
+
+    /// The cached answer, or that of one lookup shared by all who wait for it.
     pub(crate) async fn resolve(
-        &self,
+        self: &Arc<Self>,
         name: &ServiceName,
         options: ResolveOptions,
-    ) -> Result<Resolved, ResolveError> {
-        let find = FindOptions {
-            want: self.config.want,
-            timeout: options.timeout,
-            scope: Scope::Network,
-        };
-        let found = self
-            .dht
-            .find(Key::of_service(&self.realm, name), find)
-            .await?;
-        if found.providers.is_empty() {
-            return Err(ResolveError::NotFound);
+    ) -> Answer {
+        let reads_cache = !options.force_refresh && options.cache_ttl != Some(Duration::ZERO);
+        if reads_cache && let Some(answer) = self.look(name, options.cache_ttl) {
+            return answer;
         }
-        let providers = found
-            .providers
-            .into_iter()
-            .map(|p| Provider::from(p.record))
-            .collect();
-        Ok(Resolved {
-            source: Source::Dht,
-            providers,
-        })
+        count(&self.counters.misses);
+        let landing = match self.flights.board(name) {
+            Boarding::Join(landing) => {
+                count(&self.counters.coalesced);
+                landing
+            }
+            Boarding::Start(flight, landing) => {
+                // The lookup that was missed a moment ago may have ended since.
+                if reads_cache && let Some(answer) = self.landed(name, options.cache_ttl) {
+                    count(&self.counters.coalesced);
+                    flight.land(answer.clone());
+                    return answer;
+                }
+                self.launch(flight, &options, Purpose::Answer);
+                landing
+            }
+            Boarding::Full => return Err(self.refuse(name)),
+        };
+        self.wait(landing, options.timeout).await
     }
-    pub(crate) fn remove_provider(&self, _name: &ServiceName, _node: &NodeId) {}
+
+    pub(crate) fn remove_provider(&self, name: &ServiceName, node_id: &NodeId) {
+        if self.cache.remove_provider(name, node_id) {
+            debug!(service = %name, node = %node_id.short(), "provider removed from the cache");
+        }
+    }
+
     pub(crate) fn prune_expired(&self) -> usize {
-        0
+        self.cache.prune(Instant::now())
     }
-    pub(crate) fn clear(&self) {}
+
+    pub(crate) fn clear(&self) {
+        self.cache.clear();
+    }
+
     pub(crate) fn stats(&self) -> CacheStats {
-        CacheStats::default()
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let counters = &self.counters;
+        CacheStats {
+            entries: self.cache.len(),
+            hits: read(&counters.hits),
+            stale_hits: read(&counters.stale_hits),
+            negative_hits: read(&counters.negative_hits),
+            misses: read(&counters.misses),
+            coalesced: read(&counters.coalesced),
+            lookups: read(&counters.lookups),
+            failed_lookups: read(&counters.failed_lookups),
+            refused_lookups: read(&counters.refused_lookups),
+            evicted: read(&counters.evicted),
+        }
+    }
+
+    /// What the cache answers, if it does.
+    fn look(self: &Arc<Self>, name: &ServiceName, max_age: Option<Duration>) -> Option<Answer> {
+        let (counter, source, providers) = match self.cache.look(Instant::now(), name, max_age) {
+            Look::Miss => return None,
+            Look::Absent => {
+                count(&self.counters.negative_hits);
+                return Some(Err(ResolveError::NotFound));
+            }
+            Look::Fresh(providers) => (&self.counters.hits, Source::Fresh, providers),
+            Look::Stale {
+                providers,
+                refresh_due,
+            } => {
+                if refresh_due {
+                    self.refresh(name, max_age);
+                }
+                (&self.counters.stale_hits, Source::Stale, providers)
+            }
+        };
+        count(counter);
+        Some(Ok(Resolved { source, providers }))
+    }
+
+    /// The answer of a lookup that has just ended.
+    fn landed(&self, name: &ServiceName, max_age: Option<Duration>) -> Option<Answer> {
+        match self.cache.look(Instant::now(), name, max_age) {
+            Look::Fresh(providers) => Some(Ok(Resolved {
+                source: Source::Fresh,
+                providers,
+            })),
+            Look::Absent => Some(Err(ResolveError::NotFound)),
+            Look::Stale { .. } | Look::Miss => None,
+        }
+    }
+
+    /// Looks for a newer answer in the background, unless that is under way.
+    fn refresh(self: &Arc<Self>, name: &ServiceName, cache_ttl: Option<Duration>) {
+        let options = ResolveOptions {
+            cache_ttl,
+            ..ResolveOptions::default()
+        };
+        match self.flights.board(name) {
+            Boarding::Join(_) => {}
+            Boarding::Start(flight, _) => self.launch(flight, &options, Purpose::Refresh),
+            Boarding::Full => drop(self.refuse(name)),
+        }
+    }
+
+    fn refuse(&self, name: &ServiceName) -> ResolveError {
+        count(&self.counters.refused_lookups);
+        debug!(service = %name, "lookup refused: too many are under way");
+        ResolveError::Dht(DhtError::Overloaded)
+    }
+
+    async fn wait(&self, landing: Landing, time: Duration) -> Answer {
+        match timeout(time, landing.answer()).await {
+            Ok(answer) => answer,
+            Err(_elapsed) => Err(ResolveError::TimedOut),
+        }
+    }
+
+    /// Runs a lookup as a task of its own, so that nobody who leaves cancels it for the others.
+    fn launch(self: &Arc<Self>, flight: Flight, options: &ResolveOptions, purpose: Purpose) {
+        count(&self.counters.lookups);
+        let (network, direct) = (self.config.lookup_timeout, self.config.direct_timeout);
+        let lookup = Lookup {
+            dht: Arc::clone(&self.dht),
+            key: Key::of_service(&self.realm, flight.name()),
+            // Whoever waits longer than most lets the network be searched for longer.
+            network_timeout: network.max(options.timeout.saturating_sub(direct)),
+            direct_timeout: direct,
+        };
+        let fresh = options.cache_ttl.unwrap_or(self.config.cache_fresh);
+        let resolver = Arc::clone(self);
+        self.runtime.spawn(async move {
+            let outcome = lookup.run(&resolver.config).await;
+            let answer = resolver.keep(flight.name(), outcome, fresh, purpose);
+            flight.land(answer);
+        });
+    }
+
+    /// Fills the cache with a new answer, and only with one.
+    fn keep(
+        &self,
+        name: &ServiceName,
+        outcome: Result<Discovery, ResolveError>,
+        fresh: Duration,
+        purpose: Purpose,
+    ) -> Answer {
+        match outcome {
+            Ok(discovery) => {
+                let providers = discovery.providers();
+                let source = discovery.source;
+                let count = providers.len();
+                match purpose {
+                    Purpose::Answer => info!(service = %name, ?source, count, "discovered"),
+                    Purpose::Refresh => debug!(service = %name, ?source, count, "rediscovered"),
+                }
+                self.keep_found(name, discovery, fresh);
+                Ok(Resolved { source, providers })
+            }
+            Err(ResolveError::NotFound) => {
+                debug!(service = %name, "nobody provides it");
+                let fresh = fresh.min(self.config.cache_negative);
+                let stale = Duration::ZERO;
+                self.insert(name, Vec::new(), Keep { fresh, stale });
+                Err(ResolveError::NotFound)
+            }
+            Err(error) => {
+                count(&self.counters.failed_lookups);
+                debug!(service = %name, %error, "not discovered");
+                self.pause_refresh(name);
+                Err(error)
+            }
+        }
+    }
+
+    fn keep_found(&self, name: &ServiceName, discovery: Discovery, fresh: Duration) {
+        let stale = self.config.cache_stale;
+        let fresh = match discovery.source {
+            // Connected peers know less than the network did: better stale than partial.
+            Source::Direct if self.has_providers(name) => return self.pause_refresh(name),
+            Source::Direct => fresh.min(DIRECT_FRESH),
+            _ => fresh,
+        };
+        if !fresh.is_zero() {
+            self.insert(name, discovery.found, Keep { fresh, stale });
+        }
+    }
+
+    fn has_providers(&self, name: &ServiceName) -> bool {
+        let look = self.cache.look(Instant::now(), name, None);
+        matches!(look, Look::Fresh(_) | Look::Stale { .. })
+    }
+
+    fn pause_refresh(&self, name: &ServiceName) {
+        let until = Instant::now() + REFRESH_PAUSE;
+        self.cache.defer_refresh(name, until);
+    }
+
+    fn insert(&self, name: &ServiceName, found: Discovered, keep: Keep) {
+        let evicted = self.cache.insert(Instant::now(), name, found, keep);
+        let evicted = u64::try_from(evicted).unwrap_or(u64::MAX);
+        self.counters.evicted.fetch_add(evicted, Ordering::Relaxed);
     }
 }
+
+/// Why a lookup is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// Somebody waits for it.
+    Answer,
+    /// A stale answer is served meanwhile.
+    Refresh,
+}
+
+fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}
+
+async fn sweep(resolver: Weak<Resolver>) {
+    loop {
+        sleep(SWEEP_INTERVAL).await;
+        let Some(resolver) = resolver.upgrade() else {
+            return;
+        };
+        resolver.prune_expired();
+    }
+}
+
+/// How long the answer of connected peers is fresh: the network may know more once it is back.
+const DIRECT_FRESH: Duration = Duration::from_secs(5);
+
+/// How long after a failed refresh a stale answer is served without another one.
+const REFRESH_PAUSE: Duration = Duration::from_secs(1);
+
+/// How often the cache is swept of what has expired.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(60);

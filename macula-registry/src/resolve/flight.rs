@@ -1,0 +1,104 @@
+//! Lookups under way: one per name, however many wait for it.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use macula_core::ServiceName;
+use macula_dht::DhtError;
+use tokio::sync::watch;
+
+use super::Resolved;
+use crate::ResolveError;
+
+/// What a lookup comes to, for everybody who waits for it.
+pub(super) type Answer = Result<Resolved, ResolveError>;
+
+/// The lookups under way, at most so many.
+pub(super) struct Flights {
+    max_lookups: usize,
+    by_name: Mutex<BTreeMap<ServiceName, Landing>>,
+}
+
+/// Where to wait for the answer of a lookup. Waiters come and go without effect on it.
+#[derive(Clone)]
+pub(super) struct Landing(watch::Receiver<Option<Answer>>);
+
+/// The one who carries a lookup out. Dropping it without an answer fails those who wait.
+pub(super) struct Flight {
+    flights: Arc<Flights>,
+    name: ServiceName,
+    answer: watch::Sender<Option<Answer>>,
+}
+
+/// How to come by the answer for a name.
+pub(super) enum Boarding {
+    /// A lookup is under way: wait for it.
+    Join(Landing),
+    /// Carry out the lookup, and wait like everybody else.
+    Start(Flight, Landing),
+    /// As many lookups as allowed are under way for other names.
+    Full,
+}
+
+impl Flights {
+    pub(super) fn new(max_lookups: NonZeroUsize) -> Arc<Self> {
+        Arc::new(Self {
+            max_lookups: max_lookups.get(),
+            by_name: Mutex::default(),
+        })
+    }
+
+    pub(super) fn board(self: &Arc<Self>, name: &ServiceName) -> Boarding {
+        let mut by_name = self.lock();
+        if let Some(landing) = by_name.get(name) {
+            return Boarding::Join(landing.clone());
+        }
+        if by_name.len() >= self.max_lookups {
+            return Boarding::Full;
+        }
+        let (answer, landing) = watch::channel(None);
+        let landing = Landing(landing);
+        by_name.insert(name.clone(), landing.clone());
+        let flight = Flight {
+            flights: Arc::clone(self),
+            name: name.clone(),
+            answer,
+        };
+        Boarding::Start(flight, landing)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<ServiceName, Landing>> {
+        self.by_name.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Landing {
+    /// Waits for the answer.
+    pub(super) async fn answer(mut self) -> Answer {
+        match self.0.wait_for(Option::is_some).await {
+            Ok(answer) => answer.clone().unwrap_or(Err(LOST)),
+            Err(_) => Err(LOST),
+        }
+    }
+}
+
+impl Flight {
+    pub(super) fn name(&self) -> &ServiceName {
+        &self.name
+    }
+
+    /// Gives everybody the answer.
+    pub(super) fn land(self, answer: Answer) {
+        self.answer.send_replace(Some(answer));
+    }
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        self.flights.lock().remove(&self.name);
+    }
+}
+
+/// The lookup ended without a word: its runtime is gone, or the DHT panicked.
+const LOST: ResolveError = ResolveError::Dht(DhtError::Closed);
