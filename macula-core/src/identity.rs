@@ -7,6 +7,7 @@ use data_encoding::{BASE32_NOPAD, Encoding};
 use ed25519_dalek::{Signer as _, SigningKey, VerifyingKey};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use zeroize::Zeroizing;
 
 mod file;
 
@@ -27,8 +28,8 @@ impl SecretKey {
     /// # Errors
     /// [`IdentityError::Entropy`] when the operating system gives none.
     pub fn generate() -> Result<Self, IdentityError> {
-        let mut seed = [0; Self::LEN_BYTES];
-        getrandom::fill(&mut seed).map_err(|_| IdentityError::Entropy)?;
+        let mut seed = Zeroizing::new([0; Self::LEN_BYTES]);
+        getrandom::fill(&mut *seed).map_err(|_| IdentityError::Entropy)?;
         Ok(Self::from_bytes(&seed))
     }
 
@@ -37,7 +38,7 @@ impl SecretKey {
         Self(SigningKey::from_bytes(bytes))
     }
 
-    /// The 32 secret bytes (the RFC 8032 seed).
+    /// The 32 secret bytes (the RFC 8032 seed). The copy is the caller's to wipe.
     pub fn to_bytes(&self) -> [u8; Self::LEN_BYTES] {
         self.0.to_bytes()
     }

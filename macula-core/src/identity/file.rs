@@ -5,6 +5,7 @@ use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use data_encoding::HEXLOWER;
+use zeroize::Zeroizing;
 
 use super::SecretKey;
 
@@ -75,7 +76,8 @@ impl IdentityFile {
         check_private(&file, &path)?;
         lock(&file, &path)?;
 
-        let mut line = Vec::new();
+        // Room for all of it, so that growing leaves no copy behind.
+        let mut line = Zeroizing::new(Vec::with_capacity(2 * MAX_LINE_BYTES as usize));
         (&mut file)
             .take(MAX_LINE_BYTES + 1)
             .read_to_end(&mut line)
@@ -122,9 +124,11 @@ impl CreateError {
 
 fn create(file: &mut File) -> Result<SecretKey, CreateError> {
     let secret_key = SecretKey::generate().map_err(CreateError::Entropy)?;
-    let line = format!("{}\n", HEXLOWER.encode(&secret_key.to_bytes()));
+    let seed = Zeroizing::new(secret_key.to_bytes());
+    let line = Zeroizing::new(HEXLOWER.encode(&*seed));
     let written = file
         .write_all(line.as_bytes())
+        .and_then(|()| file.write_all(b"\n"))
         .and_then(|()| file.sync_all());
     match written {
         Ok(()) => Ok(secret_key),
@@ -139,8 +143,8 @@ fn create(file: &mut File) -> Result<SecretKey, CreateError> {
 fn parse(line: &[u8]) -> Option<SecretKey> {
     let digits = line.strip_suffix(b"\n").unwrap_or(line);
     let digits = digits.strip_suffix(b"\r").unwrap_or(digits);
-    let bytes = HEXLOWER.decode(digits).ok()?;
-    Some(SecretKey::from_bytes(&bytes.try_into().ok()?))
+    let seed = Zeroizing::new(HEXLOWER.decode(digits).ok()?);
+    Some(SecretKey::from_bytes(seed.as_slice().try_into().ok()?))
 }
 
 fn lock(file: &File, path: &Path) -> Result<(), IdentityError> {
