@@ -27,6 +27,7 @@ mod lookup;
 mod lookups;
 
 mod answer;
+mod expired;
 mod provider_store;
 
 mod holders;

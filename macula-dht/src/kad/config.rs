@@ -53,6 +53,9 @@ pub struct StoreConfig {
     pub max_per_provider: usize,
     /// Remembered withdrawals in all.
     pub max_tombstones: usize,
+    /// Records that are over and remembered, so that a replay does not bring them back. Each
+    /// costs about 200 bytes of memory.
+    pub max_expired: usize,
 }
 
 /// Why a configuration is refused.
@@ -139,6 +142,7 @@ impl Default for StoreConfig {
             max_per_key: 1024,
             max_per_provider: 16 * 1024,
             max_tombstones: 8 * 1024,
+            max_expired: 32 * 1024,
         }
     }
 }

@@ -31,7 +31,9 @@ pub(super) struct Placement {
     told: BTreeMap<NodeId, Told>,
     /// Next to tell, closest first.
     candidates: VecDeque<Contact>,
-    /// Whether we hold it as one of the closest.
+    /// What our own store did with it, if there is one.
+    stored: Option<StoreOutcome>,
+    /// Whether we count as one of its holders.
     held_locally: bool,
 }
 
@@ -49,15 +51,21 @@ enum Answer {
 }
 
 impl Placement {
-    pub(super) fn new(claim: Claim, expires_at: Instant) -> Self {
+    pub(super) fn new(claim: Claim, expires_at: Instant, stored: Option<StoreOutcome>) -> Self {
         Self {
             claim,
             expires_at,
             stage: Stage::Waiting,
+            stored,
             told: BTreeMap::new(),
             candidates: VecDeque::new(),
             held_locally: false,
         }
+    }
+
+    /// Whether we know already that it is no longer the provider's last word.
+    pub(super) fn is_outdated(&self) -> bool {
+        self.stored == Some(StoreOutcome::Outdated)
     }
 
     pub(super) fn key(&self) -> Key {
@@ -88,9 +96,10 @@ impl Placement {
         }
     }
 
-    /// Names those to tell next, closest first; whoever was told already is passed over.
-    pub(super) fn offer(&mut self, candidates: Vec<Contact>, held_locally: bool) {
-        self.held_locally = held_locally;
+    /// Names those to tell next, closest first, and whether we are one of those who should hold
+    /// it; whoever was told already is passed over.
+    pub(super) fn offer(&mut self, candidates: Vec<Contact>, with_local: bool) {
+        self.held_locally = with_local && self.stored == Some(StoreOutcome::Stored);
         self.candidates = candidates
             .into_iter()
             .filter(|contact| !self.told.contains_key(&contact.node_id))
@@ -136,11 +145,12 @@ impl Placement {
         self.count(Answer::Outcome(StoreOutcome::Full))
     }
 
-    /// How many nodes answered that they do not hold the claim, for whatever reason.
+    /// How many nodes do not hold the claim for a reason of their own, this one included.
     pub(super) fn refused(&self) -> usize {
         self.full()
             + self.count(Answer::Outcome(StoreOutcome::Refused))
             + self.count(Answer::Outcome(StoreOutcome::Outdated))
+            + usize::from(self.is_outdated())
     }
 
     pub(super) fn awaited(&self) -> usize {

@@ -6,6 +6,7 @@ use std::time::Instant;
 use macula_core::{Claim, Key, NodeId};
 
 use super::StoreConfig;
+use super::expired::Expired;
 use crate::message::{LiveClaim, LiveRecord, LiveWithdrawal, StoreOutcome};
 
 /// One claim per key and provider, kept in the order of precedence until its life is over.
@@ -23,6 +24,7 @@ pub(super) struct ProviderStore {
     expiries: BTreeSet<(Instant, Key, NodeId)>,
     /// The part of `expiries` that belongs to other nodes' withdrawals.
     tombstone_expiries: BTreeSet<(Instant, Key, NodeId)>,
+    expired: Expired,
     foreign: Counts,
     own: Counts,
     foreign_by_provider: BTreeMap<NodeId, usize>,
@@ -48,6 +50,7 @@ impl ProviderStore {
             claims: BTreeMap::new(),
             expiries: BTreeSet::new(),
             tombstone_expiries: BTreeSet::new(),
+            expired: Expired::new(config.max_expired),
             foreign: Counts::default(),
             own: Counts::default(),
             foreign_by_provider: BTreeMap::new(),
@@ -61,6 +64,9 @@ impl ProviderStore {
         let Some(expires_at) = now.checked_add(life).filter(|_| !life.is_zero()) else {
             return StoreOutcome::Refused;
         };
+        if self.expired.covers(&claim) {
+            return StoreOutcome::Outdated;
+        }
         let held = self.held(&claim.key(), &claim.provider());
         match held.map(|held| held.claim.precedence().cmp(&claim.precedence())) {
             Some(std::cmp::Ordering::Greater) => return StoreOutcome::Outdated,
@@ -156,12 +162,20 @@ impl ProviderStore {
 
     /// Forgets everything whose life is over.
     pub(super) fn sweep(&mut self, now: Instant) {
+        self.expired.sweep(now);
         while let Some(&(expires_at, key, provider)) = self.expiries.first() {
             if expires_at > now {
                 break;
             }
-            self.remove(&key, &provider);
+            if let Some(held) = self.remove(&key, &provider) {
+                self.expired.remember(&held.claim, expires_at);
+            }
         }
+    }
+
+    /// When the life of a provider's claim is over, if one is held.
+    pub(super) fn expires_at(&self, key: &Key, provider: &NodeId) -> Option<Instant> {
+        self.held(key, provider).map(|held| held.expires_at)
     }
 
     /// When the next life is over.
@@ -194,6 +208,7 @@ impl ProviderStore {
     fn insert(&mut self, claim: Claim, expires_at: Instant) {
         let (key, provider) = (claim.key(), claim.provider());
         self.remove(&key, &provider);
+        self.expired.forget(&key, &provider);
         *self.count_of(&claim) += 1;
         if provider != self.local {
             *self.foreign_by_provider.entry(provider).or_default() += 1;
@@ -208,13 +223,9 @@ impl ProviderStore {
             .insert(provider, HeldClaim { claim, expires_at });
     }
 
-    fn remove(&mut self, key: &Key, provider: &NodeId) {
-        let Some(claims) = self.claims.get_mut(key) else {
-            return;
-        };
-        let Some(held) = claims.remove(provider) else {
-            return;
-        };
+    fn remove(&mut self, key: &Key, provider: &NodeId) -> Option<HeldClaim> {
+        let claims = self.claims.get_mut(key)?;
+        let held = claims.remove(provider)?;
         if claims.is_empty() {
             self.claims.remove(key);
         }
@@ -228,6 +239,7 @@ impl ProviderStore {
                 self.foreign_by_provider.remove(provider);
             }
         }
+        Some(held)
     }
 
     fn count_of(&mut self, claim: &Claim) -> &mut usize {
@@ -277,6 +289,7 @@ impl ProviderStore {
         assert_eq!(self.expiries.len(), claims, "expiry without a claim");
         assert_eq!((self.foreign, self.own), (foreign, own), "counts are off");
         assert_eq!(self.tombstone_expiries.len(), foreign.tombstones);
+        self.expired.check_invariants();
         assert!(foreign.records <= self.config.max_records);
         assert!(foreign.tombstones <= self.config.max_tombstones);
         let by_provider: usize = self.foreign_by_provider.values().sum();

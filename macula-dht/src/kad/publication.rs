@@ -104,14 +104,10 @@ impl Kademlia {
         kind: Kind,
         claims: Vec<LiveClaim>,
     ) {
-        let mut placements = Vec::with_capacity(claims.len());
-        for live in claims {
-            let expires_at = now + live.life.min(LONGEST_LIFE);
-            placements.push(Placement::new(live.claim.clone(), expires_at));
-            if self.local.serves {
-                self.store.put(now, live);
-            }
-        }
+        let placements = claims
+            .into_iter()
+            .map(|live| self.placement(now, live))
+            .collect();
         let publication = Publication {
             kind,
             placements,
@@ -123,6 +119,23 @@ impl Kademlia {
         self.publications.insert(operation, publication);
         self.queue(Work::Publication(operation));
         self.run(now);
+    }
+
+    /// Holds a claim ourselves, if we serve, and plans to place it elsewhere.
+    fn placement(&mut self, now: Instant, live: LiveClaim) -> Placement {
+        let (key, provider) = (live.claim.key(), live.claim.provider());
+        let expires_at = now + live.life.min(LONGEST_LIFE);
+        if !self.local.serves {
+            return Placement::new(live.claim, expires_at, None);
+        }
+        let outcome = self.store.put(now, live.clone());
+        // Announced again unchanged, it goes on with the life it has.
+        let held_until = self
+            .store
+            .expires_at(&key, &provider)
+            .filter(|_| outcome == StoreOutcome::Stored);
+        let expires_at = held_until.unwrap_or(expires_at);
+        Placement::new(live.claim, expires_at, Some(outcome))
     }
 
     /// Takes a holder's answer to the placements it was told about, `None` when it failed.
@@ -182,11 +195,11 @@ impl Kademlia {
         );
         // With bootstrap peers to join and none reached, holding it alone is no success.
         let is_cut_off = self.table.is_empty() && self.maintenance.has_bootstrap();
-        let held_locally = self.local.serves && is_close && !is_cut_off;
+        let with_local = is_close && !is_cut_off;
         placement.stage = Stage::Placing;
-        placement.offer(closest, held_locally);
+        placement.offer(closest, with_local);
         publication.is_due = true;
-        self.holders.walked(now, key, held_locally);
+        self.holders.walked(now, key, with_local);
         self.queue(Work::Publication(operation));
     }
 
@@ -250,12 +263,13 @@ impl Kademlia {
 
     fn advance_placement(&self, now: Instant, kind: Kind, placement: &mut Placement) {
         match (placement.stage, kind) {
+            // Nobody is told what we know to be outdated.
+            (Stage::Waiting, _) if placement.is_outdated() => placement.stage = Stage::Placing,
             (Stage::Waiting, Kind::Announce) => self.begin_refresh(now, placement),
             (Stage::Waiting, Kind::Withdraw) => {
                 placement.offer(self.holders.all(&placement.key()), false);
-                placement.stage = Stage::Refreshing;
+                placement.stage = Stage::NeedsWalk;
             }
-            (Stage::Refreshing, Kind::Withdraw) => placement.stage = Stage::NeedsWalk,
             (Stage::Refreshing, Kind::Announce) if placement.awaited() == 0 => {
                 placement.stage = if placement.holders() >= self.needed() {
                     Stage::Placing
@@ -300,10 +314,7 @@ impl Kademlia {
             (Stage::Placing, Kind::Announce) => {
                 placement.take_targets(self.config.replication.get())
             }
-            (Stage::Placing, Kind::Withdraw) | (Stage::Refreshing | Stage::NeedsWalk, _) => {
-                placement.take_targets(usize::MAX)
-            }
-            (Stage::Waiting | Stage::Walking, _) => Vec::new(),
+            _ => placement.take_targets(usize::MAX),
         }
     }
 }
@@ -379,7 +390,8 @@ impl Publication {
 
     fn withdrawn(&self) -> Result<WithdrawReport, DhtError> {
         let acknowledged = self.placements.iter().map(Placement::holders).sum();
-        if acknowledged == 0 {
+        let refused: usize = self.placements.iter().map(Placement::refused).sum();
+        if acknowledged + refused == 0 {
             return Err(DhtError::Unreachable);
         }
         Ok(WithdrawReport { acknowledged })
