@@ -163,11 +163,10 @@ struct CallTime {
 }
 
 fn report(service: &ServiceName, error: &CallError) {
-    match error {
-        CallError::Handler(_) => {
-            tracing::debug!(%service, %error, "service answered with an error")
-        }
-        _ => tracing::warn!(%service, %error, executed = ?error.executed(), "call failed"),
+    if let CallError::Handler(_) = error {
+        tracing::debug!(%service, %error, "service answered with an error");
+    } else {
+        tracing::warn!(%service, %error, executed = ?error.executed(), "call failed");
     }
 }
 

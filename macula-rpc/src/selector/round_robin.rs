@@ -40,14 +40,19 @@ impl RoundRobin {
 
 impl ProviderSelector for RoundRobin {
     fn select(&self, selection: &Selection<'_>) -> Option<usize> {
-        let turn = self.with_turn(selection.service, |turn| {
-            if selection.attempt <= 1 {
-                turn.fetch_add(1, Ordering::Relaxed)
-            } else {
-                // The one that failed is gone from the list: its place is now its successor's.
-                turn.load(Ordering::Relaxed).wrapping_sub(1)
-            }
+        let left = selection.candidates.len();
+        if left == 0 {
+            return None;
+        }
+        let retries = usize::from(selection.attempt.saturating_sub(1));
+        let turn = self.with_turn(selection.service, |turn| match retries {
+            0 => turn.fetch_add(1, Ordering::Relaxed),
+            _ => turn.load(Ordering::Relaxed).wrapping_sub(1),
         });
-        turn.checked_rem(selection.candidates.len())
+        // Each one that failed is gone from the list: its place is now its successor's.
+        let place = (left..=left + retries)
+            .rev()
+            .fold(turn, |place, len| place % len);
+        Some(place)
     }
 }

@@ -1,0 +1,14 @@
+//! Calls between whole nodes, over a network and a DHT in one process.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "what fails in a test's helper fails the test"
+)]
+
+mod caller;
+mod failover;
+mod mesh;
+mod recovery;
+mod server;

@@ -1,0 +1,298 @@
+//! Handlers that panic, hang, flood, or are taken back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use macula_core::Delivery;
+use macula_rpc::{CallError, CallOptions, Codec, Executed, Handler, HandlerError, Service, typed};
+use macula_transport::{ProtocolId, Refusal, Request, RequestFailure};
+use tokio::time::Instant;
+
+use crate::mesh::{Counter, Mesh, Node, answers, counts, hangs, name, within};
+
+const SERVICE: &str = "app.f";
+
+fn panics() -> Arc<dyn Handler> {
+    typed(|(): ()| async move {
+        assert!(std::hint::black_box(false), "by request");
+        Ok(0_u32)
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_is_an_error_to_its_caller_and_nothing_else() {
+    let mesh = Mesh::new();
+    let (provider, caller) = (mesh.node(1), mesh.node(100));
+    let _bad = provider.serve("app.bad", panics()).await;
+    let _good = provider.serve("app.good", answers(1)).await;
+    let started = Instant::now();
+    for _ in 0..3 {
+        let bad = caller.call::<u32>("app.bad", &());
+        let good = caller.call::<u32>("app.good", &());
+        let (bad, good) = tokio::join!(bad, good);
+        assert_eq!(bad, Err(CallError::HandlerPanicked));
+        assert_eq!(good, Ok(1));
+    }
+    assert!(started.elapsed() < Duration::from_secs(1), "at once");
+    assert_eq!(provider.server.stats().panicked, 3);
+    assert_eq!(provider.server.stats().running, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unknown_service_is_answered_at_once() {
+    let mesh = Mesh::new();
+    let (provider, caller) = (mesh.node(1), mesh.node(100));
+    let _ad = provider.serve(SERVICE, answers(1)).await;
+    assert_eq!(caller.call::<u32>(SERVICE, &()).await, Ok(1));
+    provider.server.unadvertise(&name(SERVICE)).await.unwrap();
+    let started = Instant::now();
+    let error = caller.call::<u32>(SERVICE, &()).await.unwrap_err();
+    assert_eq!(error.executed(), Executed::No);
+    assert!(
+        matches!(error, CallError::AllProvidersFailed { .. }),
+        "{error}"
+    );
+    assert!(started.elapsed() < Duration::from_secs(1));
+    let error = caller.call::<u32>(SERVICE, &()).await.unwrap_err();
+    assert_eq!(error, CallError::ServiceNotFound);
+}
+
+#[tokio::test(start_paused = true)]
+async fn bytes_that_are_no_call_are_refused() {
+    let mesh = Mesh::new();
+    let (provider, caller) = (mesh.node(1), mesh.node(100));
+    let _ad = provider.serve(SERVICE, answers(1)).await;
+    assert_eq!(caller.call::<u32>(SERVICE, &()).await, Ok(1));
+    let request = Request {
+        protocol: ProtocolId::RPC,
+        timeout: Duration::from_secs(1),
+        body: Bytes::from_static(b"garbage"),
+    };
+    let contact = macula_core::Contact::new(provider.id, []);
+    let error = within(caller.endpoint.request(&contact, request))
+        .await
+        .unwrap_err();
+    assert_eq!(error.failure, RequestFailure::Refused(Refusal::Malformed));
+    assert_eq!(caller.call::<u32>(SERVICE, &()).await, Ok(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_is_stopped_at_the_deadline_even_if_its_caller_has_vanished() {
+    let mesh = Mesh::new();
+    let (provider, caller) = (mesh.node(1), mesh.node(100));
+    let (begun, ended) = (Counter::default(), Counter::default());
+    let _ad = provider.serve(SERVICE, hangs(&begun, &ended)).await;
+    let started = Instant::now();
+    let vanish = async {
+        begun.reaches(1).await;
+        mesh.cut(&caller, &provider);
+        ended.reaches(1).await;
+    };
+    let call = caller.call::<u32>(SERVICE, &());
+    let (error, ()) = within(async { tokio::join!(call, vanish) }).await;
+    assert!(matches!(error, Err(CallError::Timeout { .. })), "{error:?}");
+    assert!(started.elapsed() < Duration::from_secs(6));
+    assert_eq!(provider.server.stats().running, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_local_handler_is_stopped_at_the_deadline_too() {
+    let mesh = Mesh::new();
+    let node = mesh.node(1);
+    let (begun, ended) = (Counter::default(), Counter::default());
+    let _ad = node.serve(SERVICE, hangs(&begun, &ended)).await;
+    let started = Instant::now();
+    let error = node.call::<u32>(SERVICE, &()).await.unwrap_err();
+    assert!(matches!(error, CallError::Timeout { .. }), "{error}");
+    assert_eq!(error.executed(), Executed::Unknown);
+    assert_eq!(started.elapsed().as_secs(), 5);
+    ended.reaches(1).await;
+    assert_eq!(begun.count(), 1);
+}
+
+/// By its argument: a result, an error, a panic, or no end.
+fn four_ways() -> Arc<dyn Handler> {
+    typed(|way: u8| async move {
+        match way {
+            0 => Ok(0_u32),
+            1 => Err(HandlerError::new("one")),
+            2 => panic!("two"),
+            _ => std::future::pending().await,
+        }
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn permits_return_on_success_error_panic_and_cancel() {
+    let mesh = Mesh::new();
+    let (provider, caller) = (mesh.node(1), mesh.node(100));
+    let _ad = provider.serve_limited(SERVICE, four_ways(), 1).await;
+    let timeout = CallOptions {
+        timeout: Duration::from_millis(100),
+        ..CallOptions::default()
+    };
+    for node in [&caller, &provider] {
+        for _ in 0..3 {
+            assert_eq!(node.call::<u32>(SERVICE, &0_u8).await, Ok(0));
+            let error = node.call::<u32>(SERVICE, &1_u8).await;
+            assert!(matches!(error, Err(CallError::Handler(_))), "{error:?}");
+            let error = node.call::<u32>(SERVICE, &2_u8).await;
+            assert_eq!(error, Err(CallError::HandlerPanicked));
+            let error = node.call_with(SERVICE, &3_u8, timeout.clone()).await;
+            assert!(matches!(error, Err(CallError::Timeout { .. })), "{error:?}");
+            idle(&provider).await;
+        }
+    }
+}
+
+async fn idle(node: &Node) {
+    let idle = async {
+        while node.server.stats().running > 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    within(idle).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_service_is_overloaded_at_once_and_its_neighbour_is_not() {
+    let mesh = Mesh::new();
+    let (provider, caller) = (mesh.node(1), mesh.node(100));
+    let (begun, ended) = (Counter::default(), Counter::default());
+    let _full = provider
+        .serve_limited(SERVICE, hangs(&begun, &ended), 2)
+        .await;
+    let _neighbour = provider.serve("app.g", answers(2)).await;
+    let hogs = async {
+        let one = caller.call::<u32>(SERVICE, &());
+        let two = caller.call::<u32>(SERVICE, &());
+        tokio::join!(one, two)
+    };
+    let checks = async {
+        begun.reaches(2).await;
+        for node in [&caller, &provider] {
+            let started = Instant::now();
+            let error = node.call::<u32>(SERVICE, &()).await.unwrap_err();
+            assert!(matches!(error, CallError::Overloaded { .. }), "{error}");
+            assert_eq!(error.executed(), Executed::No);
+            assert!(started.elapsed() < Duration::from_millis(100));
+            assert_eq!(node.call::<u32>("app.g", &()).await, Ok(2));
+        }
+    };
+    tokio::select! {
+        biased;
+        () = checks => {}
+        ended = hogs => panic!("ended: {ended:?}"),
+    }
+    ended.reaches(2).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_unadvertise_no_handler_of_the_service_runs() {
+    let mesh = Mesh::new();
+    let (provider, caller) = (mesh.node(1), mesh.node(100));
+    let (begun, ended) = (Counter::default(), Counter::default());
+    let service = Service::new(hangs(&begun, &ended));
+    let _ad = provider
+        .serve_as(SERVICE, service.clone(), Delivery::AtMostOnce)
+        .await;
+    let call = caller.call::<u32>(SERVICE, &());
+    let take_back = async {
+        begun.reaches(1).await;
+        let was_there = provider.server.unadvertise(&name(SERVICE)).await;
+        assert_eq!(was_there, Ok(true));
+        assert_eq!((ended.count(), service.running()), (1, 0));
+    };
+    let (error, ()) = within(async { tokio::join!(call, take_back) }).await;
+    let error = error.unwrap_err();
+    assert!(matches!(error, CallError::Cancelled { .. }), "{error}");
+    assert_eq!(error.executed(), Executed::Unknown);
+    assert_eq!(provider.server.unadvertise(&name(SERVICE)).await, Ok(false));
+}
+
+#[tokio::test(start_paused = true)]
+async fn unadvertise_lets_a_short_handler_end() {
+    let mesh = Mesh::new();
+    let (provider, caller) = (mesh.node(1), mesh.node(100));
+    let begun = Counter::default();
+    let counter = begun.clone();
+    let short = typed(move |(): ()| {
+        counter.add();
+        async move {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            Ok(3_u32)
+        }
+    });
+    let _ad = provider.serve(SERVICE, short).await;
+    let call = caller.call::<u32>(SERVICE, &());
+    let take_back = async {
+        begun.reaches(1).await;
+        provider.server.unadvertise(&name(SERVICE)).await.unwrap();
+    };
+    let (answer, ()) = within(async { tokio::join!(call, take_back) }).await;
+    assert_eq!(answer, Ok(3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn drain_refuses_new_calls_waits_for_running_ones_and_twice_is_harmless() {
+    let mesh = Mesh::new();
+    let (provider, caller) = (mesh.node(1), mesh.node(100));
+    let slow = typed(|(): ()| async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        Ok(4_u32)
+    });
+    let begun = Counter::default();
+    let _slow = provider.serve(SERVICE, slow).await;
+    let _fast = provider.serve("app.g", counts(&begun, 5)).await;
+    assert_eq!(caller.call::<u32>("app.g", &()).await, Ok(5));
+    let call = caller.call::<u32>(SERVICE, &());
+    let drain = async {
+        while provider.server.stats().running == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let drained = provider.server.drain();
+        let refused = caller.call::<u32>("app.g", &());
+        let (drained, refused) = tokio::join!(drained, refused);
+        assert!(drained);
+        assert_eq!(refused.unwrap_err().executed(), Executed::No);
+        assert!(provider.server.drain().await, "twice");
+    };
+    let (answer, ()) = within(async { tokio::join!(call, drain) }).await;
+    assert_eq!(answer, Ok(4), "what ran came to its end");
+    assert_eq!(begun.count(), 1);
+    let error = provider.call::<u32>("app.g", &()).await.unwrap_err();
+    assert!(matches!(error, CallError::ShuttingDown { .. }), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_server_on_one_endpoint_is_an_error() {
+    let mesh = Mesh::new();
+    let node = mesh.node(1);
+    let second = macula_rpc::Server::start(
+        &node.endpoint,
+        node.registry.clone(),
+        tokio::runtime::Handle::current(),
+        macula_rpc::ServerConfig::default(),
+    );
+    assert!(matches!(
+        second.err(),
+        Some(macula_rpc::ServerError::AlreadyServing(_))
+    ));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_without_time_is_carried_out_nowhere() {
+    let mesh = Mesh::new();
+    let (provider, caller) = (mesh.node(1), mesh.node(100));
+    let begun = Counter::default();
+    let _ad = provider.serve(SERVICE, counts(&begun, 1)).await;
+    let options = CallOptions {
+        timeout: Duration::ZERO,
+        ..CallOptions::default()
+    };
+    let body = Codec::Postcard.encode(&()).unwrap();
+    let call = caller.send(SERVICE, Codec::Postcard, body, options);
+    assert!(call.await.is_err());
+    assert_eq!(begun.count(), 0);
+}
