@@ -6,6 +6,8 @@ mod transport;
 
 #[cfg(feature = "memory")]
 mod memory;
+#[cfg(feature = "quic")]
+mod quic;
 
 mod executor;
 
@@ -22,4 +24,6 @@ pub use error::{
 pub use executor::{Executor, NodeRuntime};
 #[cfg(feature = "memory")]
 pub use memory::{MemoryNetwork, MemoryTransport};
+#[cfg(feature = "quic")]
+pub use quic::{QuicConfig, QuicError, QuicStats, QuicTransport};
 pub use transport::{Connection, ReceiveStream, SendStream, Stream, Transport};

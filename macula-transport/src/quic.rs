@@ -1,0 +1,277 @@
+//! Connections over QUIC: s2n-quic with TLS 1.3, both sides proving an Ed25519 key.
+//!
+//! A node that listens has one socket per listening address, and every node has one socket per
+//! address family to dial from. Nothing but the node id is trusted: there is no certificate, no
+//! name that a peer could claim, and no way to connect without proving a key.
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use macula_core::{DialTarget, NodeId, SecretKey};
+use s2n_quic::Client;
+use s2n_quic::client::Connect;
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::{CloseCode, Connection, DialError, Transport};
+
+mod accept;
+mod config;
+mod connection;
+mod error;
+mod limits;
+mod link;
+mod race;
+mod reset_token;
+mod resolve;
+mod socket;
+mod stream;
+mod subscriber;
+mod tls;
+
+use accept::{AcceptQueue, Acceptor};
+pub use config::{QuicConfig, QuicError};
+use connection::QuicConnection;
+use error::Dialled;
+use link::LinkTable;
+use socket::{Bound, Ending};
+use tls::{Pin, Tls};
+
+/// How long closing waits for peers to hear of it and for the sockets to be free.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// A [`Transport`] over QUIC.
+///
+/// It works on the runtime that it was bound in, whoever calls. Dropping the last handle closes
+/// every connection and frees the sockets in the background; [`close`](Transport::close) waits for
+/// both.
+pub struct QuicTransport {
+    node_id: NodeId,
+    handshake_timeout: Duration,
+    runtime: Handle,
+    listening: Vec<SocketAddr>,
+    table: Arc<LinkTable>,
+    queue: AcceptQueue,
+    /// `None` once closed.
+    sockets: Mutex<Option<Sockets>>,
+    is_closed: watch::Sender<bool>,
+}
+
+/// A snapshot of a [`QuicTransport`]'s counters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct QuicStats {
+    /// Connections that are open.
+    pub connections: usize,
+    /// Connections that were accepted and closed as overloaded, because nobody took them.
+    pub overflowed: u64,
+}
+
+struct Sockets {
+    /// One task per listening socket; dropping them closes the sockets.
+    acceptors: JoinSet<()>,
+    ipv4: Option<Bound<Client>>,
+    ipv6: Option<Bound<Client>>,
+    listening: Vec<Ending>,
+    dialling: Vec<Ending>,
+}
+
+impl QuicTransport {
+    /// Opens the sockets and starts accepting on the current runtime.
+    ///
+    /// # Errors
+    /// [`QuicError`], for example when an address is taken.
+    ///
+    /// # Cancel safety
+    /// Dropping the future opens nothing.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime, as everything of tokio does.
+    #[expect(
+        clippy::unused_async,
+        reason = "opening sockets may have to wait one day, and must happen inside of a runtime"
+    )]
+    pub async fn bind(secret_key: &SecretKey, config: QuicConfig) -> Result<Arc<Self>, QuicError> {
+        config.check()?;
+        let tls = Tls::new(secret_key)?;
+        let table = LinkTable::new();
+        let (queue, acceptor) = AcceptQueue::new(config.accept_backlog, Arc::clone(&table));
+        let (sockets, listening) = Sockets::open(secret_key, &tls, &config, &acceptor)?;
+        let node_id = secret_key.node_id();
+        tracing::info!(node = %node_id.short(), ?listening, "bound QUIC sockets");
+        Ok(Arc::new(Self {
+            node_id,
+            handshake_timeout: config.handshake_timeout,
+            runtime: Handle::current(),
+            listening,
+            table,
+            queue,
+            sockets: Mutex::new(Some(sockets)),
+            is_closed: watch::Sender::new(false),
+        }))
+    }
+
+    /// The counters as they are now.
+    pub fn stats(&self) -> QuicStats {
+        QuicStats {
+            connections: self.table.len(),
+            overflowed: self.queue.overflowed(),
+        }
+    }
+
+    fn attempt(
+        &self,
+        pin: Pin,
+        address: SocketAddr,
+    ) -> impl Future<Output = Result<Arc<QuicConnection>, DialError>> + Send + use<> {
+        let client = self.client(address);
+        let table = Arc::clone(&self.table);
+        let dialled = Dialled {
+            pin,
+            address,
+            handshake_timeout: self.handshake_timeout,
+        };
+        async move { handshake(client?, dialled, &table).await }
+    }
+
+    /// The socket of the address's family.
+    fn client(&self, address: SocketAddr) -> Result<Client, DialError> {
+        let sockets = self.sockets.lock().unwrap_or_else(PoisonError::into_inner);
+        let sockets = sockets.as_ref().ok_or(DialError::Closed)?;
+        let client = match address {
+            SocketAddr::V4(_) => &sockets.ipv4,
+            SocketAddr::V6(_) => &sockets.ipv6,
+        };
+        client
+            .as_ref()
+            .and_then(Bound::get)
+            .cloned()
+            .ok_or(DialError::Unreachable)
+    }
+
+    fn shut(&self, code: CloseCode) -> Option<Sockets> {
+        let sockets = self
+            .sockets
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        self.is_closed.send_replace(true);
+        self.table.close(code);
+        sockets
+    }
+}
+
+#[async_trait]
+impl Transport for QuicTransport {
+    fn node_id(&self) -> NodeId {
+        self.node_id
+    }
+
+    async fn dial(&self, target: &DialTarget) -> Result<Arc<dyn Connection>, DialError> {
+        let (pin, hosts) = match target {
+            DialTarget::Pinned { node_id, hosts } => (Pin::Node(*node_id), hosts.as_slice()),
+            DialTarget::FirstUse { host } => (Pin::FirstUse, std::slice::from_ref(host)),
+        };
+        let mut is_closed = self.is_closed.subscribe();
+        let race = race::race(hosts, self.handshake_timeout, &self.runtime, |address| {
+            self.attempt(pin, address)
+        });
+        tokio::select! {
+            biased;
+            _ = is_closed.wait_for(|is_closed| *is_closed) => Err(DialError::Closed),
+            dialled = race => Ok(dialled? as Arc<dyn Connection>),
+        }
+    }
+
+    async fn accept(&self) -> Option<Arc<dyn Connection>> {
+        let mut is_closed = self.is_closed.subscribe();
+        tokio::select! {
+            biased;
+            _ = is_closed.wait_for(|is_closed| *is_closed) => None,
+            accepted = self.queue.next() => accepted,
+        }
+    }
+
+    fn local_addresses(&self) -> Vec<SocketAddr> {
+        self.listening.clone()
+    }
+
+    async fn close(&self, code: CloseCode) {
+        if let Some(sockets) = self.shut(code) {
+            sockets.free().await;
+        }
+    }
+}
+
+impl Drop for QuicTransport {
+    fn drop(&mut self) {
+        self.shut(CloseCode::ShuttingDown);
+    }
+}
+
+impl Sockets {
+    fn open(
+        secret_key: &SecretKey,
+        tls: &Tls,
+        config: &QuicConfig,
+        acceptor: &Acceptor,
+    ) -> Result<(Self, Vec<SocketAddr>), QuicError> {
+        let (ipv4, ipv4_ending) = socket::dialler(tls, config, (Ipv4Addr::UNSPECIFIED, 0).into())?;
+        // A host without IPv6 is an ordinary host.
+        let ipv6 = socket::dialler(tls, config, (Ipv6Addr::UNSPECIFIED, 0).into()).ok();
+        let (ipv6, ipv6_ending) = ipv6.unzip();
+        let mut sockets = Self {
+            acceptors: JoinSet::new(),
+            ipv4: Some(ipv4),
+            ipv6,
+            listening: Vec::new(),
+            dialling: [ipv4_ending].into_iter().chain(ipv6_ending).collect(),
+        };
+        let mut addresses = Vec::new();
+        for index in 0..config.listen.len() {
+            let (listener, ending) = socket::listen(secret_key, tls, config, index)?;
+            addresses.push(listener.address());
+            sockets.acceptors.spawn(acceptor.clone().run(listener));
+            sockets.listening.push(ending);
+        }
+        Ok((sockets, addresses))
+    }
+
+    /// Gives the sockets back. Their event loops go on until every peer had the time to hear that
+    /// its connection is closed.
+    async fn free(mut self) {
+        let deadline = Instant::now() + CLOSE_TIMEOUT;
+        self.acceptors.shutdown().await;
+        self.ipv4 = None;
+        self.ipv6 = None;
+        let mut are_free = true;
+        for ending in self.listening.iter_mut().chain(&mut self.dialling) {
+            are_free &= ending.wait(deadline).await;
+        }
+        for ending in &self.listening {
+            are_free &= ending.wait_for_port(deadline).await;
+        }
+        if !are_free {
+            tracing::warn!("closed, but unfinished handshakes keep a QUIC socket for a while");
+        }
+    }
+}
+
+async fn handshake(
+    client: Client,
+    dialled: Dialled,
+    table: &Arc<LinkTable>,
+) -> Result<Arc<QuicConnection>, DialError> {
+    let connect = Connect::new(dialled.address).with_server_name(dialled.pin.to_server_name());
+    let connection = client
+        .connect(connect)
+        .await
+        .map_err(|error| error::dial_error(error, &dialled))?;
+    let connection = QuicConnection::start(connection, table).ok_or(DialError::Closed)?;
+    tracing::debug!(peer = %connection.peer().short(), address = %dialled.address, "connected");
+    Ok(connection)
+}

@@ -1,0 +1,140 @@
+//! How a QUIC transport is set up, and what is refused.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use s2n_quic::provider::StartError;
+
+/// Settings of a [`QuicTransport`](super::QuicTransport), checked when it is bound.
+///
+/// The default only dials.
+#[derive(Debug, Clone)]
+pub struct QuicConfig {
+    /// Where to accept connections, at most one socket per address; port 0 lets the system choose.
+    /// IPv6 sockets carry IPv6 only, so both families can have the same port. Empty: dial only.
+    pub listen: Vec<SocketAddr>,
+    /// How long a connection survives without a packet from the peer. The smaller of both sides'
+    /// counts; longer means that dead peers are noticed later.
+    pub idle_timeout: Duration,
+    /// How often each side pings on a quiet connection; below `idle_timeout`. Longer saves packets
+    /// but lets middleboxes forget the connection.
+    pub keep_alive: Duration,
+    /// How long one handshake with one address, or the resolution of one name, may take.
+    pub handshake_timeout: Duration,
+    /// How many streams a peer may have open at once. Each open stream costs its state (about a
+    /// kilobyte) and may hold up to `stream_window_bytes` of unread data.
+    pub max_streams: u32,
+    /// How much unread data a peer may have sent on one connection, in bytes. This bounds the
+    /// memory that a connection costs, and its throughput to this much per round trip.
+    pub connection_window_bytes: u32,
+    /// The same for one stream, at most half of `connection_window_bytes`: a stream that nobody
+    /// reads must leave room for the others.
+    pub stream_window_bytes: u32,
+    /// How many accepted connections may wait to be taken; further ones are closed as overloaded.
+    pub accept_backlog: usize,
+}
+
+impl Default for QuicConfig {
+    fn default() -> Self {
+        Self {
+            listen: Vec::new(),
+            idle_timeout: Duration::from_secs(30),
+            keep_alive: Duration::from_secs(15),
+            handshake_timeout: Duration::from_secs(5),
+            max_streams: 1024,
+            connection_window_bytes: 8 << 20,
+            stream_window_bytes: 1 << 20,
+            accept_backlog: 256,
+        }
+    }
+}
+
+impl QuicConfig {
+    pub(super) fn check(&self) -> Result<(), QuicError> {
+        let broken = [
+            (
+                self.keep_alive >= self.idle_timeout,
+                "keep_alive is not below idle_timeout",
+            ),
+            (self.keep_alive.is_zero(), "keep_alive is zero"),
+            (
+                self.handshake_timeout.is_zero(),
+                "handshake_timeout is zero",
+            ),
+            (self.max_streams == 0, "max_streams is zero"),
+            (self.stream_window_bytes == 0, "stream_window_bytes is zero"),
+            (
+                self.stream_window_bytes > self.connection_window_bytes / 2,
+                "stream_window_bytes is above half of connection_window_bytes",
+            ),
+            (self.accept_backlog == 0, "accept_backlog is zero"),
+        ];
+        match broken.iter().find(|(is_broken, _)| *is_broken) {
+            Some((_, rule)) => Err(QuicError::Config(rule)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Why a QUIC transport cannot be bound. Nothing is left behind.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum QuicError {
+    /// The configuration contradicts itself.
+    #[error("{0}")]
+    Config(&'static str),
+    /// The address is taken, not of this host, or not permitted.
+    #[error("cannot listen at {address}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the operating system says.
+        #[source]
+        source: StartError,
+    },
+    /// There is no socket to dial from.
+    #[error("cannot open a socket to dial from")]
+    DialSocket(#[source] StartError),
+    /// The operating system gives no socket.
+    #[error("cannot set a socket up")]
+    Socket(#[from] io::Error),
+    /// The TLS library refuses the key or the settings.
+    #[error("cannot set TLS up")]
+    Tls(#[from] rustls::Error),
+}
+
+impl From<Infallible> for QuicError {
+    fn from(never: Infallible) -> Self {
+        match never {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_is_valid() {
+        assert!(QuicConfig::default().check().is_ok());
+    }
+
+    #[test]
+    fn a_stream_window_that_could_starve_the_connection_is_refused() {
+        let config = QuicConfig {
+            stream_window_bytes: 6 << 20,
+            ..QuicConfig::default()
+        };
+        assert!(matches!(config.check(), Err(QuicError::Config(_))));
+    }
+
+    #[test]
+    fn a_keep_alive_slower_than_the_idle_timeout_is_refused() {
+        let config = QuicConfig {
+            keep_alive: Duration::from_secs(31),
+            ..QuicConfig::default()
+        };
+        assert!(matches!(config.check(), Err(QuicError::Config(_))));
+    }
+}
