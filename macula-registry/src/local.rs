@@ -76,6 +76,18 @@ struct Services<H> {
     is_closed: bool,
 }
 
+impl<H> Services<H> {
+    /// Removes a service and closes its publication.
+    ///
+    /// Whoever takes it drops it only without the lock: a handler may own what comes back here
+    /// when it is dropped, such as the advertisement of another service.
+    fn take(&mut self, name: &ServiceName) -> Option<Registered<H>> {
+        let taken = self.by_name.remove(name)?;
+        self.last_seq = self.last_seq.max(taken.publication.close());
+        Some(taken)
+    }
+}
+
 struct Registered<H> {
     service: LocalService<H>,
     publication: Arc<Publication>,
@@ -138,10 +150,7 @@ impl<H> Locals<H> {
         if is_new && services.by_name.len() >= self.max_services {
             return Err(AdvertiseError::TooManyServices);
         }
-        let replaced = services.by_name.remove(&name).map(|r| r.publication);
-        if let Some(replaced) = &replaced {
-            services.last_seq = services.last_seq.max(replaced.close());
-        }
+        let replaced = services.take(&name);
         services.generations += 1;
         let generation = services.generations;
         let publication = Arc::new(Publication::new(
@@ -161,9 +170,10 @@ impl<H> Locals<H> {
             publication: Arc::clone(&publication),
         };
         services.by_name.insert(name, registered);
+        drop(services);
         Ok(Registration {
             publication,
-            replaced,
+            replaced: replaced.map(|r| r.publication),
         })
     }
 
@@ -178,8 +188,8 @@ impl<H> Locals<H> {
         if generation.is_some_and(|generation| generation != found.service.generation()) {
             return None;
         }
-        let removed = services.by_name.remove(name)?;
-        services.last_seq = services.last_seq.max(removed.publication.close());
+        let removed = services.take(name)?;
+        drop(services);
         Some(removed.publication)
     }
 
@@ -187,16 +197,13 @@ impl<H> Locals<H> {
     pub(crate) fn close(&self) -> Vec<Arc<Publication>> {
         let mut services = self.write();
         services.is_closed = true;
-        let mut removed: Vec<_> = services
-            .by_name
-            .drain()
-            .map(|(_, registered)| registered.publication)
-            .collect();
-        removed.sort_unstable_by(|a, b| a.name().cmp(b.name()));
-        for publication in &removed {
-            publication.close();
+        let mut removed: Vec<_> = services.by_name.drain().map(|(_, r)| r).collect();
+        for registered in &removed {
+            registered.publication.close();
         }
-        removed
+        drop(services);
+        removed.sort_unstable_by(|a, b| a.service.name().cmp(b.service.name()));
+        removed.into_iter().map(|r| r.publication).collect()
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Services<H>> {
