@@ -1,1 +1,14 @@
-//! The registry from outside.
+//! The registry from outside, on a paused clock.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "what fails in a test's helper fails the test"
+)]
+
+mod advertise;
+mod cache;
+mod lookup;
+mod node;
+mod scripted;
+mod withdraw;

@@ -1,0 +1,361 @@
+//! What is served from the cache, and for how long.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use macula_core::{Delivery, Extensions, ProviderRecord, Realm, RecordDraft, SecretKey, Timestamp};
+use macula_dht::{DhtError, MemoryDht};
+use macula_registry::{RegistryConfig, ResolveError, ResolveOptions, Source};
+
+use crate::node::{Node, TestClock, address, metadata, name, nodes_of, pass, settle};
+use crate::scripted::{Answer, Script, ScriptedDht};
+
+/// A record of `app.echo` by the node of that index.
+pub(crate) fn record(index: u8) -> ProviderRecord {
+    let draft = RecordDraft {
+        realm: Realm::default(),
+        service: name("app.echo"),
+        addresses: address(index),
+        metadata: metadata("index", &index.to_string()),
+        delivery: Delivery::default(),
+        seq: 1,
+        issued_at: Timestamp::from_unix_millis(1_800_000_000_000),
+        ttl: Duration::from_secs(300),
+        extensions: Extensions::default(),
+    };
+    ProviderRecord::sign(&SecretKey::from_bytes(&[index; 32]), draft).unwrap()
+}
+
+pub(crate) fn found(lives_secs: &[(u8, u64)]) -> Answer {
+    let life = |(index, secs): &(u8, u64)| (record(*index), Duration::from_secs(*secs));
+    Answer::Found(lives_secs.iter().map(life).collect())
+}
+
+fn network(network: Answer) -> Script {
+    Script {
+        network,
+        ..Script::default()
+    }
+}
+
+fn cache_ttl(secs: u64) -> ResolveOptions {
+    ResolveOptions {
+        cache_ttl: Some(Duration::from_secs(secs)),
+        ..ResolveOptions::default()
+    }
+}
+
+fn caller(script: Script) -> (Arc<ScriptedDht>, Node) {
+    let dht = ScriptedDht::new(script);
+    (dht.clone(), Node::new(9, dht))
+}
+
+#[tokio::test(start_paused = true)]
+async fn cached_providers_come_back_in_order_with_their_metadata() {
+    let (dht, node) = caller(network(found(&[(3, 300), (1, 200), (2, 250)])));
+    assert!(node.registry.cached(&name("app.echo")).is_none());
+    let cold = node.resolve("app.echo").await.unwrap();
+    assert_eq!(cold.source, Source::Dht);
+    let warm = node.registry.cached(&name("app.echo")).unwrap();
+    assert_eq!(warm.source, Source::Fresh);
+    assert_eq!(warm.providers, cold.providers);
+    let indexes: Vec<_> = warm
+        .providers
+        .iter()
+        .map(|p| p.metadata().value("index").unwrap())
+        .collect();
+    assert_eq!(indexes, ["3", "1", "2"]);
+    assert_eq!(node.resolve("app.echo").await.unwrap(), warm);
+    assert_eq!(dht.finds().len(), 1);
+    let stats = node.registry.stats().cache;
+    assert_eq!((stats.hits, stats.misses, stats.entries), (2, 1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn hit_awaits_nothing_and_copies_no_provider() {
+    let (_, node) = caller(network(found(&[(1, 300)])));
+    node.resolve("app.echo").await.unwrap();
+    let service = name("app.echo");
+    let cached = node.registry.cached(&service).unwrap();
+    let resolving = node.registry.resolve(&service, ResolveOptions::default());
+    let mut resolving = std::pin::pin!(resolving);
+    let mut context = Context::from_waker(Waker::noop());
+    let Poll::Ready(Ok(resolved)) = resolving.as_mut().poll(&mut context) else {
+        panic!("ready at once");
+    };
+    assert!(Arc::ptr_eq(&cached.providers, &resolved.providers));
+}
+
+#[tokio::test(start_paused = true)]
+async fn default_answer_is_fresh_for_a_minute_then_stale_then_gone() {
+    let (dht, node) = caller(network(found(&[(1, 1000)])));
+    node.resolve("app.echo").await.unwrap();
+    pass(59).await;
+    assert_eq!(
+        node.resolve("app.echo").await.unwrap().source,
+        Source::Fresh
+    );
+    dht.set(network(Answer::Fails(DhtError::Closed)));
+    pass(1).await;
+    assert_eq!(
+        node.resolve("app.echo").await.unwrap().source,
+        Source::Stale
+    );
+    pass(239).await;
+    assert_eq!(
+        node.resolve("app.echo").await.unwrap().source,
+        Source::Stale
+    );
+    pass(1).await;
+    let gone = node.resolve("app.echo").await;
+    assert_eq!(gone, Err(ResolveError::Dht(DhtError::Closed)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn stale_hit_waits_for_nothing_and_starts_one_refresh() {
+    let (dht, node) = caller(network(found(&[(1, 1000)])));
+    node.resolve("app.echo").await.unwrap();
+    pass(61).await;
+    dht.set(Script {
+        latency: Duration::from_secs(1),
+        ..network(found(&[(2, 1000)]))
+    });
+    let started_at = tokio::time::Instant::now();
+    for _ in 0..100 {
+        let stale = node.resolve("app.echo").await.unwrap();
+        assert_eq!(
+            (stale.source, nodes_of(&stale)),
+            (Source::Stale, vec![record(1).provider()])
+        );
+        assert!(node.registry.cached(&name("app.echo")).is_some());
+        settle().await;
+    }
+    assert_eq!(started_at.elapsed(), Duration::ZERO);
+    assert_eq!(dht.finds().len(), 2);
+    pass(1).await;
+    let fresh = node.resolve("app.echo").await.unwrap();
+    assert_eq!(
+        (fresh.source, nodes_of(&fresh)),
+        (Source::Fresh, vec![record(2).provider()])
+    );
+    assert_eq!(node.registry.stats().cache.stale_hits, 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn failing_refresh_keeps_the_stale_answer_and_is_paced() {
+    let (dht, node) = caller(network(found(&[(1, 1000)])));
+    node.resolve("app.echo").await.unwrap();
+    pass(60).await;
+    dht.set(network(Answer::Inconclusive));
+    for _ in 0..1000 {
+        let stale = node.resolve("app.echo").await.unwrap();
+        assert_eq!(stale.source, Source::Stale);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    // Ten seconds: one refresh a second, each asking the network and the connected peers.
+    assert!(dht.finds().len() <= 1 + 2 * 11, "{}", dht.finds().len());
+}
+
+#[tokio::test(start_paused = true)]
+async fn refresh_that_proves_absence_ends_the_stale_answer() {
+    let (dht, node) = caller(network(found(&[(1, 1000)])));
+    node.resolve("app.echo").await.unwrap();
+    pass(60).await;
+    dht.set(network(Answer::Absent));
+    assert!(node.registry.cached(&name("app.echo")).is_some());
+    settle().await;
+    assert!(node.registry.cached(&name("app.echo")).is_none());
+    assert_eq!(node.resolve("app.echo").await, Err(ResolveError::NotFound));
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_provider_is_served_beyond_its_record() {
+    let (dht, node) = caller(network(found(&[(1, 100), (2, 10), (3, 20)])));
+    node.resolve("app.echo").await.unwrap();
+    dht.set(network(Answer::Fails(DhtError::Closed)));
+    let ids = |indexes: &[u8]| {
+        indexes
+            .iter()
+            .map(|i| record(*i).provider())
+            .collect::<Vec<_>>()
+    };
+    pass(9).await;
+    let all = node.registry.cached(&name("app.echo")).unwrap();
+    assert_eq!(
+        (all.source, nodes_of(&all)),
+        (Source::Fresh, ids(&[1, 2, 3]))
+    );
+    pass(1).await;
+    let two = node.registry.cached(&name("app.echo")).unwrap();
+    assert_eq!((two.source, nodes_of(&two)), (Source::Stale, ids(&[1, 3])));
+    pass(10).await;
+    assert_eq!(
+        nodes_of(&node.registry.cached(&name("app.echo")).unwrap()),
+        ids(&[1])
+    );
+    pass(80).await;
+    assert!(node.registry.cached(&name("app.echo")).is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn ttl_of_zero_never_hits_and_other_ttls_override_the_default() {
+    let (dht, node) = caller(network(found(&[(1, 1000)])));
+    for finds in 1..=3 {
+        let answer = node.resolve_with("app.echo", cache_ttl(0)).await.unwrap();
+        assert_eq!((answer.source, dht.finds().len()), (Source::Dht, finds));
+        assert!(node.registry.cached(&name("app.echo")).is_none());
+    }
+    node.resolve_with("app.echo", cache_ttl(120)).await.unwrap();
+    pass(100).await;
+    assert_eq!(
+        node.resolve("app.echo").await.unwrap().source,
+        Source::Fresh
+    );
+    let pickier = node.resolve_with("app.echo", cache_ttl(100)).await.unwrap();
+    assert_eq!(pickier.source, Source::Stale);
+    settle().await;
+    let refreshed = node.resolve_with("app.echo", cache_ttl(100)).await.unwrap();
+    assert_eq!(refreshed.source, Source::Fresh);
+}
+
+#[tokio::test(start_paused = true)]
+async fn config_that_caches_nothing_never_hits() {
+    let config = RegistryConfig {
+        cache_fresh: Duration::ZERO,
+        ..RegistryConfig::default()
+    };
+    let dht = ScriptedDht::new(network(found(&[(1, 1000)])));
+    let node = Node::with_config(9, dht, config);
+    for _ in 0..3 {
+        assert_eq!(node.resolve("app.echo").await.unwrap().source, Source::Dht);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn forced_refresh_replaces_the_entry_only_with_a_new_answer() {
+    let (dht, node) = caller(network(found(&[(1, 1000)])));
+    node.resolve("app.echo").await.unwrap();
+    dht.set(network(Answer::Fails(DhtError::Unreachable)));
+    let failed = node.resolve_anew("app.echo").await;
+    assert!(failed.is_err());
+    let kept = node.registry.cached(&name("app.echo")).unwrap();
+    assert_eq!(
+        (kept.source, nodes_of(&kept)),
+        (Source::Fresh, vec![record(1).provider()])
+    );
+    dht.set(network(found(&[(2, 1000)])));
+    assert_eq!(
+        node.resolve_anew("app.echo").await.unwrap().source,
+        Source::Dht
+    );
+    let new = node.registry.cached(&name("app.echo")).unwrap();
+    assert_eq!(nodes_of(&new), [record(2).provider()]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn absence_is_remembered_for_a_second() {
+    let (dht, node) = caller(network(Answer::Absent));
+    for _ in 0..10 {
+        assert_eq!(node.resolve("app.echo").await, Err(ResolveError::NotFound));
+    }
+    assert_eq!(dht.finds().len(), 1);
+    assert_eq!(node.registry.stats().cache.negative_hits, 9);
+    dht.set(network(found(&[(1, 1000)])));
+    pass(1).await;
+    assert!(node.resolve("app.echo").await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn dead_provider_leaves_the_entry_at_once() {
+    let (dht, node) = caller(network(found(&[(1, 1000), (2, 1000)])));
+    node.resolve("app.echo").await.unwrap();
+    node.registry
+        .remove_provider(&name("app.echo"), &record(1).provider());
+    let left = node.resolve("app.echo").await.unwrap();
+    assert_eq!(
+        (left.source, nodes_of(&left)),
+        (Source::Fresh, vec![record(2).provider()])
+    );
+    node.registry
+        .remove_provider(&name("app.echo"), &record(2).provider());
+    assert!(node.registry.cached(&name("app.echo")).is_none());
+    assert_eq!(node.resolve("app.echo").await.unwrap().source, Source::Dht);
+    assert_eq!(dht.finds().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn pruning_counts_the_expired_and_clearing_empties_and_local_services_stay() {
+    let (_, node) = caller(network(found(&[(1, 10)])));
+    let _kept = node.advertise("app.local").await;
+    node.resolve("app.echo").await.unwrap();
+    assert_eq!(node.registry.prune_expired(), 0);
+    pass(10).await;
+    assert_eq!(node.registry.prune_expired(), 1);
+    node.resolve("app.echo").await.unwrap();
+    node.registry.clear_cache();
+    assert_eq!(node.registry.stats().cache.entries, 0);
+    assert_eq!(node.registry.locals(), [name("app.local")]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn pruning_two_expired_names_removes_two() {
+    let clock = TestClock::new();
+    let dht = MemoryDht::new(clock.wall_clock());
+    let config = RegistryConfig {
+        cache_stale: Duration::ZERO,
+        ..RegistryConfig::default()
+    };
+    let provider = Node::with(1, dht.clone(), clock.clone(), config.clone());
+    let caller = Node::with(2, dht, clock, config);
+    for service in ["app.a", "app.b", "app.c"] {
+        provider.advertise(service).await.detach();
+    }
+    for (service, secs) in [("app.a", 5), ("app.b", 5), ("app.c", 50)] {
+        caller.resolve_with(service, cache_ttl(secs)).await.unwrap();
+    }
+    pass(6).await;
+    assert_eq!(caller.registry.prune_expired(), 2);
+    assert_eq!(caller.registry.stats().cache.entries, 1);
+    assert_eq!(provider.registry.locals().len(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn cache_does_not_grow_with_the_number_of_names() {
+    let config = RegistryConfig {
+        cache_capacity: NonZeroUsize::new(1000).unwrap(),
+        cache_negative: Duration::from_secs(3600),
+        ..RegistryConfig::default()
+    };
+    let dht = ScriptedDht::new(Script::default());
+    let node = Node::with_config(9, dht, config);
+    for index in 0..20_000 {
+        let _ = node.resolve(&format!("app.service_{index}")).await;
+    }
+    let stats = node.registry.stats().cache;
+    assert!(stats.entries <= 1000, "{stats:?}");
+    assert!(stats.evicted >= 19_000, "{stats:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn jumps_of_the_wall_clock_age_nothing() {
+    let (_, node) = caller(network(found(&[(1, 1000)])));
+    node.resolve("app.echo").await.unwrap();
+    node.clock.jump(10 * 86_400_000);
+    assert_eq!(
+        node.resolve("app.echo").await.unwrap().source,
+        Source::Fresh
+    );
+    node.clock.jump(-20 * 86_400_000);
+    pass(59).await;
+    assert_eq!(
+        node.resolve("app.echo").await.unwrap().source,
+        Source::Fresh
+    );
+    pass(1).await;
+    assert_eq!(
+        node.resolve("app.echo").await.unwrap().source,
+        Source::Stale
+    );
+}

@@ -1,0 +1,243 @@
+//! One lookup per name, and where it looks.
+
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use macula_dht::{DhtError, Scope};
+use macula_registry::{RegistryConfig, ResolveError, ResolveOptions, Source};
+use tokio::task::JoinSet;
+
+use crate::cache::{found, record};
+use crate::node::{Node, in_time, name, nodes_of, pass, settle};
+use crate::scripted::{Answer, Script, ScriptedDht};
+
+fn slow(network: Answer) -> Script {
+    Script {
+        latency: Duration::from_secs(1),
+        network,
+        ..Script::default()
+    }
+}
+
+async fn hundred_at_once(node: &Node) -> Vec<Result<Source, ResolveError>> {
+    let mut callers = JoinSet::new();
+    for _ in 0..100 {
+        let registry = node.registry.clone();
+        callers.spawn(async move {
+            let options = ResolveOptions::default();
+            let resolved = registry.resolve(&name("app.echo"), options).await;
+            resolved.map(|resolved| resolved.source)
+        });
+    }
+    in_time(callers.join_all()).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn hundred_misses_share_one_lookup_and_its_answer() {
+    let dht = ScriptedDht::new(slow(found(&[(1, 300)])));
+    let node = Node::new(9, dht.clone());
+    assert_eq!(hundred_at_once(&node).await, vec![Ok(Source::Dht); 100]);
+    assert_eq!(dht.finds().len(), 1);
+    let stats = node.registry.stats().cache;
+    assert_eq!((stats.misses, stats.coalesced, stats.lookups), (100, 99, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn hundred_misses_share_the_error_too() {
+    let error = DhtError::Overloaded;
+    let dht = ScriptedDht::new(slow(Answer::Fails(error)));
+    let node = Node::new(9, dht.clone());
+    let expected = vec![Err(ResolveError::Dht(error)); 100];
+    assert_eq!(hundred_at_once(&node).await, expected);
+    assert_eq!(dht.finds().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_leaves_cancels_the_lookup_for_nobody() {
+    let dht = ScriptedDht::new(slow(found(&[(1, 300)])));
+    let node = Node::new(9, dht.clone());
+    let impatient = ResolveOptions {
+        timeout: Duration::from_millis(100),
+        ..ResolveOptions::default()
+    };
+    let left = node.resolve_with("app.echo", impatient).await;
+    assert_eq!(left, Err(ResolveError::TimedOut));
+    let joined = node.resolve("app.echo").await.unwrap();
+    assert_eq!(joined.source, Source::Dht);
+    assert_eq!(dht.finds().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn lookup_fills_the_cache_when_everybody_has_left() {
+    let dht = ScriptedDht::new(slow(found(&[(1, 300)])));
+    let node = Node::new(9, dht.clone());
+    let leaving = node.resolve("app.echo");
+    let left = tokio::time::timeout(Duration::from_millis(1), leaving).await;
+    assert!(left.is_err());
+    pass(2).await;
+    assert!(node.registry.cached(&name("app.echo")).is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn lookup_that_panics_fails_those_who_wait_and_nobody_else() {
+    let panics = Script {
+        panics: true,
+        ..slow(Answer::Absent)
+    };
+    let dht = ScriptedDht::new(panics);
+    let node = Node::new(9, dht.clone());
+    let lost = Err(ResolveError::Dht(DhtError::Closed));
+    assert_eq!(hundred_at_once(&node).await, vec![lost; 100]);
+    dht.set(slow(found(&[(1, 300)])));
+    assert!(node.resolve("app.echo").await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn connected_peers_are_asked_when_the_network_gives_no_answer() {
+    for network in [Answer::Fails(DhtError::Unreachable), Answer::Inconclusive] {
+        let dht = ScriptedDht::new(Script {
+            network,
+            connected: found(&[(1, 300)]),
+            ..Script::default()
+        });
+        let node = Node::new(9, dht.clone());
+        let resolved = node.resolve("app.echo").await.unwrap();
+        assert_eq!(resolved.source, Source::Direct);
+        assert_eq!(nodes_of(&resolved), [record(1).provider()]);
+        let scopes: Vec<Scope> = dht.finds().iter().map(|find| find.scope).collect();
+        assert_eq!(scopes, [Scope::Network, Scope::Connected]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn connected_peers_are_not_asked_when_absence_is_proved() {
+    let dht = ScriptedDht::new(Script {
+        connected: found(&[(1, 300)]),
+        ..Script::default()
+    });
+    let node = Node::new(9, dht.clone());
+    assert_eq!(node.resolve("app.echo").await, Err(ResolveError::NotFound));
+    assert_eq!(dht.finds().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_network_and_peers_the_cause_is_told_and_nothing_is_remembered() {
+    let cases = [
+        (
+            Answer::Fails(DhtError::Unreachable),
+            ResolveError::Dht(DhtError::Unreachable),
+        ),
+        (Answer::Inconclusive, ResolveError::Inconclusive),
+    ];
+    for (network, error) in cases {
+        let dht = ScriptedDht::new(Script {
+            network,
+            ..Script::default()
+        });
+        let node = Node::new(9, dht.clone());
+        assert_eq!(node.resolve("app.echo").await, Err(error));
+        dht.set(Script {
+            network: found(&[(1, 300)]),
+            ..Script::default()
+        });
+        assert!(node.resolve("app.echo").await.is_ok());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn partial_answer_of_peers_does_not_replace_a_stale_one_of_the_network() {
+    let dht = ScriptedDht::new(Script {
+        network: found(&[(1, 300), (2, 300)]),
+        ..Script::default()
+    });
+    let node = Node::new(9, dht.clone());
+    node.resolve("app.echo").await.unwrap();
+    pass(60).await;
+    dht.set(Script {
+        network: Answer::Fails(DhtError::Unreachable),
+        connected: found(&[(1, 300)]),
+        ..Script::default()
+    });
+    for _ in 0..5 {
+        let stale = node.resolve("app.echo").await.unwrap();
+        assert_eq!((stale.source, stale.providers.len()), (Source::Stale, 2));
+        pass(2).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn direct_answer_is_looked_up_again_soon() {
+    let dht = ScriptedDht::new(Script {
+        network: Answer::Fails(DhtError::Unreachable),
+        connected: found(&[(1, 300)]),
+        ..Script::default()
+    });
+    let node = Node::new(9, dht.clone());
+    node.resolve("app.echo").await.unwrap();
+    dht.set(Script {
+        network: found(&[(1, 300), (2, 300)]),
+        ..Script::default()
+    });
+    pass(5).await;
+    assert_eq!(
+        node.resolve("app.echo").await.unwrap().source,
+        Source::Stale
+    );
+    settle().await;
+    assert_eq!(node.resolve("app.echo").await.unwrap().providers.len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn lookups_under_way_are_bounded() {
+    let config = RegistryConfig {
+        max_lookups: NonZeroUsize::new(2).unwrap(),
+        ..RegistryConfig::default()
+    };
+    let dht = ScriptedDht::new(slow(Answer::Absent));
+    let node = Node::with_config(9, dht, config);
+    let mut callers = JoinSet::new();
+    for service in ["app.a", "app.b"] {
+        let registry = node.registry.clone();
+        callers.spawn(async move {
+            let options = ResolveOptions::default();
+            registry.resolve(&name(service), options).await
+        });
+    }
+    settle().await;
+    let refused = node.resolve("app.c").await;
+    assert_eq!(refused, Err(ResolveError::Dht(DhtError::Overloaded)));
+    assert_eq!(node.registry.stats().cache.refused_lookups, 1);
+    in_time(callers.join_all()).await;
+    assert_eq!(node.resolve("app.c").await, Err(ResolveError::NotFound));
+}
+
+#[tokio::test(start_paused = true)]
+async fn dht_that_never_answers_is_given_up() {
+    let dht = ScriptedDht::new(Script {
+        latency: Duration::from_secs(86_400),
+        ..Script::default()
+    });
+    let node = Node::new(9, dht.clone());
+    let patient = ResolveOptions {
+        timeout: Duration::from_secs(10),
+        ..ResolveOptions::default()
+    };
+    let started_at = tokio::time::Instant::now();
+    let resolved = node.resolve_with("app.echo", patient).await;
+    assert!(resolved.is_err());
+    assert!(started_at.elapsed() <= Duration::from_secs(10));
+    pass(1).await;
+    dht.set(slow(found(&[(1, 300)])));
+    assert!(node.resolve("app.echo").await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn record_of_another_service_is_no_answer() {
+    let dht = ScriptedDht::new(Script {
+        network: found(&[(1, 300)]),
+        ..Script::default()
+    });
+    let node = Node::new(9, dht);
+    let resolved = node.resolve("app.other").await;
+    assert_eq!(resolved, Err(ResolveError::Inconclusive));
+}
