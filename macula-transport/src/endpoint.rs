@@ -1,27 +1,42 @@
 //! What the layers above use: one per node, over any [`Transport`].
-#![expect(
-    clippy::todo,
-    clippy::missing_errors_doc,
-    unused_variables,
-    dead_code,
-    reason = "being filled in"
-)]
-#![allow(
-    missing_docs,
-    clippy::needless_pass_by_value,
-    clippy::unused_async,
-    reason = "being filled in"
-)]
+//!
+//! The folder, in the order of a connection's life: `dial` and `accept` bring it about, `hello` and
+//! `handshake` agree on it, `pool` keeps it as a `link`, `serve` takes in what the peer asks,
+//! `inbound` answers with the handlers of `dispatch`, and `outbound` asks; `carrier` and `frame` say
+//! how either travels. `probe` and `own_address` find out who can be reached where.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use macula_core::{Addresses, Contact, DialTarget, NodeId, Realm};
 use tokio::sync::broadcast;
+use tokio::time::timeout;
 
-use crate::{DialError, NodeRuntime, RequestError, Transport};
+use crate::{CloseCode, DialError, NodeRuntime, RequestError, Transport};
+
+mod accept;
+mod dial;
+
+mod handshake;
+mod hello;
+
+mod link;
+mod pool;
+
+mod dispatch;
+mod inbound;
+mod outbound;
+mod serve;
+
+mod carrier;
+mod frame;
+
+mod backoff;
+mod own_address;
+mod probe;
 
 mod config;
+mod node;
 mod peer;
 mod request;
 mod stats;
@@ -31,67 +46,175 @@ pub use peer::{Peer, PeerEvent, Role};
 pub use request::{InboundRequest, ProtocolId, ProtocolTaken, Request, RequestHandler};
 pub use stats::EndpointStats;
 
+use node::Node;
+
 /// A node's connections to its peers, and the requests on them.
+///
+/// Handles are cheap to clone. Dropping the last one closes the connections and frees the sockets;
+/// [`shutdown`](Self::shutdown) does so in good order.
 #[derive(Clone)]
 pub struct Endpoint {
-    runtime: NodeRuntime,
+    node: Arc<Node>,
 }
 
 impl Endpoint {
+    /// Starts accepting connections, on `runtime`.
+    ///
+    /// # Errors
+    /// [`EndpointConfigError`] for settings that cannot work.
+    // Ownership is what is meant: the endpoint closes the transport.
     pub fn start(
         runtime: NodeRuntime,
         transport: Arc<dyn Transport>,
         config: EndpointConfig,
     ) -> Result<Self, EndpointConfigError> {
-        todo!()
+        config.check(!transport.local_addresses().is_empty())?;
+        let node = Node::new(runtime, transport, config);
+        tracing::info!(
+            node = %node.transport.node_id(),
+            realm = %node.config.realm,
+            role = ?node.config.role,
+            "endpoint started"
+        );
+        Ok(Self { node })
     }
+
+    /// Who this node is.
     pub fn node_id(&self) -> NodeId {
-        todo!()
+        self.node.transport.node_id()
     }
+
+    /// The realm whose nodes it talks to.
     pub fn realm(&self) -> &Realm {
-        todo!()
+        &self.node.config.realm
     }
+
+    /// What this node is to the network.
     pub fn role(&self) -> Role {
-        todo!()
+        self.node.config.role
     }
+
+    /// Where its tasks run.
     pub fn runtime(&self) -> &NodeRuntime {
-        &self.runtime
+        &self.node.runtime
     }
+
+    /// Where others can dial this node; empty while that is unknown, and for a `Client`.
+    ///
+    /// In this order: the configured addresses; the bound ones that are specific; those that peers
+    /// have proved by dialling them.
     pub fn addresses(&self) -> Addresses {
-        todo!()
+        self.node.own_addresses.current()
     }
+
+    /// Waits until [`addresses`](Self::addresses) is not empty, for ever if need be.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses nothing.
     pub async fn reachable(&self) -> Addresses {
-        todo!()
+        let mut current = self.node.own_addresses.watch();
+        let known = current.wait_for(|addresses| !addresses.is_empty()).await;
+        known.map(|addresses| addresses.clone()).unwrap_or_default()
     }
+
+    /// Lets a handler answer the requests of a protocol.
+    ///
+    /// The endpoint holds the handler until [`shutdown`](Self::shutdown): a handler that holds an
+    /// `Endpoint` in turn keeps it alive until then.
+    ///
+    /// # Errors
+    /// [`ProtocolTaken`] when the protocol has a handler.
     pub fn register(
         &self,
         protocol: ProtocolId,
         handler: Arc<dyn RequestHandler>,
     ) -> Result<(), ProtocolTaken> {
-        todo!()
+        self.node.dispatch.register(protocol, handler)
     }
+
+    /// Connects to a node, or takes the connection that there is, in either direction.
+    ///
+    /// However many wait for a node, it is dialled once. A `Client` keeps the connections it asks for
+    /// here from growing idle.
+    ///
+    /// # Errors
+    /// [`DialError`].
+    ///
+    /// # Cancel safety
+    /// The dial goes on in the background for whoever comes next.
     pub async fn connect(&self, target: &DialTarget) -> Result<Peer, DialError> {
-        todo!()
+        outbound::connect(&self.node, target).await
     }
+
+    /// Sends a request and waits for the reply, dialling if there is no connection.
+    ///
+    /// The addresses of `to` may be empty if the node is connected already, in either direction.
+    ///
+    /// # Errors
+    /// [`RequestError`], which says whether the peer may have carried it out.
+    ///
+    /// # Cancel safety
+    /// Dropping the future cancels the request at the peer. What it had done by then is done.
     pub async fn request(&self, to: &Contact, request: Request) -> Result<Bytes, RequestError> {
-        todo!()
+        outbound::request(&self.node, to, request).await
     }
+
+    /// The connected peers, by node id.
     pub fn peers(&self) -> Vec<Peer> {
-        todo!()
+        self.node.pool.peers()
     }
+
+    /// A connected peer.
     pub fn peer(&self, node_id: &NodeId) -> Option<Peer> {
-        todo!()
+        self.node.peer(node_id)
     }
+
+    /// What happens between this node and its peers from now on. Whoever lags too far behind loses
+    /// some of it and is told so.
     pub fn events(&self) -> broadcast::Receiver<PeerEvent> {
-        todo!()
+        self.node.events.subscribe()
     }
+
+    /// What it has counted.
     pub fn stats(&self) -> EndpointStats {
-        todo!()
+        EndpointStats {
+            connections: self.node.pool.len(),
+            inbound_in_flight: self.node.dispatch.in_flight(),
+            ..self.node.counters.snapshot()
+        }
     }
+
+    /// Refuses new requests and connections of peers, and waits for the requests that are being
+    /// handled, for at most the configured `drain_timeout`.
+    ///
+    /// # Cancel safety
+    /// The refusing goes on when the future is dropped.
     pub async fn drain(&self) {
-        todo!()
+        let dispatch = &self.node.dispatch;
+        dispatch.start_draining();
+        let limit = self.node.config.drain_timeout;
+        if timeout(limit, dispatch.idle()).await.is_err() {
+            tracing::warn!(in_flight = dispatch.in_flight(), "drained not in time");
+        }
     }
+
+    /// Drains, tells the peers, closes every connection and frees the sockets. Doing it twice is
+    /// harmless.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves it undone from that point on; it can be called again.
     pub async fn shutdown(&self) {
-        todo!()
+        self.drain().await;
+        self.node.close(CloseCode::ShuttingDown).await;
+        tracing::info!(node = %self.node_id().short(), "endpoint shut down");
+    }
+}
+
+impl std::fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Endpoint")
+            .field("node_id", &self.node_id())
+            .field("role", &self.role())
+            .finish_non_exhaustive()
     }
 }

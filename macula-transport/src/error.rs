@@ -114,6 +114,9 @@ pub enum DialError {
     /// The connection limit is reached and none is idle.
     #[error("connection limit reached")]
     PoolFull,
+    /// The dial led back to this node.
+    #[error("dialled this node itself")]
+    OwnNode,
     /// This node, or its transport, is closed.
     #[error("closed")]
     Closed,
@@ -174,6 +177,46 @@ pub enum Refusal {
     /// The time of the request was over when it arrived.
     #[error("deadline exceeded")]
     DeadlineExceeded,
+    /// The request is longer than it takes.
+    #[error("request is too large")]
+    TooLarge,
+}
+
+impl Refusal {
+    const KNOWN: [(Self, u8); 7] = [
+        (Self::Overloaded, 1),
+        (Self::ShuttingDown, 2),
+        (Self::UnknownProtocol, 3),
+        (Self::Malformed, 4),
+        (Self::Denied, 5),
+        (Self::DeadlineExceeded, 6),
+        (Self::TooLarge, 7),
+    ];
+
+    /// The number on the wire.
+    pub(crate) fn to_wire(self) -> u8 {
+        Self::KNOWN
+            .iter()
+            .find(|(refusal, _)| *refusal == self)
+            .map_or(0, |(_, number)| *number)
+    }
+
+    /// The refusal of a number; a reason of a later version is taken for `Denied`.
+    pub(crate) fn from_wire(number: u8) -> Self {
+        Self::KNOWN
+            .iter()
+            .find(|(_, known)| *known == number)
+            .map_or(Self::Denied, |(refusal, _)| *refusal)
+    }
+}
+
+impl RequestError {
+    pub(crate) fn not_executed(failure: RequestFailure) -> Self {
+        Self {
+            failure,
+            executed: Executed::No,
+        }
+    }
 }
 
 /// A request that was not answered.

@@ -13,6 +13,9 @@ mod executor;
 
 mod endpoint;
 
+#[cfg(feature = "contract")]
+pub mod contract;
+
 pub use endpoint::{
     Endpoint, EndpointConfig, EndpointConfigError, EndpointStats, InboundRequest, Peer, PeerEvent,
     ProtocolId, ProtocolTaken, Request, RequestHandler, Role,

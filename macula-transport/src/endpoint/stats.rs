@@ -1,5 +1,9 @@
 //! What an endpoint has counted.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::CloseCode;
+
 /// Counters of an [`Endpoint`](crate::Endpoint) since its start, and what it holds now.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -14,6 +18,8 @@ pub struct EndpointStats {
     pub dial_failures: u64,
     /// Connections from peers whose hello was accepted.
     pub accepted: u64,
+    /// Probes of peers' addresses left out because too many were due.
+    pub probes_skipped: u64,
     /// Probes of peers' addresses begun.
     pub probes: u64,
     /// Probes that reached the peer.
@@ -42,4 +48,78 @@ pub struct EndpointStats {
     pub evictions: u64,
     /// Connections closed because they were idle for too long.
     pub idle_closed: u64,
+}
+
+/// The counters behind [`EndpointStats`].
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    pub(super) dials: Counter,
+    pub(super) dial_failures: Counter,
+    pub(super) accepted: Counter,
+    pub(super) probes_skipped: Counter,
+    pub(super) probes: Counter,
+    pub(super) probes_succeeded: Counter,
+    pub(super) refused_wrong_realm: Counter,
+    pub(super) refused_wrong_version: Counter,
+    pub(super) refused_malformed: Counter,
+    pub(super) refused_silent: Counter,
+    pub(super) refused_full: Counter,
+    pub(super) requests_sent: Counter,
+    pub(super) requests_handled: Counter,
+    pub(super) requests_overloaded: Counter,
+    pub(super) requests_malformed: Counter,
+    pub(super) requests_cancelled: Counter,
+    pub(super) evictions: Counter,
+    pub(super) idle_closed: Counter,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Counter(AtomicU64);
+
+impl Counter {
+    pub(super) fn add(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn value(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Counters {
+    pub(super) fn snapshot(&self) -> EndpointStats {
+        EndpointStats {
+            connections: 0,
+            inbound_in_flight: 0,
+            dials: self.dials.value(),
+            dial_failures: self.dial_failures.value(),
+            accepted: self.accepted.value(),
+            probes_skipped: self.probes_skipped.value(),
+            probes: self.probes.value(),
+            probes_succeeded: self.probes_succeeded.value(),
+            refused_wrong_realm: self.refused_wrong_realm.value(),
+            refused_wrong_version: self.refused_wrong_version.value(),
+            refused_malformed: self.refused_malformed.value(),
+            refused_silent: self.refused_silent.value(),
+            refused_full: self.refused_full.value(),
+            requests_sent: self.requests_sent.value(),
+            requests_handled: self.requests_handled.value(),
+            requests_overloaded: self.requests_overloaded.value(),
+            requests_malformed: self.requests_malformed.value(),
+            requests_cancelled: self.requests_cancelled.value(),
+            evictions: self.evictions.value(),
+            idle_closed: self.idle_closed.value(),
+        }
+    }
+
+    /// Counts a connection from a peer that was refused.
+    pub(super) fn refused(&self, code: CloseCode) {
+        match code {
+            CloseCode::WrongRealm => self.refused_wrong_realm.add(),
+            CloseCode::WrongVersion => self.refused_wrong_version.add(),
+            CloseCode::HelloTimeout => self.refused_silent.add(),
+            CloseCode::Overloaded => self.refused_full.add(),
+            _ => self.refused_malformed.add(),
+        }
+    }
 }

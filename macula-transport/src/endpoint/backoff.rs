@@ -1,0 +1,145 @@
+//! Peers that could not be dialled a moment ago.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use macula_core::{HostPort, NodeId};
+use rand::RngExt as _;
+use rand::rngs::StdRng;
+use tokio::time::Instant;
+
+/// Which peers are not to be dialled again yet, and where they were dialled.
+#[derive(Debug)]
+pub(super) struct Backoffs {
+    rng: StdRng,
+    entries: BTreeMap<NodeId, Entry>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    failures: u32,
+    until: Instant,
+    hosts: Vec<HostPort>,
+}
+
+impl Backoffs {
+    pub(super) fn new(rng: StdRng) -> Self {
+        Self {
+            rng,
+            entries: BTreeMap::new(),
+        }
+    }
+
+    /// How long a dial has to wait; not at all if it knows a host that has not failed.
+    pub(super) fn remaining(
+        &self,
+        now: Instant,
+        node_id: &NodeId,
+        hosts: &[HostPort],
+    ) -> Option<Duration> {
+        let entry = self.entries.get(node_id)?;
+        let is_new = hosts.iter().any(|host| !entry.hosts.contains(host));
+        (entry.until > now && !is_new).then(|| entry.until - now)
+    }
+
+    /// Notes a failed dial.
+    pub(super) fn failed(&mut self, now: Instant, node_id: NodeId, hosts: &[HostPort]) {
+        if !self.entries.contains_key(&node_id) && self.entries.len() == MAX_ENTRIES {
+            self.forget_soonest();
+        }
+        let failures = self.entries.get(&node_id).map_or(0, |entry| entry.failures);
+        let longest = FIRST
+            .saturating_mul(1 << failures.min(MAX_DOUBLINGS))
+            .min(LONGEST);
+        // Half to whole, so that peers which failed together are not retried together.
+        let delay = longest.mul_f64(self.rng.random_range(0.5..=1.0));
+        let entry = Entry {
+            failures: failures + 1,
+            until: now + delay,
+            hosts: hosts.to_vec(),
+        };
+        self.entries.insert(node_id, entry);
+    }
+
+    /// The peer has shown that it lives.
+    pub(super) fn clear(&mut self, node_id: &NodeId) {
+        self.entries.remove(node_id);
+    }
+
+    fn forget_soonest(&mut self) {
+        let soonest = self.entries.iter().min_by_key(|(_, entry)| entry.until);
+        if let Some(node_id) = soonest.map(|(node_id, _)| *node_id) {
+            self.entries.remove(&node_id);
+        }
+    }
+}
+
+/// The back-off after the first failure, jitter aside.
+const FIRST: Duration = Duration::from_millis(200);
+
+/// The longest back-off.
+const LONGEST: Duration = Duration::from_secs(10);
+
+/// From here on the back-off is the longest anyway.
+const MAX_DOUBLINGS: u32 = 8;
+
+/// The most peers remembered; beyond, the one that is due soonest is forgotten.
+const MAX_ENTRIES: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng as _;
+
+    use super::*;
+
+    fn node(number: u16) -> NodeId {
+        let mut bytes = [0; 32];
+        bytes[..2].copy_from_slice(&number.to_be_bytes());
+        NodeId::from_bytes(bytes)
+    }
+
+    fn host(port: u16) -> HostPort {
+        let host = "127.0.0.1".to_owned();
+        HostPort { host, port }
+    }
+
+    fn empty() -> Backoffs {
+        Backoffs::new(StdRng::seed_from_u64(7))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn back_off_grows_with_every_failure_up_to_a_bound() {
+        let mut backoffs = empty();
+        let now = Instant::now();
+        for failures in 0..12 {
+            backoffs.failed(now, node(1), &[host(1)]);
+            let delay = backoffs.remaining(now, &node(1), &[host(1)]).unwrap();
+            let longest = FIRST.saturating_mul(1 << failures).min(LONGEST);
+            assert!(
+                delay <= longest && delay >= longest / 2,
+                "{failures}: {delay:?}"
+            );
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn another_address_is_not_backed_off_and_a_sign_of_life_ends_it() {
+        let mut backoffs = empty();
+        let now = Instant::now();
+        backoffs.failed(now, node(1), &[host(1)]);
+        assert_eq!(backoffs.remaining(now, &node(1), &[host(1), host(2)]), None);
+        assert_eq!(backoffs.remaining(now, &node(2), &[host(1)]), None);
+        backoffs.clear(&node(1));
+        assert_eq!(backoffs.remaining(now, &node(1), &[host(1)]), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_list_is_bounded() {
+        let mut backoffs = empty();
+        let now = Instant::now();
+        for number in 0..5000 {
+            backoffs.failed(now, node(number), &[host(1)]);
+        }
+        assert_eq!(backoffs.entries.len(), MAX_ENTRIES);
+    }
+}

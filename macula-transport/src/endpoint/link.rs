@@ -1,0 +1,135 @@
+//! One connection whose hello was accepted, and whether it is in use.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use macula_core::NodeId;
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+use super::hello::Hello;
+use crate::Connection;
+
+/// A live connection.
+pub(super) struct Link {
+    /// Tells apart the connections of one peer.
+    pub(super) number: u64,
+    pub(super) connection: Arc<dyn Connection>,
+    pub(super) hello: Hello,
+    pub(super) outbound: bool,
+    /// How many requests of this peer may be handled at a time, over all its connections.
+    pub(super) permits: Arc<Semaphore>,
+    usage: Mutex<Usage>,
+}
+
+struct Usage {
+    in_flight: usize,
+    last_used: Instant,
+    /// No longer to be used: it is being closed.
+    retired: bool,
+    /// Somebody uses it regularly only so that it stays.
+    kept: bool,
+}
+
+/// One request's hold on a link: while it lasts, the link is not idle.
+pub(super) struct Lease {
+    link: Arc<Link>,
+}
+
+impl Link {
+    pub(super) fn new(number: u64, permits: Arc<Semaphore>, greeted: Greeted) -> Self {
+        Self {
+            number,
+            connection: greeted.connection,
+            hello: greeted.hello,
+            outbound: greeted.outbound,
+            permits,
+            usage: Mutex::new(Usage {
+                in_flight: 0,
+                last_used: Instant::now(),
+                retired: false,
+                kept: false,
+            }),
+        }
+    }
+
+    pub(super) fn node_id(&self) -> NodeId {
+        self.connection.peer()
+    }
+
+    /// Takes hold of it, unless it is being closed.
+    pub(super) fn lease(self: &Arc<Self>) -> Option<Lease> {
+        let mut usage = self.usage();
+        if usage.retired {
+            return None;
+        }
+        usage.in_flight += 1;
+        drop(usage);
+        Some(Lease {
+            link: Arc::clone(self),
+        })
+    }
+
+    /// Since when nothing has been in flight.
+    pub(super) fn idle_since(&self) -> Option<Instant> {
+        let usage = self.usage();
+        (usage.in_flight == 0 && !usage.retired).then_some(usage.last_used)
+    }
+
+    /// Takes it out of use for good if nothing is in flight.
+    pub(super) fn retire_if_idle(&self) -> bool {
+        self.retire_if_idle_for(Duration::ZERO)
+    }
+
+    /// The same if nothing has been in flight for so long.
+    pub(super) fn retire_if_idle_for(&self, idle: Duration) -> bool {
+        let mut usage = self.usage();
+        let is_idle = usage.in_flight == 0 && usage.last_used.elapsed() >= idle;
+        let retires = is_idle && !usage.retired;
+        usage.retired |= retires;
+        retires
+    }
+
+    /// Takes it out of use whatever is in flight.
+    pub(super) fn retire(&self) {
+        self.usage().retired = true;
+    }
+
+    /// Whether the caller is the first to keep it from growing idle.
+    pub(super) fn begin_keeping(&self) -> bool {
+        !std::mem::replace(&mut self.usage().kept, true)
+    }
+
+    fn usage(&self) -> MutexGuard<'_, Usage> {
+        self.usage.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Lease {
+    pub(super) fn link(&self) -> &Arc<Link> {
+        &self.link
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let mut usage = self.link.usage();
+        usage.in_flight -= 1;
+        usage.last_used = Instant::now();
+    }
+}
+
+/// A connection after the hellos.
+pub(super) struct Greeted {
+    pub(super) connection: Arc<dyn Connection>,
+    pub(super) hello: Hello,
+    pub(super) outbound: bool,
+}
+
+impl Greeted {
+    /// The address at which we have reached the peer, if we dialled it.
+    pub(super) fn proved_address(&self) -> Option<SocketAddr> {
+        self.outbound.then(|| self.connection.remote_address())
+    }
+}

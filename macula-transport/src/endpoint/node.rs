@@ -1,0 +1,236 @@
+//! What all parts of an endpoint share.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use macula_core::NodeId;
+use rand::SeedableRng as _;
+use rand::rngs::StdRng;
+use tokio::sync::{broadcast, watch};
+
+use super::config::EndpointConfig;
+use super::dial::Dials;
+use super::dispatch::Dispatch;
+use super::hello::{Hello, Purpose, Versions};
+use super::link::{Greeted, Lease, Link};
+use super::own_address::OwnAddresses;
+use super::peer::{Peer, PeerEvent, Role};
+use super::pool::{Full, Inserted, Pool, Removed, Slot};
+use super::probe::Probes;
+use super::stats::Counters;
+use super::{accept, probe, serve};
+use crate::{CloseCode, NodeRuntime, Transport};
+
+/// One node's endpoint. Its handles own it; its tasks hold it weakly, so that dropping the last
+/// handle ends them.
+pub(super) struct Node {
+    pub(super) runtime: NodeRuntime,
+    pub(super) transport: Arc<dyn Transport>,
+    pub(super) config: EndpointConfig,
+    pub(super) pool: Arc<Pool>,
+    pub(super) dials: Dials,
+    pub(super) dispatch: Arc<Dispatch>,
+    pub(super) own_addresses: OwnAddresses,
+    pub(super) probes: Probes,
+    pub(super) counters: Arc<Counters>,
+    pub(super) events: broadcast::Sender<PeerEvent>,
+    /// Turns true when the endpoint shuts down, and ends when it is dropped.
+    closing: watch::Sender<bool>,
+}
+
+impl Node {
+    /// Builds it; the config has been checked.
+    pub(super) fn new(
+        runtime: NodeRuntime,
+        transport: Arc<dyn Transport>,
+        config: EndpointConfig,
+    ) -> Arc<Self> {
+        let seed = config.seed.unwrap_or_else(|| seed_of(&transport.node_id()));
+        let own_addresses = match config.role {
+            Role::Server => {
+                OwnAddresses::new(config.advertise.clone(), &transport.local_addresses())
+            }
+            Role::Client => OwnAddresses::none(),
+        };
+        let node = Arc::new(Self {
+            pool: Pool::new(
+                config.max_connections.get(),
+                config.max_inbound_requests_per_peer.get(),
+            ),
+            dials: Dials::new(StdRng::seed_from_u64(seed)),
+            dispatch: Arc::new(Dispatch::new(
+                config.max_inbound_requests.get(),
+                config.max_message_bytes.get(),
+            )),
+            own_addresses,
+            probes: Probes::new(),
+            counters: Arc::default(),
+            events: broadcast::Sender::new(EVENT_BACKLOG),
+            closing: watch::Sender::new(false),
+            runtime,
+            transport,
+            config,
+        });
+        accept::start(&node);
+        node
+    }
+
+    /// Runs a part of the endpoint until it is done or the endpoint ends.
+    pub(super) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let mut closing = self.closing.subscribe();
+        self.runtime.spawn(async move {
+            tokio::select! {
+                biased;
+                _ = closing.wait_for(|closing| *closing) => {}
+                () = work => {}
+            }
+        });
+    }
+
+    pub(super) fn is_closing(&self) -> bool {
+        *self.closing.borrow()
+    }
+
+    /// What this node says of itself to whom it has dialled at an address, or answers.
+    pub(super) fn hello(&self, dialled: Option<SocketAddr>, purpose: Purpose) -> Hello {
+        let listening = match self.config.role {
+            Role::Client => Vec::new(),
+            Role::Server => {
+                let advertised = self.config.advertise.iter().copied();
+                advertised.chain(self.transport.local_addresses()).collect()
+            }
+        };
+        Hello {
+            versions: Versions::OWN,
+            realm: self.config.realm.clone(),
+            role: self.config.role,
+            listening: listening.into_iter().collect(),
+            capabilities: 0,
+            dialled,
+            purpose,
+        }
+    }
+
+    /// Keeps room for a connection, closing an idle one if need be.
+    pub(super) fn reserve(&self) -> Result<Slot, Full> {
+        let (slot, evicted) = self.pool.reserve()?;
+        if let Some(evicted) = evicted {
+            self.counters.evictions.add();
+            self.close_link(&evicted, CloseCode::Idle);
+        }
+        Ok(slot)
+    }
+
+    /// Takes a connection into use, in whichever direction it came about.
+    pub(super) fn attach(self: &Arc<Self>, slot: Slot, greeted: Greeted) -> Option<Lease> {
+        let peer = greeted.connection.peer();
+        let proved = greeted.proved_address();
+        let was_connected = self.pool.is_connected(&peer);
+        let connection = Arc::clone(&greeted.connection);
+        let Some(inserted) = self.pool.insert(slot, greeted) else {
+            connection.close(CloseCode::ShuttingDown);
+            return None;
+        };
+        let Inserted {
+            link,
+            first,
+            displaced,
+        } = inserted;
+        // Taken before anybody can find the connection idle.
+        let lease = link.lease();
+        if let Some(displaced) = displaced {
+            self.close_link(&displaced, CloseCode::Idle);
+        }
+        self.dials.clear_backoff(&peer);
+        self.announce(&link, first, proved);
+        if !link.outbound {
+            self.learn_from(&link, was_connected);
+        }
+        serve::start(self, &link);
+        lease
+    }
+
+    fn announce(&self, link: &Link, first: bool, proved: Option<SocketAddr>) {
+        let node_id = link.node_id();
+        tracing::debug!(peer = %node_id.short(), outbound = link.outbound, "connected");
+        let reached = proved
+            .filter(|_| link.hello.role == Role::Server)
+            .and_then(|address| self.pool.prove(&node_id, address));
+        if first && let Some(peer) = self.pool.peer(&node_id) {
+            self.emit(PeerEvent::Connected(peer));
+        }
+        if let Some(contact) = reached {
+            self.emit(PeerEvent::Reached(contact));
+        }
+    }
+
+    /// A peer has dialled us: where it did so may be our address, and where it listens be its.
+    fn learn_from(self: &Arc<Self>, link: &Arc<Link>, was_connected: bool) {
+        if was_connected && let Some(dialled) = link.hello.dialled {
+            self.own_addresses.confirm(link.node_id(), dialled);
+        }
+        probe::consider(self, link);
+    }
+
+    /// A connection has ended, or shall.
+    pub(super) fn detach(&self, link: &Link, code: CloseCode) {
+        match self.pool.remove(link) {
+            Some(removed) => self.close_link(&removed, code),
+            None => link.connection.close(code),
+        }
+    }
+
+    fn close_link(&self, removed: &Removed, code: CloseCode) {
+        let peer = removed.link.node_id();
+        removed.link.connection.close(code);
+        tracing::debug!(peer = %peer.short(), ?code, "disconnected");
+        if removed.last {
+            self.emit(PeerEvent::Disconnected(peer));
+        }
+    }
+
+    pub(super) fn emit(&self, event: PeerEvent) {
+        // Nobody may be listening, which is fine.
+        let _ = self.events.send(event);
+    }
+
+    pub(super) fn peer(&self, node_id: &NodeId) -> Option<Peer> {
+        self.pool.peer(node_id)
+    }
+
+    /// Ends all tasks and connections.
+    pub(super) async fn close(&self, code: CloseCode) {
+        self.closing.send_replace(true);
+        for peer in self.pool.close() {
+            self.emit(PeerEvent::Disconnected(peer));
+        }
+        self.dispatch.clear();
+        self.transport.close(code).await;
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let transport = Arc::clone(&self.transport);
+        let runtime = self.runtime.clone();
+        // The task keeps the runtime until the sockets are closed; on one that has ended already
+        // it is dropped, and the transport with it.
+        self.runtime.spawn(async move {
+            transport.close(CloseCode::Done).await;
+            drop(runtime);
+        });
+    }
+}
+
+/// Jitter that differs from node to node needs no entropy.
+fn seed_of(node_id: &NodeId) -> u64 {
+    node_id
+        .as_bytes()
+        .chunks_exact(8)
+        .filter_map(|chunk| chunk.try_into().ok())
+        .fold(0, |seed, chunk| seed ^ u64::from_be_bytes(chunk))
+}
+
+/// How many events a slow listener can lag behind before it loses some.
+const EVENT_BACKLOG: usize = 1024;

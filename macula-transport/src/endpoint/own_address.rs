@@ -1,0 +1,175 @@
+//! Where this node can be reached: what is configured, what it is bound to, or what peers have
+//! proved. Never a guess.
+
+use std::net::SocketAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use macula_core::{Addresses, NodeId};
+use tokio::sync::watch;
+
+/// What a node may tell others about where it is.
+#[derive(Debug)]
+pub(super) struct OwnAddresses {
+    /// Ports this node listens at: a claim that names another is not about this node.
+    ports: Vec<u16>,
+    observed: Mutex<Option<Observed>>,
+    current: watch::Sender<Addresses>,
+}
+
+impl OwnAddresses {
+    /// Of a node that others cannot dial.
+    pub(super) fn none() -> Self {
+        Self {
+            ports: Vec::new(),
+            observed: Mutex::new(None),
+            current: watch::Sender::default(),
+        }
+    }
+
+    /// Of a node that listens at `bound`, and is told what to `advertise` unless that is empty.
+    pub(super) fn new(advertise: Addresses, bound: &[SocketAddr]) -> Self {
+        let is_specific = |addr: &&SocketAddr| !addr.ip().is_unspecified();
+        let known = if advertise.is_empty() {
+            bound.iter().filter(is_specific).copied().collect()
+        } else {
+            advertise
+        };
+        Self {
+            ports: bound.iter().map(SocketAddr::port).collect(),
+            observed: Mutex::new(known.is_empty().then(Observed::default)),
+            current: watch::Sender::new(known),
+        }
+    }
+
+    pub(super) fn current(&self) -> Addresses {
+        self.current.borrow().clone()
+    }
+
+    pub(super) fn watch(&self) -> watch::Receiver<Addresses> {
+        self.current.subscribe()
+    }
+
+    /// A peer that we know for itself says that it has reached us at an address.
+    pub(super) fn confirm(&self, peer: NodeId, address: SocketAddr) {
+        let address = SocketAddr::new(address.ip().to_canonical(), address.port());
+        if address.ip().is_unspecified() || !self.ports.contains(&address.port()) {
+            return;
+        }
+        // Held until the new list is out, so that a later one cannot be overtaken by it.
+        let mut observed = self.observed();
+        let Some(observed) = observed.as_mut() else {
+            return;
+        };
+        observed.confirm(peer, address);
+        let addresses = observed.addresses();
+        self.current.send_if_modified(|current| {
+            let is_new = *current != addresses;
+            if is_new {
+                tracing::info!(%address, peer = %peer.short(), "own address proved");
+                *current = addresses;
+            }
+            is_new
+        });
+    }
+
+    fn observed(&self) -> MutexGuard<'_, Option<Observed>> {
+        self.observed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Addresses that peers say they have reached us at, most often confirmed first.
+#[derive(Debug, Default)]
+struct Observed(Vec<(SocketAddr, Vec<NodeId>)>);
+
+impl Observed {
+    fn confirm(&mut self, peer: NodeId, address: SocketAddr) {
+        let has_room = self.0.len() < MAX_OBSERVED;
+        match self.0.iter_mut().find(|(known, _)| *known == address) {
+            Some((_, witnesses))
+                if !witnesses.contains(&peer) && witnesses.len() < MAX_WITNESSES =>
+            {
+                witnesses.push(peer);
+            }
+            None if has_room => self.0.push((address, vec![peer])),
+            _ => {}
+        }
+        // Stable: of equally confirmed ones the first seen stays first.
+        self.0
+            .sort_by_key(|(_, witnesses)| std::cmp::Reverse(witnesses.len()));
+    }
+
+    fn addresses(&self) -> Addresses {
+        self.0.iter().map(|(address, _)| *address).collect()
+    }
+}
+
+/// The most addresses remembered: a liar's fill no memory.
+const MAX_OBSERVED: usize = 8;
+
+/// The most peers counted for one address.
+const MAX_WITNESSES: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALICE: NodeId = NodeId::from_bytes([1; 32]);
+    const BOB: NodeId = NodeId::from_bytes([2; 32]);
+
+    fn addr(text: &str) -> SocketAddr {
+        text.parse().unwrap()
+    }
+
+    fn behind_any() -> OwnAddresses {
+        OwnAddresses::new(Addresses::default(), &[addr("0.0.0.0:7000")])
+    }
+
+    #[test]
+    fn a_configured_address_comes_before_a_bound_one() {
+        let advertise: Addresses = [addr("203.0.113.5:7000")].into_iter().collect();
+        let own = OwnAddresses::new(advertise.clone(), &[addr("10.0.0.1:7000")]);
+        assert_eq!(own.current(), advertise);
+        own.confirm(ALICE, addr("198.51.100.1:7000"));
+        assert_eq!(own.current(), advertise);
+    }
+
+    #[test]
+    fn a_specific_bound_address_is_taken() {
+        let own = OwnAddresses::new(Addresses::default(), &[addr("10.0.0.1:7000")]);
+        assert_eq!(*own.current(), [addr("10.0.0.1:7000")]);
+    }
+
+    #[test]
+    fn an_unspecified_one_says_nothing_until_a_peer_proves_it() {
+        let own = behind_any();
+        assert!(own.current().is_empty());
+        own.confirm(ALICE, addr("10.0.0.1:7000"));
+        assert_eq!(*own.current(), [addr("10.0.0.1:7000")]);
+    }
+
+    #[test]
+    fn a_claim_about_another_port_or_no_ip_counts_for_nothing() {
+        let own = behind_any();
+        own.confirm(ALICE, addr("10.0.0.1:7001"));
+        own.confirm(ALICE, addr("0.0.0.0:7000"));
+        assert!(own.current().is_empty());
+    }
+
+    #[test]
+    fn what_more_peers_confirm_comes_first() {
+        let own = behind_any();
+        own.confirm(ALICE, addr("10.0.0.1:7000"));
+        own.confirm(ALICE, addr("10.0.0.2:7000"));
+        own.confirm(BOB, addr("10.0.0.2:7000"));
+        assert_eq!(own.current()[0], addr("10.0.0.2:7000"));
+    }
+
+    #[test]
+    fn a_liar_fills_no_memory() {
+        let own = behind_any();
+        for last in 0..=255 {
+            own.confirm(ALICE, SocketAddr::from(([10, 0, 0, last], 7000)));
+        }
+        assert_eq!(own.current().len(), MAX_OBSERVED);
+    }
+}

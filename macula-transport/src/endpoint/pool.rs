@@ -1,0 +1,251 @@
+//! The connections by peer, within a limit.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use macula_core::{Contact, MAX_ADDRESSES, NodeId};
+use tokio::sync::Semaphore;
+
+use super::link::{Greeted, Lease, Link};
+use super::peer::{Peer, Role};
+
+/// All connections of an endpoint.
+// Invariant: `links` is the number of links over all entries, and no entry is empty.
+pub(super) struct Pool {
+    max_links: usize,
+    max_requests_per_peer: usize,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    peers: BTreeMap<NodeId, Entry>,
+    links: usize,
+    /// Connections on their way.
+    reserved: usize,
+    next_number: u64,
+    closed: bool,
+}
+
+struct Entry {
+    /// Newest last: it is the one that requests take.
+    links: Vec<Arc<Link>>,
+    /// Where we have reached the peer ourselves.
+    proved: Vec<SocketAddr>,
+    permits: Arc<Semaphore>,
+}
+
+/// Room for one more connection.
+pub(super) struct Slot {
+    pool: Arc<Pool>,
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.pool.state().reserved -= 1;
+    }
+}
+
+/// Every connection is in use, and there may be no more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Full;
+
+/// A link that is no longer in the pool and has to be closed.
+pub(super) struct Removed {
+    pub(super) link: Arc<Link>,
+    /// It was the last of its peer.
+    pub(super) last: bool,
+}
+
+/// A link that is now in the pool.
+pub(super) struct Inserted {
+    pub(super) link: Arc<Link>,
+    /// It is the only one of its peer.
+    pub(super) first: bool,
+    /// What had to leave because the peer has too many.
+    pub(super) displaced: Option<Removed>,
+}
+
+impl Pool {
+    pub(super) fn new(max_links: usize, max_requests_per_peer: usize) -> Arc<Self> {
+        Arc::new(Self {
+            max_links,
+            max_requests_per_peer,
+            state: Mutex::default(),
+        })
+    }
+
+    /// Keeps room for a connection; the least recently used idle one makes it if need be.
+    pub(super) fn reserve(self: &Arc<Self>) -> Result<(Slot, Option<Removed>), Full> {
+        let mut state = self.state();
+        let evicted = if state.links + state.reserved < self.max_links {
+            None
+        } else {
+            Some(state.evict().ok_or(Full)?)
+        };
+        state.reserved += 1;
+        drop(state);
+        let slot = Slot {
+            pool: Arc::clone(self),
+        };
+        Ok((slot, evicted))
+    }
+
+    /// Puts a connection into the room kept for it; `None` after [`close`](Self::close).
+    pub(super) fn insert(&self, slot: Slot, greeted: Greeted) -> Option<Inserted> {
+        let node_id = greeted.connection.peer();
+        let mut state = self.state();
+        let inserted = (!state.closed).then(|| {
+            state.next_number += 1;
+            let number = state.next_number;
+            state.links += 1;
+            let entry = state.peers.entry(node_id).or_insert_with(|| Entry {
+                links: Vec::new(),
+                proved: Vec::new(),
+                permits: Arc::new(Semaphore::new(self.max_requests_per_peer)),
+            });
+            let link = Arc::new(Link::new(number, Arc::clone(&entry.permits), greeted));
+            entry.links.push(Arc::clone(&link));
+            let first = entry.links.len() == 1;
+            Inserted {
+                link,
+                first,
+                displaced: state.displace(&node_id),
+            }
+        });
+        drop(state);
+        drop(slot);
+        inserted
+    }
+
+    /// Takes a link out; `None` if it is out already.
+    pub(super) fn remove(&self, link: &Link) -> Option<Removed> {
+        self.state().remove(&link.node_id(), link.number)
+    }
+
+    /// Takes hold of the connection to a peer that requests take.
+    pub(super) fn lease(&self, node_id: &NodeId) -> Option<Lease> {
+        let state = self.state();
+        let entry = state.peers.get(node_id)?;
+        entry.links.iter().rev().find_map(Link::lease)
+    }
+
+    pub(super) fn is_connected(&self, node_id: &NodeId) -> bool {
+        self.state().peers.contains_key(node_id)
+    }
+
+    /// Notes that we have reached a peer at an address; its contact if it is connected.
+    pub(super) fn prove(&self, node_id: &NodeId, address: SocketAddr) -> Option<Contact> {
+        let mut state = self.state();
+        let entry = state.peers.get_mut(node_id)?;
+        entry.proved.retain(|known| *known != address);
+        entry.proved.insert(0, address);
+        entry.proved.truncate(MAX_ADDRESSES);
+        Some(Contact::new(*node_id, entry.proved.iter().copied()))
+    }
+
+    pub(super) fn has_proved(&self, node_id: &NodeId) -> bool {
+        let state = self.state();
+        state
+            .peers
+            .get(node_id)
+            .is_some_and(|entry| !entry.proved.is_empty())
+    }
+
+    pub(super) fn peers(&self) -> Vec<Peer> {
+        self.state()
+            .peers
+            .values()
+            .filter_map(Entry::peer)
+            .collect()
+    }
+
+    pub(super) fn peer(&self, node_id: &NodeId) -> Option<Peer> {
+        self.state().peers.get(node_id)?.peer()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.state().links
+    }
+
+    /// Takes everything out and lets nothing in any more.
+    pub(super) fn close(&self) -> Vec<NodeId> {
+        let mut state = self.state();
+        state.closed = true;
+        state.links = 0;
+        let peers = std::mem::take(&mut state.peers);
+        drop(state);
+        for link in peers.values().flat_map(|entry| &entry.links) {
+            link.retire();
+        }
+        peers.into_keys().collect()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn remove(&mut self, node_id: &NodeId, number: u64) -> Option<Removed> {
+        let entry = self.peers.get_mut(node_id)?;
+        let place = entry.links.iter().position(|link| link.number == number)?;
+        let link = entry.links.remove(place);
+        link.retire();
+        let last = entry.links.is_empty();
+        if last {
+            self.peers.remove(node_id);
+        }
+        self.links -= 1;
+        Some(Removed { link, last })
+    }
+
+    /// Removes the least recently used of the idle links.
+    fn evict(&mut self) -> Option<Removed> {
+        let mut idle: Vec<_> = self
+            .peers
+            .values()
+            .flat_map(|entry| &entry.links)
+            .filter_map(|link| Some((link.idle_since()?, Arc::clone(link))))
+            .collect();
+        idle.sort_by_key(|(since, link)| (*since, link.number));
+        // One that has been taken hold of in the meantime stays.
+        let (_, link) = idle.into_iter().find(|(_, link)| link.retire_if_idle())?;
+        self.remove(&link.node_id(), link.number)
+    }
+
+    /// Removes one of a peer's links if it has too many: an idle one, or else the oldest.
+    fn displace(&mut self, node_id: &NodeId) -> Option<Removed> {
+        let entry = self.peers.get(node_id)?;
+        if entry.links.len() <= MAX_LINKS_PER_PEER {
+            return None;
+        }
+        let older = &entry.links[..entry.links.len() - 1];
+        let idle = older.iter().find(|link| link.retire_if_idle());
+        let number = idle.or(older.first())?.number;
+        self.remove(node_id, number)
+    }
+}
+
+impl Entry {
+    fn peer(&self) -> Option<Peer> {
+        let link = self.links.last()?;
+        let role = link.hello.role;
+        let proved: &[SocketAddr] = match role {
+            Role::Server => &self.proved,
+            Role::Client => &[],
+        };
+        Some(Peer {
+            node_id: link.node_id(),
+            role,
+            addresses: proved.iter().copied().collect(),
+            rtt: link.connection.rtt(),
+            outbound: link.outbound,
+        })
+    }
+}
+
+/// The most connections with one peer. Two come about when both dial at the same time, more when
+/// a peer restarts and its old ones have not been found dead yet.
+const MAX_LINKS_PER_PEER: usize = 4;
