@@ -1,6 +1,8 @@
 //! What is measured in each area.
 
 mod core;
+mod dht;
+pub mod registry;
 
 use crate::figure::Area;
 use crate::measurement::Measurement;
@@ -10,7 +12,9 @@ impl Area {
     pub fn measurements(self) -> &'static [Measurement] {
         match self {
             Self::Core => core::MEASUREMENTS,
-            Self::Transport | Self::Dht | Self::Registry | Self::Rpc => &[],
+            Self::Dht => dht::MEASUREMENTS,
+            Self::Registry => registry::MEASUREMENTS,
+            Self::Transport | Self::Rpc => &[],
         }
     }
 }

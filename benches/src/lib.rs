@@ -14,9 +14,12 @@ mod cpu;
 pub mod load;
 pub mod paired;
 
-pub mod area;
+pub mod fixture;
 pub mod raw_quic;
+pub mod zipf;
+
+pub mod area;
 
 pub use figure::{Area, Figure, Unit};
-pub use measurement::Measurement;
+pub use measurement::{Clock, Measurement};
 pub use session::Session;

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use anyhow::bail;
-use benches::{Area, Figure, Session};
+use benches::{Area, Figure, Measurement, Session};
 use clap::Parser;
 
 /// Measures the figures, each beside what it is compared with.
@@ -27,16 +27,9 @@ struct Arguments {
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     let session = Session::new(arguments.full)?;
-    let areas = match &arguments.area {
-        Some(area) => std::slice::from_ref(area),
-        None => Area::ALL,
-    };
     let mut figures = Vec::new();
     let mut failed = 0_usize;
-    for (area, measurement) in areas
-        .iter()
-        .flat_map(|area| area.measurements().iter().map(move |one| (*area, one)))
-    {
+    for (area, measurement) in in_order(arguments.area) {
         note(&format!("measuring {}: {}", area.name(), measurement.name))?;
         match measurement.measure(area, &session) {
             Ok(figure) => figures.push(figure),
@@ -46,11 +39,24 @@ fn main() -> anyhow::Result<()> {
             }
         }
     }
+    figures.sort_by_key(|figure| Area::ALL.iter().position(|area| *area == figure.area));
     print(&figures, arguments.json)?;
     if failed > 0 {
         bail!("{failed} figures could not be measured");
     }
     Ok(())
+}
+
+/// What to measure, those in virtual time last.
+fn in_order(area: Option<Area>) -> Vec<(Area, &'static Measurement)> {
+    let areas = Area::ALL
+        .iter()
+        .filter(|one| area.is_none_or(|wanted| wanted == **one));
+    let mut measurements: Vec<_> = areas
+        .flat_map(|area| area.measurements().iter().map(move |one| (*area, one)))
+        .collect();
+    measurements.sort_by_key(|(_, measurement)| measurement.clock);
+    measurements
 }
 
 fn print(figures: &[Figure], json: bool) -> anyhow::Result<()> {

@@ -1,0 +1,67 @@
+//! The discovery cache: time of a hit, and how many calls hit.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use benches::area::registry::{HitBench, zipf_hits};
+use criterion::{Criterion, criterion_group, criterion_main};
+use tokio::runtime::Runtime;
+
+/// Names called when hits are counted.
+const NAMES: u32 = 200;
+
+/// Virtual seconds of calls before hits are counted, and of those that are.
+const WARM_UP_SECONDS: u32 = 5;
+const SECONDS: u32 = 20;
+
+#[expect(
+    clippy::expect_used,
+    reason = "a bench without its names has nothing to measure"
+)]
+fn hit_time(criterion: &mut Criterion) {
+    let runtime = Runtime::new().expect("a runtime");
+    let names = runtime.block_on(HitBench::start()).expect("names");
+    // A stale hit would start its refresh in the runtime.
+    let _inside = runtime.enter();
+    let mut group = criterion.benchmark_group("discovery_cache");
+    let mut ranks = names.ranks().iter().cycle();
+    group.bench_function("hit", |bencher| {
+        bencher.iter(|| ranks.next().is_some_and(|rank| names.hit(*rank)));
+    });
+    let mut ranks = names.ranks().iter().cycle();
+    group.bench_function("dashmap_get_and_clone", |bencher| {
+        bencher.iter(|| ranks.next().is_some_and(|rank| names.plain_hit(*rank)));
+    });
+    group.finish();
+}
+
+/// The rate is the same in every run, as the calls are seeded and their time is virtual; what
+/// criterion measures is how long the simulation takes.
+#[expect(
+    clippy::expect_used,
+    reason = "a bench without its names has nothing to measure"
+)]
+fn hit_rate(criterion: &mut Criterion) {
+    let run = || zipf_hits(NAMES, WARM_UP_SECONDS, SECONDS).expect("every name is found");
+    let counted = run();
+    writeln!(
+        io::stdout(),
+        "discovery_cache/hit_rate: {} of {} calls",
+        counted.hits,
+        counted.calls
+    )
+    .expect("a place to print to");
+    let mut group = criterion.benchmark_group("discovery_cache");
+    group.bench_function("hit_rate_simulation", |bencher| bencher.iter(run));
+    group.finish();
+}
+
+criterion_group! {
+    name = benches;
+    config = Criterion::default()
+        .warm_up_time(Duration::from_secs(1))
+        .measurement_time(Duration::from_secs(3))
+        .sample_size(20);
+    targets = hit_time, hit_rate
+}
+criterion_main!(benches);

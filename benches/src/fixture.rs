@@ -1,0 +1,19 @@
+//! Real nodes to measure on: what the figures and the criterion benches share.
+
+mod clock;
+
+mod directory;
+mod machine;
+
+pub use clock::{virtual_clock, wall_clock};
+pub use directory::Directory;
+pub use machine::FullTable;
+
+use macula_core::SecretKey;
+
+/// The key of the n-th node of a fixture: different nodes, the same ones in every run.
+fn key_of(node: u16) -> SecretKey {
+    let mut bytes = [0x6d; SecretKey::LEN_BYTES];
+    bytes[..2].copy_from_slice(&node.to_be_bytes());
+    SecretKey::from_bytes(&bytes)
+}
