@@ -255,7 +255,9 @@ impl Lookup {
     }
 
     fn learn(&mut self, contact: Contact, depth: usize) {
-        if contact.node_id == self.quest.local || contact.addresses.is_empty() {
+        // Those that a one-hop find is given are connected, so they need no address.
+        let cannot_be_dialled = self.quest.follows && contact.addresses.is_empty();
+        if contact.node_id == self.quest.local || cannot_be_dialled {
             return;
         }
         let distance = self.distance(&contact.node_id);

@@ -1,0 +1,32 @@
+//! What the task is asked to do.
+
+use macula_core::{Contact, DialTarget, NodeId};
+use tokio::sync::oneshot;
+
+use crate::kad::Search;
+use crate::message::{LiveRecord, LiveWithdrawal, Request, Response};
+use crate::{AnnounceReport, DhtError, Found, WithdrawReport};
+
+/// One thing for the machine, and whom to tell what came of it.
+pub(super) enum Command {
+    Announce(
+        Vec<LiveRecord>,
+        oneshot::Sender<Result<AnnounceReport, DhtError>>,
+    ),
+    Withdraw(
+        Vec<LiveWithdrawal>,
+        oneshot::Sender<Result<WithdrawReport, DhtError>>,
+    ),
+    Find(Search, oneshot::Sender<Result<Found, DhtError>>),
+    /// Remember the bootstrap peers, take those that were reached, and look up our own key; the
+    /// answer is the number of contacts then.
+    Join(Joining, oneshot::Sender<usize>),
+    /// Answer a peer.
+    Answer(NodeId, Request, oneshot::Sender<Response>),
+}
+
+/// What is known before the machine joins.
+pub(super) struct Joining {
+    pub(super) bootstrap: Vec<DialTarget>,
+    pub(super) reached: Vec<Contact>,
+}
