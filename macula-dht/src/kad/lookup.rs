@@ -399,3 +399,6 @@ impl KnownClaim {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -303,3 +303,6 @@ enum Room {
     Free,
     InsteadOfOldestTombstone,
 }
+
+#[cfg(test)]
+mod tests;

@@ -150,3 +150,6 @@ impl RoutingTable {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
