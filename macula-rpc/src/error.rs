@@ -1,5 +1,6 @@
 //! Why a call has no result.
 
+use macula_core::NameError;
 use macula_registry::ResolveError;
 use macula_transport::Executed;
 
@@ -12,6 +13,9 @@ use crate::{Attempt, AttemptOutcome, HandlerError};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CallError {
+    /// What was called is not a service name.
+    #[error("bad service name")]
+    Name(#[source] NameError),
     /// Nobody provides the name: the network was asked.
     #[error("service not found")]
     ServiceNotFound,
