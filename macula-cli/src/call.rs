@@ -1,0 +1,82 @@
+//! `macula call`: one call from the shell.
+
+use std::io::{self, Read as _};
+use std::time::Duration;
+
+use macula_client::{NodeId, ServiceName};
+use serde_json::Value;
+
+use crate::exit::{Class, Failure};
+use crate::node::{NetworkArgs, unless_interrupted};
+use crate::output::Output;
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// The name to call, like myapp.get_user
+    name: ServiceName,
+    /// The arguments as JSON, or - to read them from standard input
+    #[arg(default_value = "null", value_name = "JSON")]
+    args: String,
+    /// Seconds until the call is given up
+    #[arg(long, value_name = "SECONDS", default_value_t = 5.0, value_parser = parse_seconds)]
+    timeout: f64,
+    /// Call this provider and no other
+    #[arg(long, value_name = "NODE-ID")]
+    provider: Option<NodeId>,
+    /// Never let the function run twice, even if the answer is lost
+    #[arg(long)]
+    at_most_once: bool,
+    #[command(flatten)]
+    network: NetworkArgs,
+}
+
+fn parse_seconds(text: &str) -> Result<f64, &'static str> {
+    let seconds: f64 = text.parse().map_err(|_| "expected a number of seconds")?;
+    if seconds > 0.0 && seconds <= MAX_TIMEOUT.as_secs_f64() {
+        Ok(seconds)
+    } else {
+        Err("expected more than 0 seconds and at most a day")
+    }
+}
+
+const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The longest arguments that are read from standard input: a little more than can be sent.
+const MAX_INPUT_BYTES: u64 = 17 * 1024 * 1024;
+
+pub(crate) async fn run(args: Args, output: Output) -> Result<(), Failure> {
+    let value = read_args(&args.args)?;
+    unless_interrupted(async {
+        let client = args.network.connect_as_client().await?;
+        let mut call = client
+            .call_json(args.name, &value)
+            .timeout(Duration::from_secs_f64(args.timeout));
+        if let Some(node_id) = args.provider {
+            call = call.provider(node_id);
+        }
+        if args.at_most_once {
+            call = call.at_most_once();
+        }
+        let result: Result<Value, _> = call.await;
+        client.shutdown().await;
+        let result = result?;
+        output.result(&result, || format!("{result:#}"));
+        Ok(())
+    })
+    .await
+}
+
+fn read_args(text: &str) -> Result<Value, Failure> {
+    let mut input = String::new();
+    let text = if text == "-" {
+        io::stdin()
+            .take(MAX_INPUT_BYTES)
+            .read_to_string(&mut input)
+            .map_err(|error| Failure::of(Class::Usage, &error))?;
+        &input
+    } else {
+        text
+    };
+    serde_json::from_str(text)
+        .map_err(|error| Failure::usage(format!("the arguments are not JSON: {error}")))
+}

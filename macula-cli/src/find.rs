@@ -1,0 +1,73 @@
+//! `macula find`: who provides a function.
+
+use macula_client::{Provider, ServiceName};
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::exit::Failure;
+use crate::node::{NetworkArgs, unless_interrupted};
+use crate::output::Output;
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// The name to look for, like myapp.get_user
+    name: ServiceName,
+    #[command(flatten)]
+    network: NetworkArgs,
+}
+
+/// A provider as it is shown.
+#[derive(Serialize)]
+struct Shown {
+    node: String,
+    contact: String,
+    metadata: Map<String, Value>,
+}
+
+#[derive(Serialize)]
+struct Answer {
+    name: ServiceName,
+    providers: Vec<Shown>,
+}
+
+pub(crate) async fn run(args: Args, output: Output) -> Result<(), Failure> {
+    unless_interrupted(async {
+        let client = args.network.connect_as_client().await?;
+        let resolved = client.providers(&args.name).await;
+        client.shutdown().await;
+        let providers = resolved?.providers.iter().map(Shown::from).collect();
+        let answer = Answer {
+            name: args.name.clone(),
+            providers,
+        };
+        output.result(&answer, || answer.to_text());
+        Ok(())
+    })
+    .await
+}
+
+impl From<&Provider> for Shown {
+    fn from(provider: &Provider) -> Self {
+        let pairs = provider.metadata().iter();
+        Self {
+            node: provider.node_id().to_string(),
+            contact: provider.contact().to_string(),
+            metadata: pairs
+                .map(|(key, value)| (key.to_owned(), value.into()))
+                .collect(),
+        }
+    }
+}
+
+impl Answer {
+    fn to_text(&self) -> String {
+        let lines = self.providers.iter().map(|provider| {
+            let pairs = provider.metadata.iter();
+            let pairs: Vec<_> = pairs.map(|(key, value)| format!("{key}={value}")).collect();
+            format!("{}  {}", provider.contact, pairs.join(" "))
+                .trim_end()
+                .to_owned()
+        });
+        lines.collect::<Vec<_>>().join("\n")
+    }
+}

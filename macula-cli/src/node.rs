@@ -1,0 +1,131 @@
+//! The node behind a command: its options, and how it says that it is ready.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::Args;
+use macula_client::{Client, ClientBuilder, DialTarget, IdentityFile, NodeId, Realm};
+use serde::Serialize;
+use tokio::signal;
+
+use crate::exit::{Class, Failure};
+use crate::output::Output;
+
+/// Which network to enter, and as whom.
+#[derive(Args)]
+pub(crate) struct NetworkArgs {
+    /// A node to enter the network by: <node-id>@host:port[,host:port], or host:port to trust
+    /// whoever answers there; can be given several times
+    #[arg(long, value_name = "CONTACT")]
+    pub(crate) bootstrap: Vec<DialTarget>,
+    /// The namespace of names; nodes of other realms are not seen
+    #[arg(long, default_value_t)]
+    realm: Realm,
+    /// The file that holds the node's secret key, created when missing; without one the node is
+    /// somebody new at every start
+    #[arg(long, value_name = "FILE")]
+    identity: Option<PathBuf>,
+}
+
+/// Where to listen.
+#[derive(Args)]
+pub(crate) struct ListenArgs {
+    /// The address to listen at; port 0 takes any
+    #[arg(long, value_name = "ADDR", default_value = "0.0.0.0:0")]
+    listen: SocketAddr,
+    /// The address that others shall dial, when it is not the one listened at; can be given several
+    /// times
+    #[arg(long, value_name = "ADDR")]
+    advertise_address: Vec<SocketAddr>,
+}
+
+impl NetworkArgs {
+    /// A builder for a node of this network.
+    pub(crate) fn builder(&self) -> Result<ClientBuilder, Failure> {
+        let builder = Client::builder()
+            .realm(self.realm.as_str())
+            .bootstrap(self.bootstrap.iter().cloned());
+        let Some(path) = &self.identity else {
+            return Ok(builder);
+        };
+        let file = IdentityFile::open_or_create(path)
+            .map_err(|error| Failure::of(Class::Usage, &error))?;
+        Ok(builder.identity(file))
+    }
+
+    /// Starts a node that only dials.
+    pub(crate) async fn connect_as_client(&self) -> Result<Client, Failure> {
+        if self.bootstrap.is_empty() {
+            return Err(Failure::usage(
+                "give at least one --bootstrap to enter a network by",
+            ));
+        }
+        Ok(self.builder()?.client_role().connect().await?)
+    }
+
+    /// Starts a node that listens.
+    pub(crate) async fn connect_as_server(&self, listen: &ListenArgs) -> Result<Client, Failure> {
+        let builder = self
+            .builder()?
+            .listen(listen.listen)
+            .advertise_addresses(listen.advertise_address.iter().copied());
+        Ok(builder.connect().await?)
+    }
+}
+
+/// The line that a started node prints first.
+#[derive(Serialize)]
+struct Ready {
+    event: &'static str,
+    node: NodeId,
+    /// `null` while no address is known that others could dial.
+    contact: Option<String>,
+}
+
+/// Says that the node is ready, and how others reach it.
+pub(crate) fn announce_ready(client: &Client, output: Output) {
+    let contact = client.contact();
+    let contact = (!contact.addresses.is_empty()).then(|| contact.to_string());
+    let ready = Ready {
+        event: "ready",
+        node: client.node_id(),
+        contact,
+    };
+    output.result(&ready, || match &ready.contact {
+        Some(contact) => format!("ready; others join with --bootstrap {contact}"),
+        None => format!(
+            "ready as {}, at an address that is not known yet: \
+             listen at a specific one, or give --advertise-address",
+            ready.node
+        ),
+    });
+}
+
+/// Waits for Ctrl-C or the signal that asks a process to end.
+pub(crate) async fn interrupted() {
+    #[cfg(unix)]
+    {
+        let terminate = async {
+            match signal::unix::signal(signal::unix::SignalKind::terminate()) {
+                Ok(mut signals) => drop(signals.recv().await),
+                Err(_) => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = signal::ctrl_c() => {}
+            () = terminate => {}
+        }
+    }
+    #[cfg(not(unix))]
+    let _ = signal::ctrl_c().await;
+}
+
+/// Runs something to its end unless Ctrl-C comes first.
+pub(crate) async fn unless_interrupted<T>(
+    work: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    tokio::select! {
+        outcome = work => outcome,
+        () = interrupted() => Err(Failure::interrupted()),
+    }
+}

@@ -1,0 +1,76 @@
+//! `macula serve`: a function provided from the shell.
+
+use std::time::Duration;
+
+use macula_client::{Advertise, Client, ServiceName};
+use serde_json::Value;
+
+use crate::exit::Failure;
+use crate::node::{ListenArgs, NetworkArgs, announce_ready, interrupted, unless_interrupted};
+use crate::output::Output;
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// The name to provide, like myapp.get_user
+    name: ServiceName,
+    #[command(flatten)]
+    answer: Answer,
+    /// What to say about this provider; can be given several times
+    #[arg(long, value_name = "KEY=VALUE", value_parser = parse_pair)]
+    metadata: Vec<(String, String)>,
+    /// Seconds until a crashed provider is forgotten
+    #[arg(long, value_name = "SECONDS")]
+    ttl: Option<u64>,
+    #[command(flatten)]
+    listen: ListenArgs,
+    #[command(flatten)]
+    network: NetworkArgs,
+}
+
+/// What the function answers.
+#[derive(clap::Args)]
+#[group(required = true, multiple = false)]
+struct Answer {
+    /// Answer with the arguments
+    #[arg(long)]
+    echo: bool,
+    /// Answer with this JSON
+    #[arg(long, value_name = "JSON", value_parser = parse_json)]
+    reply: Option<Value>,
+}
+
+fn parse_json(text: &str) -> Result<Value, serde_json::Error> {
+    serde_json::from_str(text)
+}
+
+fn parse_pair(text: &str) -> Result<(String, String), &'static str> {
+    let (key, value) = text.split_once('=').ok_or("expected KEY=VALUE")?;
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+pub(crate) async fn run(args: Args, output: Output) -> Result<(), Failure> {
+    let client = unless_interrupted(args.network.connect_as_server(&args.listen)).await?;
+    let mut advertise = advertise(&client, args.name, args.answer);
+    for (key, value) in args.metadata {
+        advertise = advertise.metadata(key, value);
+    }
+    if let Some(seconds) = args.ttl {
+        advertise = advertise.ttl(Duration::from_secs(seconds));
+    }
+    let advertisement = unless_interrupted(async { Ok(advertise.await?) }).await?;
+    announce_ready(&client, output);
+    interrupted().await;
+    drop(advertisement);
+    client.shutdown().await;
+    Ok(())
+}
+
+fn advertise(client: &Client, name: ServiceName, answer: Answer) -> Advertise {
+    match answer.reply {
+        Some(reply) => client.advertise(name, move |_: Value| {
+            let reply = reply.clone();
+            async move { Ok(reply) }
+        }),
+        None => client.advertise_raw(name, |args| async move { Ok(args) }),
+    }
+}

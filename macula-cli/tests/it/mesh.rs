@@ -1,0 +1,119 @@
+//! Several processes: providers come, die and leave while others call.
+
+use std::time::Duration;
+
+use macula_client::{CallError, Client, ProvidersError};
+use serde_json::{Value, json};
+use tokio::time::{Instant, interval, timeout};
+
+use crate::program::{serve, up};
+
+async fn caller(bootstrap: &str) -> Client {
+    Client::builder()
+        .client_role()
+        .bootstrap([bootstrap])
+        .connect()
+        .await
+        .unwrap()
+}
+
+async fn call(client: &Client) -> Result<Value, CallError> {
+    client.call_json("demo.who", &()).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killing_a_provider_in_mid_load_fails_no_call() {
+    let first = up();
+    let one = serve("demo.who", &["--reply", "1"], first.contact());
+    let client = caller(first.contact()).await;
+    assert_eq!(call(&client).await.unwrap(), json!(1));
+    let _two = serve("demo.who", &["--reply", "2"], first.contact());
+    client
+        .call_json::<_, _, Value>("demo.who", &())
+        .force_refresh()
+        .await
+        .unwrap();
+
+    let mut one = Some(one);
+    let mut answers = [0_u32; 3];
+    for number in 0..600 {
+        if number == 300 {
+            one.take().unwrap().kill();
+        }
+        let answer = call(&client)
+            .await
+            .unwrap_or_else(|error| panic!("call {number}: {error}"));
+        answers[usize::try_from(answer.as_u64().unwrap()).unwrap()] += 1;
+    }
+    assert!(
+        answers[1] > 100,
+        "the first provider took part until it died: {answers:?}"
+    );
+    assert!(answers[2] > 300, "the second one took over: {answers:?}");
+    client.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_whose_process_is_gone_is_forgotten_after_its_ttl() {
+    const TTL: Duration = Duration::from_secs(15);
+    let first = up();
+    let provider = serve(
+        "demo.who",
+        &["--reply", "1", "--ttl", "15"],
+        first.contact(),
+    );
+    let seeker = caller(first.contact()).await;
+    assert_eq!(
+        seeker.providers("demo.who").await.unwrap().providers.len(),
+        1
+    );
+    seeker.shutdown().await;
+
+    provider.kill();
+    let death = Instant::now();
+    let mut every = interval(Duration::from_millis(500));
+    let forgotten = timeout(TTL * 2, async {
+        loop {
+            every.tick().await;
+            // A new node each time: it has nothing in its cache.
+            let seeker = caller(first.contact()).await;
+            let found = seeker.providers("demo.who").await;
+            seeker.shutdown().await;
+            match found {
+                Ok(_) => {}
+                Err(ProvidersError::Resolve(_)) => return death.elapsed(),
+                Err(error) => panic!("{error}"),
+            }
+        }
+    });
+    let after = forgotten.await.unwrap();
+    assert!(
+        after <= TTL + Duration::from_secs(2),
+        "forgotten only after {after:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_that_leaves_is_found_by_no_later_lookup() {
+    let first = up();
+    let provider = serve("demo.who", &["--reply", "1"], first.contact());
+    let seeker = caller(first.contact()).await;
+    assert_eq!(
+        seeker.providers("demo.who").await.unwrap().providers.len(),
+        1
+    );
+
+    assert_eq!(provider.interrupt(), Some(0));
+    // Its own end came after the withdrawal, so no allowance is needed.
+    let late = caller(first.contact()).await;
+    assert!(late.providers("demo.who").await.is_err());
+    // The one that has it in its cache is told, and says so.
+    assert!(call(&seeker).await.is_err());
+    late.shutdown().await;
+    seeker.shutdown().await;
+}
+
+#[test]
+fn ctrl_c_ends_a_node_with_success() {
+    assert_eq!(up().interrupt(), Some(0));
+}

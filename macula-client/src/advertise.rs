@@ -1,0 +1,119 @@
+//! An advertisement before it is made.
+
+use std::future::IntoFuture;
+use std::num::NonZeroUsize;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use macula_core::{Delivery, NameError, ServiceName};
+use macula_registry::{AdvertiseOptions, Advertisement};
+use macula_rpc::{Handler, Service};
+
+use crate::{AdvertiseError, Client};
+
+/// An advertisement to be made: set what it says, then await it.
+///
+/// The result is the [`Advertisement`]'s handle. Keep it: dropping it withdraws.
+#[must_use = "nothing is advertised until this is awaited"]
+pub struct Advertise {
+    client: Client,
+    name: Result<ServiceName, NameError>,
+    handler: Arc<dyn Handler>,
+    concurrency: Option<NonZeroUsize>,
+    options: Result<AdvertiseOptions, AdvertiseError>,
+}
+
+impl Advertise {
+    pub(crate) fn new(
+        client: Client,
+        name: Result<ServiceName, NameError>,
+        handler: Arc<dyn Handler>,
+    ) -> Self {
+        let options = Ok(AdvertiseOptions::default());
+        Self {
+            client,
+            name,
+            handler,
+            concurrency: None,
+            options,
+        }
+    }
+
+    /// Says something about this provider to its callers; all of it together is bounded by
+    /// [`MAX_METADATA_BYTES`](macula_core::MAX_METADATA_BYTES).
+    pub fn metadata(self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.try_set(|options| {
+            options
+                .metadata
+                .insert(key, value)
+                .map_err(AdvertiseError::Metadata)
+        })
+    }
+
+    /// How long the advertisement counts unless it is renewed, which happens by itself:
+    /// [`MIN_TTL`](macula_core::MIN_TTL) to [`MAX_TTL`](macula_core::MAX_TTL). Shorter forgets a
+    /// crashed provider sooner and costs more renewals.
+    pub fn ttl(self, ttl: Duration) -> Self {
+        self.set(|options| options.ttl = ttl)
+    }
+
+    /// Tells callers never to try a lost call again: see [`Delivery::AtMostOnce`].
+    pub fn at_most_once(self) -> Self {
+        self.set(|options| options.delivery = Delivery::AtMostOnce)
+    }
+
+    /// The most calls of this function at a time; more are answered as overload.
+    pub fn concurrency(mut self, limit: NonZeroUsize) -> Self {
+        self.concurrency = Some(limit);
+        self
+    }
+
+    /// Publishes nothing: only peers that are connected and name this node can call it. The one
+    /// way to provide for a node that nobody can dial.
+    pub fn unlisted(self) -> Self {
+        self.set(|options| options.listed = false)
+    }
+
+    fn set(self, change: impl FnOnce(&mut AdvertiseOptions)) -> Self {
+        self.try_set(|options| {
+            change(options);
+            Ok(())
+        })
+    }
+
+    /// The first thing that goes wrong is reported when this is awaited.
+    fn try_set(
+        mut self,
+        change: impl FnOnce(&mut AdvertiseOptions) -> Result<(), AdvertiseError>,
+    ) -> Self {
+        self.options = self
+            .options
+            .and_then(|mut options| change(&mut options).map(|()| options));
+        self
+    }
+
+    async fn advertise(self) -> Result<Advertisement, AdvertiseError> {
+        let name = self.name.map_err(AdvertiseError::Name)?;
+        let service = match self.concurrency {
+            Some(limit) => Service::with_max_running(self.handler, limit),
+            None => Service::new(self.handler),
+        };
+        Ok(self
+            .client
+            .registry()
+            .advertise(name, service, self.options?)
+            .await?)
+    }
+}
+
+/// Registers the handler, then publishes. Once the first publishing was tried, the handle says how
+/// it went and goes on trying.
+impl IntoFuture for Advertise {
+    type Output = Result<Advertisement, AdvertiseError>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.advertise())
+    }
+}

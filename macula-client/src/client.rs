@@ -1,0 +1,303 @@
+//! The client: a node of the network, and the two verbs on top of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use macula_core::{Contact, DialTarget, IdentityFile, NameError, NodeId, Realm, ServiceName};
+use macula_dht::{DhtStats, JoinError, KademliaDht};
+use macula_registry::{Registry, RegistryStats, ResolveOptions, Resolved};
+use macula_rpc::{Caller, Codec, Handler, HandlerError, Server, Service};
+use macula_transport::{CloseCode, Endpoint, EndpointStats, Peer, PeerEvent, Role, Transport};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::sync::broadcast;
+use tokio::time;
+
+use crate::{Advertise, CallBuilder, ClientBuilder, ProvidersError, UnadvertiseError};
+
+/// A running node: advertises functions and calls those of others.
+///
+/// Cheap to clone; all clones are the same node. The node ends with [`shutdown`](Self::shutdown),
+/// or in the background when the last clone is dropped.
+#[derive(Clone)]
+pub struct Client {
+    node: Arc<Node>,
+}
+
+/// The layers of a node, bottom up.
+pub(crate) struct Parts {
+    pub(crate) transport: Arc<dyn Transport>,
+    pub(crate) endpoint: Endpoint,
+    pub(crate) kademlia: Option<Arc<KademliaDht>>,
+    pub(crate) registry: Arc<Registry<Service>>,
+    pub(crate) server: Arc<Server>,
+    pub(crate) caller: Caller,
+    /// Held for its lock.
+    pub(crate) _identity_file: Option<IdentityFile>,
+}
+
+struct Node {
+    parts: Parts,
+}
+
+impl Client {
+    /// Starts to compose a client.
+    pub fn builder() -> ClientBuilder {
+        ClientBuilder::default()
+    }
+
+    pub(crate) fn new(parts: Parts) -> Self {
+        Self {
+            node: Arc::new(Node { parts }),
+        }
+    }
+
+    fn parts(&self) -> &Parts {
+        &self.node.parts
+    }
+
+    pub(crate) fn registry(&self) -> &Arc<Registry<Service>> {
+        &self.parts().registry
+    }
+
+    /// Who this node is.
+    pub fn node_id(&self) -> NodeId {
+        self.parts().endpoint.node_id()
+    }
+
+    /// The namespace it lives in.
+    pub fn realm(&self) -> &Realm {
+        self.parts().endpoint.realm()
+    }
+
+    /// How others reach it: give this to another client's
+    /// [`bootstrap`](ClientBuilder::bootstrap). Without addresses while none is known.
+    pub fn contact(&self) -> Contact {
+        Contact {
+            node_id: self.node_id(),
+            addresses: self.parts().endpoint.addresses(),
+        }
+    }
+
+    /// The peers it is connected to.
+    pub fn peers(&self) -> Vec<Peer> {
+        self.parts().endpoint.peers()
+    }
+}
+
+/// Providing.
+impl Client {
+    /// Advertises a function under a name; await the answer to do so.
+    ///
+    /// The function runs in a task of its own for every call, on the runtime that the client was
+    /// connected in. Its arguments and result are decoded and encoded for the caller, from
+    /// postcard or JSON. An error that it returns reaches the caller as
+    /// [`CallError::Handler`](crate::CallError::Handler).
+    pub fn advertise<N, Req, Resp, F, Fut>(&self, name: N, handler: F) -> Advertise
+    where
+        N: TryInto<ServiceName, Error: Into<NameError>>,
+        Req: DeserializeOwned + Send + 'static,
+        Resp: Serialize + Send + 'static,
+        F: Fn(Req) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Resp, HandlerError>> + Send + 'static,
+    {
+        self.advertise_handler(name, macula_rpc::typed(handler))
+    }
+
+    /// Advertises a function from bytes to bytes under a name.
+    pub fn advertise_raw<N, F, Fut>(&self, name: N, handler: F) -> Advertise
+    where
+        N: TryInto<ServiceName, Error: Into<NameError>>,
+        F: Fn(Bytes) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Bytes, HandlerError>> + Send + 'static,
+    {
+        self.advertise_handler(name, macula_rpc::raw(handler))
+    }
+
+    /// Advertises any [`Handler`] under a name.
+    pub fn advertise_handler<N>(&self, name: N, handler: Arc<dyn Handler>) -> Advertise
+    where
+        N: TryInto<ServiceName, Error: Into<NameError>>,
+    {
+        Advertise::new(self.clone(), name.try_into().map_err(Into::into), handler)
+    }
+
+    /// Stops providing a name; says whether it was provided.
+    ///
+    /// # Errors
+    /// [`UnadvertiseError`].
+    ///
+    /// # Cancel safety
+    /// The handler is gone at once; dropping the future leaves the rest to the background.
+    pub async fn unadvertise<N>(&self, name: N) -> Result<bool, UnadvertiseError>
+    where
+        N: TryInto<ServiceName, Error: Into<NameError>>,
+    {
+        let name = name
+            .try_into()
+            .map_err(|error| UnadvertiseError::Name(error.into()))?;
+        Ok(self.parts().server.unadvertise(&name).await?)
+    }
+
+    /// The names that this node provides, sorted.
+    pub fn advertised(&self) -> Vec<ServiceName> {
+        self.registry().locals()
+    }
+}
+
+/// Calling.
+impl Client {
+    /// Calls a function by its name; await the answer for the result.
+    ///
+    /// Arguments and result travel as postcard.
+    pub fn call<N, Req, Resp>(&self, name: N, args: &Req) -> CallBuilder<Resp>
+    where
+        N: TryInto<ServiceName, Error: Into<NameError>>,
+        Req: Serialize + ?Sized,
+        Resp: DeserializeOwned,
+    {
+        self.call_with(Codec::Postcard, name, args)
+    }
+
+    /// Calls a function by its name; arguments and result travel as JSON.
+    pub fn call_json<N, Req, Resp>(&self, name: N, args: &Req) -> CallBuilder<Resp>
+    where
+        N: TryInto<ServiceName, Error: Into<NameError>>,
+        Req: Serialize + ?Sized,
+        Resp: DeserializeOwned,
+    {
+        self.call_with(Codec::Json, name, args)
+    }
+}
+
+impl Client {
+    /// Calls a function by its name; arguments and result are bytes that only both ends understand.
+    pub fn call_raw<N>(&self, name: N, body: Bytes) -> CallBuilder<Bytes>
+    where
+        N: TryInto<ServiceName, Error: Into<NameError>>,
+    {
+        let name = name.try_into().map_err(Into::into);
+        let caller = self.parts().caller.clone();
+        CallBuilder::new(caller, Codec::Raw, name, Ok(body), |_, bytes| Ok(bytes))
+    }
+
+    fn call_with<N, Req, Resp>(&self, codec: Codec, name: N, args: &Req) -> CallBuilder<Resp>
+    where
+        N: TryInto<ServiceName, Error: Into<NameError>>,
+        Req: Serialize + ?Sized,
+        Resp: DeserializeOwned,
+    {
+        let name = name.try_into().map_err(Into::into);
+        let caller = self.parts().caller.clone();
+        CallBuilder::new(caller, codec, name, codec.encode(args), |codec, body| {
+            codec.decode(&body)
+        })
+    }
+
+    /// Finds who provides a name, from the cache or from the network.
+    ///
+    /// # Errors
+    /// [`ProvidersError`] when the name is bad, nobody provides it, or nobody can be asked.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves the lookup to those who wait for the same name.
+    pub async fn providers<N>(&self, name: N) -> Result<Resolved, ProvidersError>
+    where
+        N: TryInto<ServiceName, Error: Into<NameError>>,
+    {
+        let name = name
+            .try_into()
+            .map_err(|error| ProvidersError::Name(error.into()))?;
+        Ok(self
+            .registry()
+            .resolve(&name, ResolveOptions::default())
+            .await?)
+    }
+}
+
+/// Observing and ending.
+impl Client {
+    /// Which peers come and go. A receiver that lags loses events, and slows nobody.
+    pub fn events(&self) -> broadcast::Receiver<PeerEvent> {
+        self.parts().endpoint.events()
+    }
+
+    /// What the registry has counted: cache hits, lookups, advertisements.
+    pub fn registry_stats(&self) -> RegistryStats {
+        self.registry().stats()
+    }
+
+    /// What the endpoint has counted: connections, dials, requests.
+    pub fn endpoint_stats(&self) -> EndpointStats {
+        self.parts().endpoint.stats()
+    }
+
+    /// What the Kademlia DHT has counted; `None` with a DHT of the user's own.
+    pub fn dht_stats(&self) -> Option<DhtStats> {
+        self.parts()
+            .kademlia
+            .as_ref()
+            .map(|kademlia| kademlia.stats())
+    }
+
+    /// Leaves the network in order: withdraws every advertisement, refuses new calls, waits for the
+    /// running ones, closes. Bounded in time; calling it twice is harmless.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves the node half closed; call it again to finish.
+    pub async fn shutdown(&self) {
+        let parts = self.parts();
+        parts.registry.withdraw_all().await;
+        parts.server.drain().await;
+        if let Some(kademlia) = &parts.kademlia {
+            kademlia.shutdown().await;
+        }
+        parts.endpoint.shutdown().await;
+    }
+
+    /// Enters the network by the given peers.
+    pub(crate) async fn join(&self, bootstrap: &[DialTarget]) -> Result<(), JoinError> {
+        match &self.parts().kademlia {
+            Some(kademlia) if !bootstrap.is_empty() => {
+                let report = kademlia.join(bootstrap).await?;
+                tracing::info!(node = %self.node_id().short(), ?report, "joined");
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Gives the peers a moment to prove the node's own address, if it has to be found out.
+    pub(crate) async fn await_own_address(&self, timeout: Duration) {
+        let endpoint = &self.parts().endpoint;
+        let is_alone = endpoint.peers().is_empty();
+        if endpoint.role() == Role::Server && !is_alone {
+            let reachable = time::timeout(timeout, endpoint.reachable()).await;
+            if reachable.is_err() {
+                tracing::warn!("no address of this node is known: it cannot be found by others");
+            }
+        }
+    }
+
+    /// Stops as a crash would: nothing is withdrawn and nobody is told.
+    pub(crate) async fn crash(&self) {
+        self.parts().transport.close(CloseCode::Done).await;
+        self.parts().endpoint.shutdown().await;
+    }
+}
+
+/// What is not shut down in order is closed in the background.
+impl Drop for Node {
+    fn drop(&mut self) {
+        let endpoint = self.parts.endpoint.clone();
+        let kademlia = self.parts.kademlia.clone();
+        let runtime = endpoint.runtime().clone();
+        runtime.spawn(async move {
+            if let Some(kademlia) = kademlia {
+                kademlia.shutdown().await;
+            }
+            endpoint.shutdown().await;
+        });
+    }
+}

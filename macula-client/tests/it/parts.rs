@@ -1,0 +1,117 @@
+//! Transport, DHT and selector of the user's own.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use macula_client::dht::MemoryDht;
+use macula_client::rpc::{CallError, ProviderSelector, Selection};
+use macula_client::testnet::Testnet;
+use macula_client::transport::MemoryNetwork;
+use macula_client::{Client, Executor, SecretKey, system_clock};
+
+#[tokio::test]
+async fn nodes_over_a_memory_network_find_and_call_each_other() {
+    let network = MemoryNetwork::new(7);
+    let node = |bootstrap: Option<&Client>| {
+        let secret_key = SecretKey::generate().unwrap();
+        let transport = network.transport(&secret_key);
+        Client::builder()
+            .executor(Executor::Current)
+            .secret_key(secret_key)
+            .transport(transport)
+            .bootstrap(bootstrap.map(Client::contact))
+            .connect()
+    };
+    let first = node(None).await.unwrap();
+    let second = node(Some(&first)).await.unwrap();
+    let third = node(Some(&first)).await.unwrap();
+    let _ad = second
+        .advertise("demo.add", |(a, b): (u8, u8)| async move { Ok(a + b) })
+        .await;
+    let sum: u8 = third.call("demo.add", &(40_u8, 2_u8)).await.unwrap();
+    assert_eq!(sum, 42);
+    for node in [third, second, first] {
+        node.shutdown().await;
+    }
+}
+
+#[tokio::test]
+async fn a_dht_of_ones_own_needs_no_bootstrap() {
+    let dht = MemoryDht::new(system_clock());
+    let node = || {
+        Client::builder()
+            .listen("127.0.0.1:0".parse().unwrap())
+            .dht(dht.clone())
+            .connect()
+    };
+    let (provider, caller) = (node().await.unwrap(), node().await.unwrap());
+    let _ad = provider
+        .advertise("demo.one", |()| async move { Ok(1_u8) })
+        .await
+        .unwrap();
+    assert_eq!(caller.call::<_, _, u8>("demo.one", &()).await.unwrap(), 1);
+    assert!(caller.dht_stats().is_none());
+    caller.shutdown().await;
+    provider.shutdown().await;
+}
+
+/// Always chooses the last candidate, and counts how often it is asked.
+#[derive(Default)]
+struct Last(AtomicUsize);
+
+impl ProviderSelector for Last {
+    fn select(&self, selection: &Selection<'_>) -> Option<usize> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        selection.candidates.len().checked_sub(1)
+    }
+}
+
+/// Chooses somebody who is not there.
+struct Astray;
+
+impl ProviderSelector for Astray {
+    fn select(&self, selection: &Selection<'_>) -> Option<usize> {
+        Some(selection.candidates.len())
+    }
+}
+
+#[tokio::test]
+async fn a_selector_of_ones_own_chooses_and_a_wrong_choice_is_an_error() {
+    let net = Testnet::start(2).await.unwrap();
+    let _ad = net
+        .node(0)
+        .advertise("demo.one", |()| async move { Ok(1_u8) })
+        .await
+        .unwrap();
+
+    let last = Arc::new(Last::default());
+    let caller = net
+        .builder()
+        .selector(last.clone())
+        .connect()
+        .await
+        .unwrap();
+    for _ in 0..3 {
+        let _: u8 = caller.call("demo.one", &()).await.unwrap();
+    }
+    assert_eq!(last.0.load(Ordering::Relaxed), 3);
+
+    let astray = net
+        .builder()
+        .selector(Arc::new(Astray))
+        .connect()
+        .await
+        .unwrap();
+    let error = astray.call::<_, _, u8>("demo.one", &()).await.unwrap_err();
+    assert!(matches!(
+        error,
+        CallError::Selector {
+            chosen: Some(1),
+            candidates: 1,
+            ..
+        }
+    ));
+    caller.shutdown().await;
+    astray.shutdown().await;
+    net.shutdown().await;
+}
