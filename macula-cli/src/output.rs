@@ -16,10 +16,6 @@ impl Output {
         Self { json }
     }
 
-    pub(crate) fn is_json(self) -> bool {
-        self.json
-    }
-
     /// Prints a result: the value as one line of JSON, or the text.
     pub(crate) fn result(self, value: &impl Serialize, text: impl FnOnce() -> String) {
         if self.json {

@@ -1,5 +1,10 @@
 //! The client over real QUIC on loopback: what a user of the crate can rely on.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "what fails in a test's helper fails the test"
+)]
+
 mod calls;
 mod network;
 mod parts;
