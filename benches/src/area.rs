@@ -3,6 +3,8 @@
 mod core;
 mod dht;
 pub mod registry;
+mod rpc;
+mod transport;
 
 use crate::figure::Area;
 use crate::measurement::Measurement;
@@ -12,9 +14,10 @@ impl Area {
     pub fn measurements(self) -> &'static [Measurement] {
         match self {
             Self::Core => core::MEASUREMENTS,
+            Self::Transport => transport::MEASUREMENTS,
             Self::Dht => dht::MEASUREMENTS,
             Self::Registry => registry::MEASUREMENTS,
-            Self::Transport | Self::Rpc => &[],
+            Self::Rpc => rpc::MEASUREMENTS,
         }
     }
 }

@@ -1,13 +1,18 @@
 //! Real nodes to measure on: what the figures and the criterion benches share.
 
 mod clock;
+mod echo;
 
 mod directory;
 mod machine;
+mod requests;
+mod service;
 
 pub use clock::{virtual_clock, wall_clock};
 pub use directory::Directory;
 pub use machine::FullTable;
+pub use requests::EndpointPair;
+pub use service::ServicePair;
 
 use macula_core::SecretKey;
 

@@ -1,0 +1,45 @@
+//! Warm unary calls through everything, over QUIC on loopback.
+
+use std::time::Duration;
+
+use benches::fixture::ServicePair;
+use benches::raw_quic::RawQuic;
+use bytes::Bytes;
+use criterion::{Criterion, criterion_group, criterion_main};
+use tokio::runtime::Runtime;
+
+#[expect(
+    clippy::expect_used,
+    reason = "a bench without its nodes has nothing to measure"
+)]
+fn unary_call(criterion: &mut Criterion) {
+    let runtime = Runtime::new().expect("a runtime");
+    let pair = runtime.block_on(ServicePair::start()).expect("a service");
+    let raw = runtime.block_on(RawQuic::start()).expect("an echo");
+    let body = Bytes::from_static(&[0x5a; 64]);
+    let mut group = criterion.benchmark_group("unary_call");
+    group.bench_function("warm_call", |bencher| {
+        bencher.to_async(&runtime).iter(|| pair.call(body.clone()));
+    });
+    group.bench_function("bare_request", |bencher| {
+        bencher
+            .to_async(&runtime)
+            .iter(|| pair.request(body.clone()));
+    });
+    group.bench_function("raw_quic_stream", |bencher| {
+        bencher
+            .to_async(&runtime)
+            .iter(|| raw.request(body.clone()));
+    });
+    group.finish();
+}
+
+criterion_group! {
+    name = benches;
+    config = Criterion::default()
+        .warm_up_time(Duration::from_secs(1))
+        .measurement_time(Duration::from_secs(3))
+        .sample_size(30);
+    targets = unary_call
+}
+criterion_main!(benches);
