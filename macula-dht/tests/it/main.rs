@@ -8,5 +8,7 @@
 
 mod contract;
 mod kademlia;
+mod kademlia_dht;
 mod memory_dht;
+mod node;
 mod virtual_network;
