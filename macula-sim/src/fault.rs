@@ -1,0 +1,34 @@
+//! What goes wrong on the way.
+
+use rand::RngExt;
+use rand::rngs::StdRng;
+
+use crate::SimError;
+
+/// Faults of the links between nodes. Nodes themselves are killed by
+/// [`Network::kill`](crate::Network::kill).
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Faults {
+    /// The share of messages that never arrive, requests and answers alike: 0 to 1.
+    pub loss: f64,
+}
+
+impl Faults {
+    pub(crate) fn check(&self) -> Result<(), SimError> {
+        share("loss", self.loss)
+    }
+
+    /// Whether this message is lost.
+    pub(crate) fn lose(&self, rng: &mut StdRng) -> bool {
+        self.loss > 0.0 && rng.random_bool(self.loss)
+    }
+}
+
+/// Whether a setting is a share of a whole.
+pub(crate) fn share(name: &'static str, value: f64) -> Result<(), SimError> {
+    if (0.0..=1.0).contains(&value) {
+        Ok(())
+    } else {
+        Err(SimError::NotAShare { name, value })
+    }
+}
