@@ -1,0 +1,141 @@
+//! Streams carry bytes, ends and resets, and do not starve each other.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use macula_transport::{CloseCode, Connection, ReceiveStream, SendStream, StreamError};
+
+use super::{client, connect, server, within};
+
+async fn read_to_end(receive: &mut dyn ReceiveStream) -> Result<Vec<u8>, StreamError> {
+    let mut all = Vec::new();
+    while let Some(chunk) = within(receive.receive()).await? {
+        all.extend_from_slice(&chunk);
+    }
+    Ok(all)
+}
+
+async fn send(send: &mut dyn SendStream, bytes: &'static [u8]) {
+    within(send.send(Bytes::from_static(bytes))).await.unwrap();
+}
+
+async fn echo(from: &dyn Connection, to: &dyn Connection) {
+    let mut near = within(from.open()).await.unwrap();
+    send(&mut *near.send, b"ping").await;
+    near.send.finish().unwrap();
+    let mut far = within(to.accept()).await.unwrap();
+    assert_eq!(read_to_end(&mut *far.receive).await.unwrap(), b"ping");
+    send(&mut *far.send, b"pong").await;
+    far.send.finish().unwrap();
+    assert_eq!(read_to_end(&mut *near.receive).await.unwrap(), b"pong");
+}
+
+#[tokio::test]
+async fn both_ends_open_streams() {
+    let (a, b) = (client(1).await, server(2).await);
+    let (dialled, accepted) = connect(&a, &b).await;
+    echo(&*dialled, &*accepted).await;
+    echo(&*accepted, &*dialled).await;
+}
+
+#[tokio::test]
+async fn a_dropped_sender_never_looks_complete() {
+    let (a, b) = (client(1).await, server(2).await);
+    let (dialled, accepted) = connect(&a, &b).await;
+    let mut near = within(dialled.open()).await.unwrap();
+    send(&mut *near.send, b"half of").await;
+    let mut far = within(accepted.accept()).await.unwrap();
+    drop(near.send);
+    let outcome = read_to_end(&mut *far.receive).await;
+    assert_eq!(outcome, Err(StreamError::Reset(CloseCode::Cancelled)));
+    // And it stays so.
+    let again = within(far.receive.receive()).await;
+    assert_eq!(again, Err(StreamError::Reset(CloseCode::Cancelled)));
+}
+
+#[tokio::test]
+async fn a_dropped_receiver_stops_the_sender() {
+    let (a, b) = (client(1).await, server(2).await);
+    let (dialled, accepted) = connect(&a, &b).await;
+    let mut near = within(dialled.open()).await.unwrap();
+    send(&mut *near.send, b"x").await;
+    let far = within(accepted.accept()).await.unwrap();
+    drop(far.receive);
+    let failure = within(async {
+        loop {
+            if let Err(failure) = near.send.send(Bytes::from(vec![0; 1 << 16])).await {
+                return failure;
+            }
+        }
+    })
+    .await;
+    assert_eq!(failure, StreamError::Reset(CloseCode::Cancelled));
+}
+
+#[tokio::test]
+async fn a_finished_stream_takes_nothing_more() {
+    let (a, b) = (client(1).await, server(2).await);
+    let (dialled, _accepted) = connect(&a, &b).await;
+    let mut near = within(dialled.open()).await.unwrap();
+    send(&mut *near.send, b"x").await;
+    near.send.finish().unwrap();
+    let outcome = within(near.send.send(Bytes::from_static(b"y"))).await;
+    assert_eq!(outcome, Err(StreamError::Closed));
+    near.receive.stop(CloseCode::Cancelled);
+    let outcome = within(near.receive.receive()).await;
+    assert_eq!(outcome, Err(StreamError::Closed));
+}
+
+#[tokio::test]
+async fn an_unread_stream_does_not_starve_the_others() {
+    let (a, b) = (client(1).await, server(2).await);
+    let (dialled, accepted) = connect(&a, &b).await;
+    let mut bulk = within(dialled.open()).await.unwrap();
+    // Far more than the connection may have in flight, and nobody reads it.
+    let flood = async {
+        loop {
+            if bulk.send.send(Bytes::from(vec![0; 1 << 20])).await.is_err() {
+                return;
+            }
+        }
+    };
+    let others = async {
+        let _unread = within(accepted.accept()).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        for _ in 0..20 {
+            echo(&*dialled, &*accepted).await;
+        }
+    };
+    tokio::select! {
+        () = flood => panic!("the unread stream ended"),
+        () = others => {}
+    }
+}
+
+#[tokio::test]
+async fn hundreds_of_streams_are_open_at_once() {
+    let (a, b) = (client(1).await, server(2).await);
+    let (dialled, accepted) = connect(&a, &b).await;
+    let mut open = Vec::new();
+    for _ in 0..500 {
+        let mut near = within(dialled.open()).await.unwrap();
+        send(&mut *near.send, b"x").await;
+        let far = within(accepted.accept()).await.unwrap();
+        open.push((near, far));
+    }
+    echo(&*dialled, &*accepted).await;
+    assert_eq!(open.len(), 500);
+}
+
+#[tokio::test]
+async fn the_round_trip_time_is_measured() {
+    let (a, b) = (client(1).await, server(2).await);
+    let (dialled, accepted) = connect(&a, &b).await;
+    for _ in 0..10 {
+        echo(&*dialled, &*accepted).await;
+    }
+    // Nobody measured anything as long as it is what is assumed at the start.
+    let assumed = Duration::from_millis(100);
+    assert!(dialled.rtt() < assumed, "{:?}", dialled.rtt());
+    assert!(accepted.rtt() < assumed, "{:?}", accepted.rtt());
+}
