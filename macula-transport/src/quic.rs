@@ -41,8 +41,12 @@ use link::LinkTable;
 use socket::{Bound, Ending};
 use tls::{Pin, Tls};
 
-/// How long closing waits for peers to hear of it and for the sockets to be free.
+/// How long closing waits for the listening ports to be free.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How long closing waits for the sockets that were dialled from. Farewells are sent at once, and
+/// what takes longer are handshakes with nobody, whose socket nobody needs either.
+const FAREWELL_TIMEOUT: Duration = Duration::from_millis(300);
 
 /// A [`Transport`] over QUIC.
 ///
@@ -244,19 +248,18 @@ impl Sockets {
     /// Gives the sockets back. Their event loops go on until every peer had the time to hear that
     /// its connection is closed.
     async fn free(mut self) {
-        let deadline = Instant::now() + CLOSE_TIMEOUT;
+        let start = Instant::now();
         self.acceptors.shutdown().await;
         self.ipv4 = None;
         self.ipv6 = None;
-        let mut are_free = true;
-        for ending in self.listening.iter_mut().chain(&mut self.dialling) {
-            are_free &= ending.wait(deadline).await;
+        for ending in &mut self.dialling {
+            ending.wait(start + FAREWELL_TIMEOUT).await;
         }
-        for ending in &self.listening {
-            are_free &= ending.wait_for_port(deadline).await;
-        }
-        if !are_free {
-            tracing::warn!("closed, but unfinished handshakes keep a QUIC socket for a while");
+        for ending in &mut self.listening {
+            let deadline = start + CLOSE_TIMEOUT;
+            if !ending.wait(deadline).await || !ending.wait_for_port(deadline).await {
+                tracing::warn!(address = %ending.address(), "unfinished handshakes keep a closed socket for a while");
+            }
         }
     }
 }

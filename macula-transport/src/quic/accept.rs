@@ -77,7 +77,7 @@ impl Acceptor {
         if let Err(refused) = self.queue.try_send(connection) {
             self.overflowed.fetch_add(1, Ordering::Relaxed);
             let connection = refused.into_inner();
-            tracing::warn!(peer = %connection.peer().short(), "nobody takes accepted connections: closing one as overloaded");
+            tracing::debug!(peer = %connection.peer().short(), "nobody takes accepted connections: closing one as overloaded");
             connection.close(CloseCode::Overloaded);
         }
     }

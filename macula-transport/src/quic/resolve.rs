@@ -16,7 +16,7 @@ pub(super) fn literal(host: &HostPort) -> Option<SocketAddr> {
 }
 
 /// Asks the system for the addresses of a named host, most preferred first, at most
-/// [`MAX_ADDRESSES`].
+/// [`MAX_ADDRESSES`], possibly repeated.
 pub(super) async fn resolve(
     host: &HostPort,
     limit: Duration,
@@ -28,11 +28,10 @@ pub(super) async fn resolve(
         .await
         .map_err(|_| unresolvable())?
         .map_err(|_| unresolvable())?;
-    let mut addresses: Vec<_> = found
+    let addresses: Vec<_> = found
         .map(|address| SocketAddr::new(address.ip().to_canonical(), address.port()))
         .take(MAX_ADDRESSES)
         .collect();
-    addresses.dedup();
     if addresses.is_empty() {
         return Err(unresolvable());
     }

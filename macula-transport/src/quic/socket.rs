@@ -54,6 +54,10 @@ pub(super) struct Ending {
 }
 
 impl Ending {
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// Waits until the event loop has ended, at most until `deadline`. True if it has.
     pub(super) async fn wait(&mut self, deadline: Instant) -> bool {
         while Instant::now() < deadline {
@@ -157,7 +161,7 @@ fn is_free(address: SocketAddr) -> bool {
 }
 
 /// Any port of the address's family.
-pub(super) fn any_port(address: SocketAddr) -> SocketAddr {
+fn any_port(address: SocketAddr) -> SocketAddr {
     match address {
         SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
         SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),

@@ -10,6 +10,7 @@ use macula_transport::{Connection, QuicConfig, QuicTransport, Transport};
 
 mod address;
 mod close;
+mod contract;
 mod identity;
 mod restart;
 mod stream;

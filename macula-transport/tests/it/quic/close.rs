@@ -2,6 +2,7 @@
 
 use std::net::UdpSocket;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use macula_transport::{
@@ -9,6 +10,7 @@ use macula_transport::{
     Transport,
 };
 
+use super::restart::Lonely;
 use super::{client, connect, contact, loopback, secret, server, server_at, within};
 
 #[tokio::test]
@@ -135,7 +137,7 @@ async fn dropping_the_last_handle_frees_the_port() {
             .await
             .is_err()
         {
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
     })
     .await;
@@ -166,8 +168,8 @@ async fn a_silent_peer_is_given_up_after_the_idle_timeout() {
     let idle = |seed| async move {
         let config = QuicConfig {
             listen: vec![loopback()],
-            idle_timeout: std::time::Duration::from_millis(400),
-            keep_alive: std::time::Duration::from_millis(100),
+            idle_timeout: Duration::from_millis(400),
+            keep_alive: Duration::from_millis(100),
             ..QuicConfig::default()
         };
         QuicTransport::bind(&secret(seed), config).await.unwrap()
@@ -175,7 +177,7 @@ async fn a_silent_peer_is_given_up_after_the_idle_timeout() {
     let (a, b) = (idle(1).await, Lonely::start(2).await);
     let dialled: Arc<dyn Connection> = within(a.dial(&b.contact)).await.unwrap();
     // Kept alive while the peer lives.
-    let patience = std::time::Duration::from_millis(1200);
+    let patience = Duration::from_millis(1200);
     assert!(
         tokio::time::timeout(patience, dialled.closed())
             .await
@@ -184,5 +186,3 @@ async fn a_silent_peer_is_given_up_after_the_idle_timeout() {
     b.kill();
     assert_eq!(within(dialled.closed()).await, ConnectionError::TimedOut);
 }
-
-use super::restart::Lonely;

@@ -71,7 +71,7 @@ async fn a_second_connection_proves_the_identity_anew() {
 #[tokio::test]
 async fn a_client_that_cannot_show_a_raw_key_is_refused() {
     let node = server(2).await;
-    let stranger = stranger(|config| config.with_no_client_auth());
+    let stranger = stranger(WantsClientKey::with_no_client_auth);
     let connect = Connect::new(node.local_addresses()[0]).with_server_name("anything");
     let outcome = within(stranger.connect(connect)).await;
     assert!(
