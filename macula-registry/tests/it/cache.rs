@@ -218,6 +218,8 @@ async fn ttl_of_zero_never_hits_and_other_ttls_override_the_default() {
     settle().await;
     let refreshed = node.resolve_with("app.echo", cache_ttl(100)).await.unwrap();
     assert_eq!(refreshed.source, Source::Fresh);
+    let bypassing = node.resolve_with("app.echo", cache_ttl(0)).await.unwrap();
+    assert_eq!(bypassing.source, Source::Dht);
 }
 
 #[tokio::test(start_paused = true)]
