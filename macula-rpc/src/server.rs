@@ -1,7 +1,7 @@
 //! Answers calls: those of peers, and those of this node to its own services.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -38,7 +38,8 @@ pub struct Server {
 impl Server {
     /// Answers the calls that reach an endpoint with the services of a registry.
     ///
-    /// Handlers run on the runtime `handlers`; what supervises them runs on the endpoint's.
+    /// Handlers run on the runtime `handlers`; what supervises them runs on the endpoint's. Once
+    /// nobody holds the server any more, the endpoint refuses calls.
     ///
     /// # Errors
     /// [`ServerError::AlreadyServing`] when the endpoint has a server, [`ServerError::MaxRunning`]
@@ -60,7 +61,7 @@ impl Server {
             counters: Counters::default(),
         });
         endpoint
-            .register(ProtocolId::RPC, Arc::new(Inbound(server.clone())))
+            .register(ProtocolId::RPC, Arc::new(Inbound(Arc::downgrade(&server))))
             .map_err(ServerError::AlreadyServing)?;
         Ok(server)
     }
@@ -198,15 +199,16 @@ impl Server {
     }
 }
 
-/// The server as its endpoint sees it.
-struct Inbound(Arc<Server>);
+/// The server as its endpoint sees it. Weak, for a server's registry may know the endpoint.
+struct Inbound(Weak<Server>);
 
 #[async_trait]
 impl RequestHandler for Inbound {
     async fn handle(&self, request: InboundRequest) -> Result<Bytes, Refusal> {
         let deadline = Instant::now() + request.remaining.min(crate::MAX_CALL_TIMEOUT);
         let call = CallMessage::decode(&request.body).map_err(|_| Refusal::Malformed)?;
-        let reply = self.0.serve(request.from, call, deadline).await;
+        let server = self.0.upgrade().ok_or(Refusal::ShuttingDown)?;
+        let reply = server.serve(request.from, call, deadline).await;
         reply.encode().map_err(|_| Refusal::Malformed)
     }
 }

@@ -6,8 +6,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use macula_rpc::{
     CallContext, CallError, CallOptions, Caller, Codec, Executed, Handler, HandlerError, Part,
-    ServerConfig, Source, raw, typed, typed_with_context,
+    RoundRobin, ServerConfig, Source, raw, typed, typed_with_context,
 };
+use macula_transport::Executor;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
@@ -267,6 +268,47 @@ async fn a_too_large_result_is_an_error_to_its_caller_only() {
         assert_eq!(error, expected);
         assert_eq!(send(5).await.unwrap().body.len(), 10);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nine_calls_over_three_providers_are_shared_evenly() {
+    let mesh = Mesh::new();
+    let config = ServerConfig::default();
+    let caller = mesh.node_with(100, Arc::new(RoundRobin::new()), config);
+    let nodes = [mesh.node(1), mesh.node(2), mesh.node(3)];
+    for node in &nodes {
+        // Kept by forgetting it: the service stays advertised.
+        std::mem::forget(node.serve("app.f", answers(1)).await);
+    }
+    for _ in 0..9 {
+        assert_eq!(caller.call::<u32>("app.f", &()).await, Ok(1));
+    }
+    assert_eq!(nodes.map(|node| node.server.stats().calls), [3, 3, 3]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_with_a_runtime_of_their_own_are_called_from_any_other() {
+    let mesh = Mesh::new();
+    let node = |seed| {
+        let selector = Arc::new(RoundRobin::new());
+        mesh.node_on(Executor::Own, seed, selector, ServerConfig::default())
+    };
+    let (provider, caller) = (node(1), node(100));
+    let double = typed(|n: u32| async move { Ok(n * 2) });
+    let _ad = provider.serve("app.double", double).await;
+    let mut calls = tokio::task::JoinSet::new();
+    for n in 0..200_u32 {
+        let caller = caller.caller.clone();
+        calls.spawn(async move {
+            let body = Codec::Json.encode(&n).unwrap();
+            let call = macula_rpc::Call::new(name("app.double"), Codec::Json, body);
+            let reply = caller.call(call).await.unwrap();
+            assert_eq!(reply.codec.decode::<u32>(&reply.body), Ok(n * 2));
+        });
+    }
+    within(calls.join_all()).await;
+    assert_eq!(provider.server.stats().succeeded, 200);
+    assert_eq!(caller.endpoint.stats().dials, 1);
 }
 
 /// Calls a service of another node from within a handler.

@@ -3,7 +3,6 @@
 use std::future::Future;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -20,6 +19,7 @@ use macula_transport::{Endpoint, EndpointConfig, Executor, MemoryNetwork};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::runtime::Handle;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 /// A network and a DHT that all nodes share.
@@ -64,8 +64,18 @@ impl Mesh {
         selector: Arc<dyn ProviderSelector>,
         server_config: ServerConfig,
     ) -> Node {
+        self.node_on(Executor::Current, seed, selector, server_config)
+    }
+
+    pub(crate) fn node_on(
+        &self,
+        executor: Executor,
+        seed: u8,
+        selector: Arc<dyn ProviderSelector>,
+        server_config: ServerConfig,
+    ) -> Node {
         let secret_key = key(seed);
-        let runtime = Executor::Current.start().unwrap();
+        let runtime = executor.start().unwrap();
         let transport = self.network.transport(&secret_key);
         let endpoint = Endpoint::start(runtime, transport, EndpointConfig::default()).unwrap();
         let addressed = endpoint.clone();
@@ -234,15 +244,15 @@ pub(crate) async fn within<F: Future>(future: F) -> F::Output {
 
 /// Counts what handlers do.
 #[derive(Clone, Default)]
-pub(crate) struct Counter(Arc<AtomicUsize>);
+pub(crate) struct Counter(Arc<watch::Sender<usize>>);
 
 impl Counter {
     pub(crate) fn add(&self) {
-        self.0.fetch_add(1, Ordering::SeqCst);
+        self.0.send_modify(|count| *count += 1);
     }
 
     pub(crate) fn count(&self) -> usize {
-        self.0.load(Ordering::SeqCst)
+        *self.0.borrow()
     }
 
     /// Counts when it is dropped.
@@ -251,13 +261,11 @@ impl Counter {
     }
 
     /// Waits until so many were counted.
-    pub(crate) async fn reaches(&self, count: usize) {
-        let reached = async {
-            while self.count() < count {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
-        };
-        within(reached).await;
+    pub(crate) async fn reaches(&self, wanted: usize) {
+        let mut counted = self.0.subscribe();
+        within(counted.wait_for(|count| *count >= wanted))
+            .await
+            .unwrap();
     }
 }
 

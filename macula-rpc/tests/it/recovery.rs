@@ -66,7 +66,6 @@ async fn a_provider_restarted_at_a_new_address_answers_the_next_call() {
     let _before = before.serve(SERVICE, answers(1)).await;
     assert_eq!(caller.call::<u32>(SERVICE, &()).await, Ok(1));
     mesh.network.kill(before.id);
-    tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     let after = mesh.node(1);
     assert_eq!(before.id, after.id);
     assert_ne!(before.endpoint.addresses(), after.endpoint.addresses());

@@ -111,14 +111,19 @@ async fn a_local_handler_is_stopped_at_the_deadline_too() {
     assert_eq!(begun.count(), 1);
 }
 
-/// By its argument: a result, an error, a panic, or no end.
-fn four_ways() -> Arc<dyn Handler> {
-    typed(|way: u8| async move {
-        match way {
-            0 => Ok(0_u32),
-            1 => Err(HandlerError::new("one")),
-            2 => panic!("two"),
-            _ => std::future::pending().await,
+/// By its argument: a result, an error, a panic, or no end. Counts the ends.
+fn four_ways(ended: &Counter) -> Arc<dyn Handler> {
+    let ended = ended.clone();
+    typed(move |way: u8| {
+        let ended = ended.on_drop();
+        async move {
+            let _ended = ended;
+            match way {
+                0 => Ok(0_u32),
+                1 => Err(HandlerError::new("one")),
+                2 => panic!("two"),
+                _ => std::future::pending().await,
+            }
         }
     })
 }
@@ -127,7 +132,8 @@ fn four_ways() -> Arc<dyn Handler> {
 async fn permits_return_on_success_error_panic_and_cancel() {
     let mesh = Mesh::new();
     let (provider, caller) = (mesh.node(1), mesh.node(100));
-    let _ad = provider.serve_limited(SERVICE, four_ways(), 1).await;
+    let ended = Counter::default();
+    let _ad = provider.serve_limited(SERVICE, four_ways(&ended), 1).await;
     let timeout = CallOptions {
         timeout: Duration::from_millis(100),
         ..CallOptions::default()
@@ -139,20 +145,13 @@ async fn permits_return_on_success_error_panic_and_cancel() {
             assert!(matches!(error, Err(CallError::Handler(_))), "{error:?}");
             let error = node.call::<u32>(SERVICE, &2_u8).await;
             assert_eq!(error, Err(CallError::HandlerPanicked));
+            let ends = ended.count();
             let error = node.call_with(SERVICE, &3_u8, timeout.clone()).await;
             assert!(matches!(error, Err(CallError::Timeout { .. })), "{error:?}");
-            idle(&provider).await;
+            ended.reaches(ends + 1).await;
         }
     }
-}
-
-async fn idle(node: &Node) {
-    let idle = async {
-        while node.server.stats().running > 0 {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-    };
-    within(idle).await;
+    assert_eq!(provider.server.stats().running, 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -211,20 +210,24 @@ async fn after_unadvertise_no_handler_of_the_service_runs() {
     assert_eq!(provider.server.unadvertise(&name(SERVICE)).await, Ok(false));
 }
 
+/// Counts that it began, then takes its time to answer.
+fn takes(begun: &Counter, millis: u64, number: u32) -> Arc<dyn Handler> {
+    let begun = begun.clone();
+    typed(move |(): ()| {
+        begun.add();
+        async move {
+            tokio::time::sleep(Duration::from_millis(millis)).await;
+            Ok(number)
+        }
+    })
+}
+
 #[tokio::test(start_paused = true)]
 async fn unadvertise_lets_a_short_handler_end() {
     let mesh = Mesh::new();
     let (provider, caller) = (mesh.node(1), mesh.node(100));
     let begun = Counter::default();
-    let counter = begun.clone();
-    let short = typed(move |(): ()| {
-        counter.add();
-        async move {
-            tokio::time::sleep(Duration::from_millis(300)).await;
-            Ok(3_u32)
-        }
-    });
-    let _ad = provider.serve(SERVICE, short).await;
+    let _ad = provider.serve(SERVICE, takes(&begun, 300, 3)).await;
     let call = caller.call::<u32>(SERVICE, &());
     let take_back = async {
         begun.reaches(1).await;
@@ -238,19 +241,13 @@ async fn unadvertise_lets_a_short_handler_end() {
 async fn drain_refuses_new_calls_waits_for_running_ones_and_twice_is_harmless() {
     let mesh = Mesh::new();
     let (provider, caller) = (mesh.node(1), mesh.node(100));
-    let slow = typed(|(): ()| async {
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        Ok(4_u32)
-    });
-    let begun = Counter::default();
-    let _slow = provider.serve(SERVICE, slow).await;
-    let _fast = provider.serve("app.g", counts(&begun, 5)).await;
+    let (begun, fast) = (Counter::default(), Counter::default());
+    let _slow = provider.serve(SERVICE, takes(&begun, 1000, 4)).await;
+    let _fast = provider.serve("app.g", counts(&fast, 5)).await;
     assert_eq!(caller.call::<u32>("app.g", &()).await, Ok(5));
     let call = caller.call::<u32>(SERVICE, &());
     let drain = async {
-        while provider.server.stats().running == 0 {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        begun.reaches(1).await;
         let drained = provider.server.drain();
         let refused = caller.call::<u32>("app.g", &());
         let (drained, refused) = tokio::join!(drained, refused);
@@ -260,7 +257,7 @@ async fn drain_refuses_new_calls_waits_for_running_ones_and_twice_is_harmless() 
     };
     let (answer, ()) = within(async { tokio::join!(call, drain) }).await;
     assert_eq!(answer, Ok(4), "what ran came to its end");
-    assert_eq!(begun.count(), 1);
+    assert_eq!(fast.count(), 1);
     let error = provider.call::<u32>("app.g", &()).await.unwrap_err();
     assert!(matches!(error, CallError::ShuttingDown { .. }), "{error}");
 }
@@ -295,4 +292,23 @@ async fn a_call_without_time_is_carried_out_nowhere() {
     let call = caller.send(SERVICE, Codec::Postcard, body, options);
     assert!(call.await.is_err());
     assert_eq!(begun.count(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_nobody_holds_refuses_calls() {
+    let mesh = Mesh::new();
+    let (provider, caller) = (mesh.node(1), mesh.node(100));
+    let _ad = provider.serve(SERVICE, answers(1)).await;
+    let Node {
+        server,
+        caller: own,
+        ..
+    } = provider;
+    drop((server, own));
+    let error = caller.call::<u32>(SERVICE, &()).await.unwrap_err();
+    assert!(
+        matches!(error, CallError::AllProvidersFailed { .. }),
+        "{error}"
+    );
+    assert_eq!(error.executed(), Executed::No);
 }
