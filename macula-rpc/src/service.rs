@@ -101,3 +101,43 @@ impl fmt::Debug for Service {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(1);
+
+    fn service(max_running: usize) -> Service {
+        let handler = crate::raw(|bytes| async move { Ok(bytes) });
+        Service::with_max_running(handler, NonZeroUsize::new(max_running).unwrap())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_full_service_admits_again_when_a_permit_returns() {
+        let service = service(1);
+        let permit = service.admit().unwrap();
+        assert_eq!(service.admit().unwrap_err(), Status::Overloaded);
+        drop(permit);
+        assert!(service.admit().is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_retired_service_admits_nothing_for_good() {
+        let service = service(2);
+        assert!(service.retire(PATIENCE).await);
+        assert_eq!(service.admit().unwrap_err(), Status::NotServed);
+        assert!(service.retire(PATIENCE).await, "twice is harmless");
+        assert_eq!(service.admit().unwrap_err(), Status::NotServed);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_cannot_be_aborted_is_waited_for_no_longer_than_twice() {
+        let service = service(2);
+        let _stuck = service.admit().unwrap();
+        let started = tokio::time::Instant::now();
+        assert!(!service.retire(PATIENCE).await);
+        assert_eq!(started.elapsed(), PATIENCE * 2);
+        service.aborted().await;
+    }
+}

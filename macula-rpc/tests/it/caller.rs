@@ -1,6 +1,6 @@
 //! What a caller sees: the same values and errors from here and from afar, in either codec.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -202,7 +202,7 @@ async fn the_handler_learns_who_calls_and_which_attempt_it_is() {
     let (dead, provider, remote) = (mesh.node(1), mesh.node(2), mesh.node(100));
     let _dead = dead.serve("app.who", answers(0)).await;
     mesh.network.refuse(dead.id);
-    let seen = Arc::new(std::sync::Mutex::new(Vec::<CallContext>::new()));
+    let seen = Arc::new(Mutex::new(Vec::<CallContext>::new()));
     let sink = seen.clone();
     let who = typed_with_context(move |context, (): ()| {
         sink.lock().unwrap().push(context);
@@ -357,8 +357,10 @@ async fn a_nested_call_inherits_the_time_that_is_left() {
     let hour = Duration::from_secs(3600);
     let forward = forwards(&middle.caller, "app.hangs", hour);
     let _middle = middle.serve("app.middle", forward).await;
-    let counter = ended.clone();
-    let hanging = typed(move |_: u32| {
+    let (counter, granted) = (ended.clone(), Arc::new(Mutex::new(None)));
+    let sink = granted.clone();
+    let hanging = typed_with_context(move |context, _: u32| {
+        *sink.lock().unwrap() = Some(context.remaining());
         let ended = counter.on_drop();
         async move {
             std::future::pending::<()>().await;
@@ -370,6 +372,8 @@ async fn a_nested_call_inherits_the_time_that_is_left() {
     let started = Instant::now();
     let error = caller.call::<u32>("app.middle", &1_u32).await.unwrap_err();
     assert!(matches!(error, CallError::Timeout { .. }), "{error}");
+    let granted = granted.lock().unwrap().take();
+    assert!(granted.is_some_and(|granted| granted <= Duration::from_secs(5)));
     ended.reaches(1).await;
     assert!(
         started.elapsed() < Duration::from_secs(6),

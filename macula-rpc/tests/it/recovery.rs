@@ -6,8 +6,9 @@ use macula_rpc::{
     AttemptOutcome, CallError, CallOptions, Executed, ProviderSelector, Selection, ServerConfig,
     Source,
 };
+use macula_transport::PeerEvent;
 
-use crate::mesh::{Mesh, answers};
+use crate::mesh::{Mesh, answers, name, within};
 
 const SERVICE: &str = "app.f";
 
@@ -65,7 +66,9 @@ async fn a_provider_restarted_at_a_new_address_answers_the_next_call() {
     let before = mesh.node(1);
     let _before = before.serve(SERVICE, answers(1)).await;
     assert_eq!(caller.call::<u32>(SERVICE, &()).await, Ok(1));
+    let mut events = caller.endpoint.events();
     mesh.network.kill(before.id);
+    while within(events.recv()).await != Ok(PeerEvent::Disconnected(before.id)) {}
     let after = mesh.node(1);
     assert_eq!(before.id, after.id);
     assert_ne!(before.endpoint.addresses(), after.endpoint.addresses());
@@ -130,6 +133,38 @@ async fn a_pinned_call_goes_to_its_provider_and_to_no_other() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_pinned_call_passes_by_the_service_of_its_own_node() {
+    let mesh = Mesh::new();
+    let (own, other) = (mesh.node(1), mesh.node(2));
+    let _own = own.serve(SERVICE, answers(1)).await;
+    let _other = other.serve(SERVICE, answers(2)).await;
+    for (pinned, source) in [(&other, Source::Dht), (&own, Source::Local)] {
+        let options = CallOptions {
+            provider: Some(pinned.id),
+            ..CallOptions::default()
+        };
+        let reply = own.call_with(SERVICE, &(), options).await.unwrap();
+        assert_eq!((reply.provider, reply.source), (pinned.id, source));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_of_its_own_that_outlived_the_service_is_not_dialled() {
+    let mesh = Mesh::new();
+    let (own, other) = (mesh.node(1), mesh.node(2));
+    let _own = own.serve(SERVICE, answers(1)).await;
+    let _other = other.serve(SERVICE, answers(2)).await;
+    mesh.dht.set_reachable(false);
+    own.server.unadvertise(&name(SERVICE)).await.unwrap();
+    mesh.dht.set_reachable(true);
+    let options = CallOptions::default();
+    let reply = own.call_with(SERVICE, &(), options).await.unwrap();
+    assert_eq!(reply.provider, other.id);
+    assert_eq!(reply.attempts.len(), 1);
+    assert_eq!(own.cached(SERVICE), [own.id, other.id], "it was found");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_pinned_provider_needs_no_record_while_it_is_connected() {
     let mesh = Mesh::new();
     let (provider, caller) = (mesh.node(1), mesh.node(100));
@@ -142,7 +177,7 @@ async fn a_pinned_provider_needs_no_record_while_it_is_connected() {
     let service = macula_rpc::Service::new(answers(2));
     let _unlisted = provider
         .registry
-        .advertise(crate::mesh::name("app.unlisted"), service, unlisted)
+        .advertise(name("app.unlisted"), service, unlisted)
         .await
         .unwrap();
     let options = CallOptions {
