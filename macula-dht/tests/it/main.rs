@@ -19,3 +19,4 @@ mod kademlia_dht;
 mod memory_dht;
 mod node;
 mod virtual_network;
+mod wire;

@@ -27,6 +27,7 @@ pub(crate) struct VirtualNetwork {
     nodes: Vec<VirtualNode>,
     by_id: BTreeMap<NodeId, usize>,
     events: BTreeMap<(Instant, u64), Event>,
+    timeouts: BTreeSet<(Instant, usize)>,
     event_count: u64,
     done: BTreeMap<(usize, OperationId), OperationResult>,
     dead: BTreeSet<usize>,
@@ -40,6 +41,7 @@ struct VirtualNode {
     secret_key: SecretKey,
     serves: bool,
     machine: Kademlia,
+    timeout: Option<Instant>,
     reached: BTreeSet<usize>,
 }
 
@@ -69,6 +71,7 @@ impl VirtualNetwork {
             nodes: Vec::new(),
             by_id: BTreeMap::new(),
             events: BTreeMap::new(),
+            timeouts: BTreeSet::new(),
             event_count: 0,
             done: BTreeMap::new(),
             dead: BTreeSet::new(),
@@ -104,6 +107,7 @@ impl VirtualNetwork {
             secret_key,
             serves,
             machine,
+            timeout: None,
             reached: BTreeSet::new(),
         });
         index
@@ -114,6 +118,7 @@ impl VirtualNetwork {
         let target = DialTarget::from(self.contact(through));
         let now = self.now;
         self.machine(node).set_bootstrap(now, vec![target]);
+        self.drain(node);
         self.dial(node, through);
         self.run_for(Duration::from_millis(200));
         let now = self.now;
@@ -230,10 +235,12 @@ impl VirtualNetwork {
 
     pub(crate) fn kill(&mut self, node: usize) {
         self.dead.insert(node);
+        self.rearm(node);
     }
 
     pub(crate) fn revive(&mut self, node: usize) {
         self.dead.remove(&node);
+        self.rearm(node);
     }
 
     pub(crate) fn machine(&mut self, node: usize) -> &mut Kademlia {
@@ -265,14 +272,8 @@ impl VirtualNetwork {
 
     /// Carries the next event or timeout out, if there is one by `until`.
     fn step(&mut self, until: Instant) -> bool {
-        for node in 0..self.nodes.len() {
-            self.drain(node);
-        }
         let event_at = self.events.keys().next().map(|(at, _)| *at);
-        let timeout = (0..self.nodes.len())
-            .filter(|node| !self.dead.contains(node))
-            .filter_map(|node| Some((self.nodes[node].machine.poll_timeout()?, node)))
-            .min();
+        let timeout = self.timeouts.first().copied();
         let next = event_at.into_iter().chain(timeout.map(|(at, _)| at)).min();
         let Some(next) = next.filter(|next| *next <= until) else {
             return false;
@@ -283,6 +284,7 @@ impl VirtualNetwork {
                 let now = self.now;
                 self.machine(node).handle_timeout(now);
                 self.machine(node).check_invariants();
+                self.drain(node);
             }
             _ => {
                 if let Some((_, event)) = self.events.pop_first() {
@@ -316,6 +318,7 @@ impl VirtualNetwork {
             }
         };
         self.machine(touched).check_invariants();
+        self.drain(touched);
     }
 
     fn serve(&mut self, from: usize, to: usize, outbound: Outbound) {
@@ -380,6 +383,16 @@ impl VirtualNetwork {
                 }
             }
         }
+        self.rearm(node);
+    }
+
+    fn rearm(&mut self, node: usize) {
+        let timeout = self.nodes[node].machine.poll_timeout();
+        let timeout = timeout.filter(|_| !self.dead.contains(&node));
+        if let Some(at) = std::mem::replace(&mut self.nodes[node].timeout, timeout) {
+            self.timeouts.remove(&(at, node));
+        }
+        self.timeouts.extend(timeout.map(|at| (at, node)));
     }
 
     fn schedule(&mut self, event: Event) {

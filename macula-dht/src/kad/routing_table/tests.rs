@@ -34,11 +34,17 @@ fn contact(node: u8) -> Contact {
     Contact::new(NodeId::from_bytes([node; 32]), [address])
 }
 
-/// Each bucket as two lists: who has a place, least recently heard of first, with failures; and
-/// who waits.
 #[derive(Default)]
 struct NaiveTable {
-    buckets: BTreeMap<usize, (Vec<(u8, u32)>, Vec<u8>)>,
+    buckets: BTreeMap<usize, NaiveBucket>,
+}
+
+#[derive(Default)]
+struct NaiveBucket {
+    /// Who has a place and how often it failed; least recently heard of first.
+    placed: Vec<(u8, u32)>,
+    /// Longest waiting first.
+    waiting: Vec<u8>,
 }
 
 impl NaiveTable {
@@ -52,7 +58,7 @@ impl NaiveTable {
         }
         let [key, local_key] = [node, local].map(|node| Key::of_node(&contact(node).node_id));
         let index = key.distance(&local_key).bucket_index().unwrap();
-        let (placed, waiting) = self.buckets.entry(index).or_default();
+        let NaiveBucket { placed, waiting } = self.buckets.entry(index).or_default();
         let position = placed.iter().position(|(placed, _)| *placed == node);
         match (operation, position) {
             (Operation::Reach(_) | Operation::Answer(_), Some(position)) => {
@@ -87,7 +93,7 @@ impl NaiveTable {
     }
 
     fn closest(&self, target: &Key, count: usize) -> Vec<Contact> {
-        let placed = self.buckets.values().flat_map(|(placed, _)| placed);
+        let placed = self.buckets.values().flat_map(|bucket| &bucket.placed);
         let mut contacts: Vec<Contact> = placed.map(|(node, _)| contact(*node)).collect();
         contacts.sort_by_key(|contact| Key::of_node(&contact.node_id).distance(target));
         contacts.truncate(count);

@@ -1,0 +1,200 @@
+//! DHT messages as bytes: every kind round-trips, claims that are not valid spoil only themselves,
+//! and garbage is refused.
+
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use macula_core::{
+    CLOCK_SKEW, Contact, Delivery, Extensions, Key, Metadata, ProviderRecord, Realm, RecordDraft,
+    SecretKey, Timestamp, Withdrawal, WithdrawalDraft,
+};
+use macula_dht::message::{
+    LiveRecord, LiveWithdrawal, ProvidersAnswer, Request, Response, StoreOutcome, wire,
+};
+use proptest::prelude::*;
+
+const NOW: Timestamp = Timestamp::from_unix_millis(1_800_000_000_000);
+const TTL: Duration = Duration::from_secs(300);
+const LIFE: Duration = Duration::from_secs(200);
+
+fn contact(seed: u8) -> Contact {
+    let node_id = SecretKey::from_bytes(&[seed; 32]).node_id();
+    Contact::new(node_id, ["10.0.0.1:4433".parse().unwrap()])
+}
+
+fn record(seed: u8, issued_at: Timestamp) -> LiveRecord {
+    let draft = RecordDraft {
+        realm: Realm::default(),
+        service: "a.service".parse().unwrap(),
+        addresses: contact(seed).addresses,
+        metadata: Metadata::new(),
+        delivery: Delivery::AtLeastOnce,
+        seq: 1,
+        issued_at,
+        ttl: TTL,
+        extensions: Extensions::default(),
+    };
+    LiveRecord {
+        record: ProviderRecord::sign(&SecretKey::from_bytes(&[seed; 32]), draft).unwrap(),
+        life: LIFE,
+    }
+}
+
+fn withdrawal(seed: u8) -> LiveWithdrawal {
+    let draft = WithdrawalDraft {
+        realm: Realm::default(),
+        service: "a.service".parse().unwrap(),
+        seq: 2,
+        until: NOW.saturating_add(TTL),
+    };
+    LiveWithdrawal {
+        withdrawal: Withdrawal::sign(&SecretKey::from_bytes(&[seed; 32]), draft).unwrap(),
+        life: TTL + CLOCK_SKEW,
+    }
+}
+
+fn requests() -> Vec<Request> {
+    let key = Key::from_bytes([7; 32]);
+    vec![
+        Request::Ping,
+        Request::FindNode { key },
+        Request::FindProviders {
+            key,
+            want: NonZeroUsize::new(300).unwrap(),
+        },
+        Request::Store {
+            records: vec![record(1, NOW), record(2, NOW)],
+        },
+        Request::Withdraw {
+            withdrawals: vec![withdrawal(1)],
+        },
+    ]
+}
+
+fn responses() -> Vec<Response> {
+    vec![
+        Response::Pong,
+        Response::Nodes {
+            closer: vec![contact(1), contact(2)],
+        },
+        Response::Providers(ProvidersAnswer {
+            records: vec![record(1, NOW)],
+            withdrawals: vec![withdrawal(2)],
+            closer: vec![contact(3)],
+        }),
+        Response::Stored {
+            outcomes: vec![StoreOutcome::Stored, StoreOutcome::Full],
+        },
+        Response::Refused,
+    ]
+}
+
+#[test]
+fn every_message_round_trips() {
+    for request in requests() {
+        let bytes = wire::encode_request(&request).unwrap();
+        let decoded = wire::decode_request(&bytes, NOW).unwrap();
+        assert_eq!((decoded.request, decoded.refused), (request, vec![]));
+    }
+    for response in responses() {
+        let bytes = wire::encode_response(&response, &[]).unwrap();
+        let decoded = wire::decode_response(&bytes, NOW).unwrap();
+        assert_eq!((decoded.response, decoded.refused), (response, 0));
+    }
+}
+
+#[test]
+fn record_that_is_not_valid_is_refused_in_its_place() {
+    let too_old = NOW.saturating_sub(TTL + CLOCK_SKEW + Duration::from_secs(1));
+    let request = Request::Store {
+        records: vec![record(1, too_old), record(2, NOW), record(3, too_old)],
+    };
+    let bytes = wire::encode_request(&request).unwrap();
+    let inbound = wire::decode_request(&bytes, NOW).unwrap();
+    let valid = vec![record(2, NOW)];
+    assert_eq!(inbound.request, Request::Store { records: valid });
+    assert_eq!(inbound.refused, [0, 2]);
+
+    let outcomes = vec![StoreOutcome::Stored];
+    let bytes = wire::encode_response(&Response::Stored { outcomes }, &inbound.refused).unwrap();
+    let (stored, refused) = (StoreOutcome::Stored, StoreOutcome::Refused);
+    let outcomes = vec![refused, stored, refused];
+    let answer = wire::decode_response(&bytes, NOW).unwrap().response;
+    assert_eq!(answer, Response::Stored { outcomes });
+}
+
+#[test]
+fn bad_record_in_an_answer_is_lost_alone() {
+    let too_old = NOW.saturating_sub(TTL + CLOCK_SKEW + Duration::from_secs(1));
+    let answer = ProvidersAnswer {
+        records: vec![record(1, too_old), record(2, NOW)],
+        withdrawals: Vec::new(),
+        closer: vec![contact(3)],
+    };
+    let bytes = wire::encode_response(&Response::Providers(answer), &[]).unwrap();
+    let inbound = wire::decode_response(&bytes, NOW).unwrap();
+    let answer = ProvidersAnswer {
+        records: vec![record(2, NOW)],
+        withdrawals: Vec::new(),
+        closer: vec![contact(3)],
+    };
+    assert_eq!(inbound.response, Response::Providers(answer));
+    assert_eq!(inbound.refused, 1);
+}
+
+#[test]
+fn sender_cannot_state_more_life_than_was_signed() {
+    let mut forever = record(1, NOW);
+    forever.life = Duration::from_secs(u32::MAX.into());
+    let records = vec![forever];
+    let bytes = wire::encode_request(&Request::Store { records }).unwrap();
+    let Request::Store { records } = wire::decode_request(&bytes, NOW).unwrap().request else {
+        panic!("another request came out");
+    };
+    assert_eq!(records[0].life, TTL);
+}
+
+#[test]
+fn request_for_no_providers_is_malformed() {
+    let key = Key::from_bytes([7; 32]);
+    let want = NonZeroUsize::MIN;
+    let mut bytes = wire::encode_request(&Request::FindProviders { key, want }).unwrap();
+    let want_at = bytes.len() - 2;
+    assert_eq!(bytes[want_at], 1);
+    bytes[want_at] = 0;
+    assert!(wire::decode_request(&bytes, NOW).is_err());
+}
+
+proptest! {
+    #[test]
+    fn garbage_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
+        let _request = wire::decode_request(&bytes, NOW);
+        let _response = wire::decode_response(&bytes, NOW);
+    }
+
+    #[test]
+    fn damaged_messages_never_pass_a_claim_that_was_not_signed(
+        which in 0..5_usize,
+        position in any::<prop::sample::Index>(),
+        flip in 1..=255_u8,
+        truncate in any::<bool>(),
+    ) {
+        let request = requests().swap_remove(which);
+        let mut bytes = wire::encode_request(&request).unwrap();
+        let position = position.index(bytes.len());
+        if truncate {
+            bytes.truncate(position);
+            prop_assert!(wire::decode_request(&bytes, NOW).is_err());
+        } else {
+            bytes[position] ^= flip;
+            if let Ok(inbound) = wire::decode_request(&bytes, NOW)
+                && let Request::Store { records } = inbound.request
+            {
+                for live in records {
+                    let signed = [record(1, NOW).record, record(2, NOW).record];
+                    prop_assert!(signed.contains(&live.record));
+                }
+            }
+        }
+    }
+}
