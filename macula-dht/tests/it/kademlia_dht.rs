@@ -203,3 +203,21 @@ async fn endpoint_carries_one_dht() {
     );
     assert_eq!(second.err(), Some(DhtConfigError::AlreadyStarted));
 }
+
+#[tokio::test(start_paused = true)]
+async fn dropping_the_last_handle_ends_the_task() {
+    let (_network, mut nodes) = servers(2).await;
+    let first = nodes.remove(0);
+    let (endpoint, contact) = (first.endpoint.clone(), first.contact());
+    assert_eq!(first.dht.stats().kad.contacts, 1);
+    drop(first);
+    let ping = Request {
+        protocol: ProtocolId::DHT,
+        timeout: Duration::from_secs(1),
+        body: Bytes::from_static(&[0, 0]),
+    };
+    let refused = nodes[0].endpoint.request(&contact, ping).await;
+    let failure = refused.unwrap_err().failure;
+    assert_eq!(failure, RequestFailure::Refused(Refusal::ShuttingDown));
+    drop(endpoint);
+}

@@ -6,16 +6,10 @@
     reason = "helpers of tests, which clippy takes for production code"
 )]
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::print_stderr,
-    reason = "helpers of tests fail by panicking, and name the seed when they do"
-)]
-
 mod contract;
 mod kademlia;
 mod kademlia_dht;
+mod machine;
 mod memory_dht;
 mod node;
 mod virtual_network;
