@@ -1,5 +1,12 @@
 //! DHT messages as bytes: every kind round-trips, claims that are not valid spoil only themselves,
 //! and garbage is refused.
+//!
+//! Their bytes are checked in under `tests/golden/`. When a change of the wire is meant, renew them
+//! and commit them with it:
+//!
+//! ```sh
+//! MACULA_RENEW_GOLDEN=1 cargo test -p macula-dht golden
+//! ```
 
 use std::num::NonZeroUsize;
 use std::time::Duration;
@@ -101,6 +108,30 @@ fn every_message_round_trips() {
         let decoded = wire::decode_response(&bytes, NOW).unwrap();
         assert_eq!((decoded.response, decoded.refused), (response, 0));
     }
+}
+
+#[test]
+fn golden_bytes_of_every_message_are_unchanged() {
+    let requests = requests();
+    let requests = requests.iter().map(wire::encode_request);
+    let responses = responses();
+    let responses = responses
+        .iter()
+        .map(|response| wire::encode_response(response, &[]));
+    let lines: String = requests
+        .chain(responses)
+        .map(|bytes| hex(&bytes.unwrap()) + "\n")
+        .collect();
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/messages.hex");
+    if std::env::var_os("MACULA_RENEW_GOLDEN").is_some() {
+        std::fs::write(path, &lines).unwrap();
+    }
+    let golden = std::fs::read_to_string(path).unwrap();
+    assert_eq!(lines, golden, "the wire has changed");
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[test]
