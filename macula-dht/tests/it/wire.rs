@@ -111,6 +111,13 @@ fn every_message_round_trips() {
 }
 
 #[test]
+fn extension_of_a_later_version_is_skipped() {
+    let ping_with_extension = [0, 1, 5, 1, b'x'];
+    let inbound = wire::decode_request(&ping_with_extension, NOW).unwrap();
+    assert_eq!(inbound.request, Request::Ping);
+}
+
+#[test]
 fn golden_bytes_of_every_message_are_unchanged() {
     let requests = requests();
     let requests = requests.iter().map(wire::encode_request);
