@@ -5,12 +5,14 @@ mod echo;
 
 mod directory;
 mod machine;
+mod mesh;
 mod requests;
 mod service;
 
 pub use clock::{virtual_clock, wall_clock};
 pub use directory::Directory;
 pub use machine::FullTable;
+pub use mesh::Mesh;
 pub use requests::EndpointPair;
 pub use service::ServicePair;
 
