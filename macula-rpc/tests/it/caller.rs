@@ -218,6 +218,31 @@ async fn the_handler_learns_who_calls_and_which_attempt_it_is() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn every_attempt_of_a_call_carries_its_id() {
+    let mesh = Mesh::new();
+    let (silent, good, caller) = (mesh.node(1), mesh.node(2), mesh.node(100));
+    let seen = Arc::new(Mutex::new(Vec::<CallContext>::new()));
+    for (node, answers) in [(&silent, false), (&good, true)] {
+        let sink = seen.clone();
+        let handler = typed_with_context(move |context, (): ()| {
+            sink.lock().unwrap().push(context);
+            async move {
+                if !answers {
+                    std::future::pending::<()>().await;
+                }
+                Ok(())
+            }
+        });
+        // Kept by forgetting it: the service stays advertised.
+        std::mem::forget(node.serve("app.f", handler).await);
+    }
+    assert_eq!(caller.call("app.f", &()).await, Ok(()));
+    let seen = seen.lock().unwrap();
+    assert_eq!(seen[0].call_id, seen[1].call_id);
+    assert_eq!((seen[0].attempt, seen[1].attempt), (1, 2));
+}
+
+#[tokio::test(start_paused = true)]
 async fn too_large_arguments_are_sent_nowhere() {
     let mesh = Mesh::new();
     let (provider, remote) = (mesh.node(1), mesh.node(100));
