@@ -4,6 +4,7 @@
 //! resets it, which is the cancel, and its end tells the other side that the reply has arrived.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tokio::time::Instant;
@@ -19,6 +20,8 @@ use crate::{
 #[derive(Debug, Clone)]
 pub(super) struct Outgoing {
     pub(super) protocol: ProtocolId,
+    /// How long its caller waits in all.
+    pub(super) timeout: Duration,
     pub(super) deadline: Instant,
     pub(super) body: Bytes,
 }
@@ -37,6 +40,7 @@ pub(super) async fn exchange(
     let body_len = body_len(&request.body, max_body_bytes)?;
     let mut header = Header::new(Kind::Request, request.protocol.0, body_len);
     header.remaining = request.deadline.saturating_duration_since(Instant::now());
+    let timeout = request.timeout;
     sent.store(true, Ordering::Relaxed);
     match send_message(&mut *stream.send, header, request.body).await {
         // Whoever stops a request halfway may have answered it with a refusal.
@@ -51,17 +55,18 @@ pub(super) async fn exchange(
     let _ = stream.send.finish();
     match reply {
         (header, body) if header.kind == Kind::Reply => Ok(body),
-        (header, _) => Err(failed(header, max_body_bytes)),
+        (header, _) => Err(failed(header, timeout, max_body_bytes)),
     }
 }
 
-fn failed(header: Header, limit_bytes: usize) -> RequestError {
+fn failed(header: Header, timeout: Duration, limit_bytes: usize) -> RequestError {
     let (failure, executed) = match header.kind {
         Kind::Refusal => (
             RequestFailure::Refused(Refusal::from_wire(header.code)),
             Executed::No,
         ),
         Kind::ReplyTooLarge => (RequestFailure::TooLarge { limit_bytes }, Executed::Yes),
+        Kind::OutOfTime => (RequestFailure::Timeout(timeout), Executed::Unknown),
         Kind::Request | Kind::Reply => (RequestFailure::Malformed, Executed::Unknown),
     };
     RequestError { failure, executed }

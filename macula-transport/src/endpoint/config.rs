@@ -100,7 +100,7 @@ impl EndpointConfig {
     pub const DEFAULT_MAX_INBOUND_REQUESTS: NonZeroUsize = non_zero(4096);
 
     /// Default of `max_inbound_requests_per_peer`.
-    pub const DEFAULT_MAX_INBOUND_REQUESTS_PER_PEER: NonZeroUsize = non_zero(512);
+    pub const DEFAULT_MAX_INBOUND_REQUESTS_PER_PEER: NonZeroUsize = non_zero(1024);
 
     pub(super) fn check(&self, listens: bool) -> Result<(), EndpointConfigError> {
         if self.role == Role::Server && !listens {

@@ -27,6 +27,8 @@ pub(super) enum Kind {
     Refusal = 3,
     /// It was carried out, but the reply is longer than the limit.
     ReplyTooLarge = 4,
+    /// It was begun, but its time was over before there was a reply.
+    OutOfTime = 5,
 }
 
 /// Why bytes are no header that this node accepts.
@@ -96,14 +98,14 @@ impl Header {
 
 impl Kind {
     fn from_wire(number: u8) -> Option<Self> {
-        [
-            Self::Request,
-            Self::Reply,
-            Self::Refusal,
-            Self::ReplyTooLarge,
-        ]
-        .into_iter()
-        .find(|kind| *kind as u8 == number)
+        Some(match number {
+            1 => Self::Request,
+            2 => Self::Reply,
+            3 => Self::Refusal,
+            4 => Self::ReplyTooLarge,
+            5 => Self::OutOfTime,
+            _ => return None,
+        })
     }
 }
 
@@ -124,7 +126,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_encoded_decodes_to_the_same(
-            kind in prop::sample::select(vec![Kind::Request, Kind::Reply, Kind::Refusal, Kind::ReplyTooLarge]),
+            kind in prop::sample::select(vec![Kind::Request, Kind::Reply, Kind::Refusal, Kind::ReplyTooLarge, Kind::OutOfTime]),
             code in any::<u8>(),
             remaining_ms in any::<u32>(),
             body_len in 0u32..=1 << 20,

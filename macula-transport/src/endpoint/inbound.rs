@@ -63,7 +63,7 @@ impl Inbound {
             .await
             .is_err()
         {
-            return self.give_up(Unread::Gone).await;
+            return self.out_of_time().await;
         }
         // The peer ends its half once it has the reply. Until then this counts as running, so that
         // a shutdown does not cut the reply off.
@@ -82,7 +82,7 @@ impl Inbound {
                 Err(Unread::Refused(Refusal::DeadlineExceeded))
             }
             Kind::Request => Ok((header, reader.into_rest())),
-            Kind::Reply | Kind::Refusal | Kind::ReplyTooLarge => {
+            Kind::Reply | Kind::Refusal | Kind::ReplyTooLarge | Kind::OutOfTime => {
                 Err(Unread::Refused(Refusal::Malformed))
             }
         }
@@ -156,6 +156,13 @@ impl Inbound {
                 let _ = timeout(LINGER, sending).await;
             }
         }
+    }
+
+    /// The caller is about to notice by itself, unless its clock is the slower one.
+    async fn out_of_time(&mut self) {
+        self.counters.requests_cancelled.add();
+        let sending = self.send(Header::new(Kind::OutOfTime, 0, 0), Bytes::new());
+        let _ = timeout(LINGER, sending).await;
     }
 
     async fn send(&mut self, header: Header, body: Bytes) {

@@ -20,7 +20,7 @@ use super::pool::{Full, Inserted, Pool, Removed, Slot};
 use super::probe::Probes;
 use super::stats::Counters;
 use super::{accept, probe, serve};
-use crate::{CloseCode, NodeRuntime, Transport};
+use crate::{CloseCode, ConnectionError, NodeRuntime, Transport};
 
 /// One node's endpoint. Its handles own it; its tasks hold it weakly, so that dropping the last
 /// handle ends them.
@@ -173,7 +173,7 @@ impl Node {
         probe::consider(self, link);
     }
 
-    /// A connection has ended, or shall.
+    /// Takes a connection out of use and closes it.
     pub(super) fn detach(&self, link: &Link, code: CloseCode) {
         match self.pool.remove(link) {
             Some(removed) => self.close_link(&removed, code),
@@ -181,12 +181,23 @@ impl Node {
         }
     }
 
+    /// A connection has ended.
+    pub(super) fn ended(&self, link: &Link, error: ConnectionError) {
+        if let Some(removed) = self.pool.remove(link) {
+            tracing::debug!(peer = %link.node_id().short(), %error, "connection ended");
+            self.disconnected(&removed);
+        }
+    }
+
     fn close_link(&self, removed: &Removed, code: CloseCode) {
-        let peer = removed.link.node_id();
         removed.link.connection.close(code);
-        tracing::debug!(peer = %peer.short(), ?code, "disconnected");
+        tracing::debug!(peer = %removed.link.node_id().short(), ?code, "connection closed");
+        self.disconnected(removed);
+    }
+
+    fn disconnected(&self, removed: &Removed) {
         if removed.last {
-            self.emit(PeerEvent::Disconnected(peer));
+            self.emit(PeerEvent::Disconnected(removed.link.node_id()));
         }
     }
 
@@ -201,10 +212,12 @@ impl Node {
 
     /// Ends all tasks and connections.
     pub(super) async fn close(&self, code: CloseCode) {
-        self.closing.send_replace(true);
-        for peer in self.pool.close() {
+        // Connections first: the tasks that end now would reset their streams, and peers would not
+        // hear the same reason on all.
+        for peer in self.pool.close(code) {
             self.emit(PeerEvent::Disconnected(peer));
         }
+        self.closing.send_replace(true);
         self.dispatch.clear();
         self.transport.close(code).await;
     }
@@ -212,6 +225,7 @@ impl Node {
 
 impl Drop for Node {
     fn drop(&mut self) {
+        self.pool.close(CloseCode::Done);
         let transport = Arc::clone(&self.transport);
         let runtime = self.runtime.clone();
         // The task keeps the runtime until the sockets are closed; on one that has ended already

@@ -53,6 +53,7 @@ pub(super) async fn request(
     let deadline = Instant::now() + request.timeout;
     let outgoing = Outgoing {
         protocol: request.protocol,
+        timeout: request.timeout,
         deadline,
         body: request.body,
     };
@@ -136,6 +137,7 @@ async fn ping_regularly(node: Weak<Node>, link: Weak<Link>) {
         };
         let ping = Outgoing {
             protocol: ProtocolId::CONTROL,
+            timeout: every,
             deadline: Instant::now() + every,
             body: Bytes::new(),
         };

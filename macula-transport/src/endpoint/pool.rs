@@ -9,6 +9,7 @@ use tokio::sync::Semaphore;
 
 use super::link::{Greeted, Lease, Link};
 use super::peer::{Peer, Role};
+use crate::CloseCode;
 
 /// All connections of an endpoint.
 // Invariant: `links` is the number of links over all entries, and no entry is empty.
@@ -169,8 +170,8 @@ impl Pool {
         self.state().links
     }
 
-    /// Takes everything out and lets nothing in any more.
-    pub(super) fn close(&self) -> Vec<NodeId> {
+    /// Closes everything and lets nothing in any more; the peers that were connected.
+    pub(super) fn close(&self, code: CloseCode) -> Vec<NodeId> {
         let mut state = self.state();
         state.closed = true;
         state.links = 0;
@@ -178,6 +179,7 @@ impl Pool {
         drop(state);
         for link in peers.values().flat_map(|entry| &entry.links) {
             link.retire();
+            link.connection.close(code);
         }
         peers.into_keys().collect()
     }

@@ -45,7 +45,7 @@ async fn run(weak: Weak<Node>, link: Arc<Link>, idle_timeout: Duration) {
                     let _ = timeout(REFUSE_TIMEOUT, inbound::refuse(stream, refusal)).await;
                 }
             }
-            Err(_) => return node.detach(&link, CloseCode::Done),
+            Err(error) => return node.ended(&link, error),
         }
     }
 }

@@ -134,17 +134,18 @@ impl End {
         }
     }
 
-    /// Ends this end only; what this end did itself (`due` absent) overrides news under way.
+    /// Ends this end only. What this end does itself (`due` absent) overrides news under way, but
+    /// not news that have arrived.
     fn end(&self, due: Option<Instant>, error: ConnectionError) {
+        if self.check().is_err() {
+            return;
+        }
         self.ending.send_if_modified(|ending| {
-            let final_already = match ending {
-                Some(known) => known.due.is_none() || due.is_some(),
-                None => false,
-            };
-            if !final_already {
+            let is_new = ending.is_none() || due.is_none();
+            if is_new {
                 *ending = Some(Ending { due, error });
             }
-            !final_already
+            is_new
         });
     }
 
