@@ -3,8 +3,14 @@
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
+    clippy::panic,
     reason = "what fails in a test's helper fails the test"
 )]
 
+mod contract;
+
+mod memory;
 #[cfg(feature = "quic")]
 mod quic;
+
+mod endpoint;

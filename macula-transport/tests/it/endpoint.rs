@@ -1,0 +1,48 @@
+//! The endpoint over every transport in the tree, with both executors.
+
+/// Turns claims, async functions of a [`fixture::Fixture`], into tests on every wire.
+macro_rules! on_every_wire {
+    ($($claim:ident),* $(,)?) => {
+        mod on_memory {
+            use crate::endpoint::fixture::Fixture;
+            $(#[tokio::test(start_paused = true)]
+            async fn $claim() {
+                super::$claim(Fixture::memory(macula_transport::Executor::Current)).await;
+            })*
+        }
+        mod on_memory_with_a_runtime_of_its_own {
+            use crate::endpoint::fixture::Fixture;
+            $(#[tokio::test]
+            async fn $claim() {
+                super::$claim(Fixture::memory(macula_transport::Executor::Own)).await;
+            })*
+        }
+        #[cfg(feature = "quic")]
+        mod on_quic {
+            use crate::endpoint::fixture::Fixture;
+            $(#[tokio::test]
+            async fn $claim() {
+                super::$claim(Fixture::quic(macula_transport::Executor::Current)).await;
+            })*
+        }
+        #[cfg(feature = "quic")]
+        mod on_quic_with_a_runtime_of_its_own {
+            use crate::endpoint::fixture::Fixture;
+            $(#[tokio::test]
+            async fn $claim() {
+                super::$claim(Fixture::quic(macula_transport::Executor::Own)).await;
+            })*
+        }
+    };
+}
+
+mod fixture;
+mod raw;
+
+mod address;
+mod frame;
+mod hello;
+mod lifetime;
+mod overload;
+mod pool;
+mod request;

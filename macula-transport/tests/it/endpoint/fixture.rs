@@ -1,0 +1,269 @@
+//! Endpoints on a wire, and handlers to watch.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use macula_core::{Contact, SecretKey};
+use macula_transport::{
+    Endpoint, EndpointConfig, Executor, InboundRequest, MemoryNetwork, NodeRuntime, PeerEvent,
+    ProtocolId, Refusal, Request, RequestHandler, Role, Transport,
+};
+use tokio::sync::{Semaphore, broadcast, watch};
+
+/// A wire, and where the endpoints on it run.
+pub(super) struct Fixture {
+    wire: Wire,
+    executor: Executor,
+}
+
+enum Wire {
+    Memory(Arc<MemoryNetwork>),
+    #[cfg(feature = "quic")]
+    Quic,
+}
+
+/// Where a transport is bound.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Bound {
+    Specific,
+    Any,
+    Nowhere,
+}
+
+impl Fixture {
+    pub(super) fn memory(executor: Executor) -> Self {
+        Self {
+            wire: Wire::Memory(MemoryNetwork::new(7)),
+            executor,
+        }
+    }
+
+    #[cfg(feature = "quic")]
+    pub(super) fn quic(executor: Executor) -> Self {
+        Self {
+            wire: Wire::Quic,
+            executor,
+        }
+    }
+
+    /// An address at which nobody answers, and what keeps it so.
+    pub(super) fn black_hole(&self) -> (SocketAddr, Option<std::net::UdpSocket>) {
+        match self.wire {
+            Wire::Memory(_) => (([127, 66, 6, 6], 4433).into(), None),
+            #[cfg(feature = "quic")]
+            Wire::Quic => {
+                let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+                (socket.local_addr().unwrap(), Some(socket))
+            }
+        }
+    }
+
+    pub(super) async fn transport(
+        &self,
+        runtime: &NodeRuntime,
+        seed: u8,
+        bound: Bound,
+    ) -> Arc<dyn Transport> {
+        let key = SecretKey::from_bytes(&[seed; 32]);
+        match &self.wire {
+            Wire::Memory(network) => match bound {
+                Bound::Specific => network.transport(&key),
+                Bound::Any => network.transport_at_any(&key),
+                Bound::Nowhere => network.dial_only(&key),
+            },
+            #[cfg(feature = "quic")]
+            Wire::Quic => quic(runtime, key, bound).await,
+        }
+    }
+
+    pub(super) fn runtime(&self) -> NodeRuntime {
+        self.executor.start().unwrap()
+    }
+
+    /// A transport without an endpoint, on the runtime of the test.
+    pub(super) async fn raw(&self, seed: u8) -> Arc<dyn Transport> {
+        let runtime = Executor::Current.start().unwrap();
+        self.transport(&runtime, seed, Bound::Specific).await
+    }
+
+    /// A node that listens, with other settings than the default.
+    pub(super) async fn server_with(
+        &self,
+        seed: u8,
+        change: impl FnOnce(&mut EndpointConfig),
+    ) -> Endpoint {
+        self.node(seed, Bound::Specific, change).await
+    }
+
+    pub(super) async fn server(&self, seed: u8) -> Endpoint {
+        self.server_with(seed, |_| {}).await
+    }
+
+    pub(super) async fn client(&self, seed: u8) -> Endpoint {
+        let client = |config: &mut EndpointConfig| config.role = Role::Client;
+        self.node(seed, Bound::Nowhere, client).await
+    }
+
+    pub(super) async fn node(
+        &self,
+        seed: u8,
+        bound: Bound,
+        change: impl FnOnce(&mut EndpointConfig),
+    ) -> Endpoint {
+        let runtime = self.runtime();
+        let transport = self.transport(&runtime, seed, bound).await;
+        let mut config = EndpointConfig::default();
+        change(&mut config);
+        Endpoint::start(runtime, transport, config).unwrap()
+    }
+}
+
+#[cfg(feature = "quic")]
+async fn quic(runtime: &NodeRuntime, key: SecretKey, bound: Bound) -> Arc<dyn Transport> {
+    use macula_transport::{QuicConfig, QuicTransport};
+
+    let listen = match bound {
+        Bound::Specific => vec![([127, 0, 0, 1], 0).into()],
+        Bound::Any => vec![([0, 0, 0, 0], 0).into()],
+        Bound::Nowhere => Vec::new(),
+    };
+    let config = QuicConfig {
+        listen,
+        ..QuicConfig::default()
+    };
+    let binding = async move { QuicTransport::bind(&key, config).await };
+    runtime.spawn(binding).await.unwrap().unwrap()
+}
+
+/// Answers with what it was asked.
+pub(super) struct Echo;
+
+#[async_trait]
+impl RequestHandler for Echo {
+    async fn handle(&self, request: InboundRequest) -> Result<Bytes, Refusal> {
+        Ok(request.body)
+    }
+}
+
+/// Holds every request until it is let through.
+pub(super) struct Gate {
+    running: watch::Sender<usize>,
+    passes: Semaphore,
+}
+
+impl Gate {
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            running: watch::Sender::new(0),
+            passes: Semaphore::new(0),
+        })
+    }
+
+    /// Waits until so many requests are held.
+    pub(super) async fn holds(&self, count: usize) {
+        let mut running = self.running.subscribe();
+        soon(running.wait_for(|running| *running == count))
+            .await
+            .unwrap();
+    }
+
+    pub(super) fn let_through(&self, count: usize) {
+        self.passes.add_permits(count);
+    }
+}
+
+#[async_trait]
+impl RequestHandler for Gate {
+    async fn handle(&self, request: InboundRequest) -> Result<Bytes, Refusal> {
+        let _guard = Running::new(&self.running);
+        self.passes.acquire().await.unwrap().forget();
+        Ok(request.body)
+    }
+}
+
+struct Running<'a>(&'a watch::Sender<usize>);
+
+impl<'a> Running<'a> {
+    fn new(running: &'a watch::Sender<usize>) -> Self {
+        running.send_modify(|running| *running += 1);
+        Self(running)
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.send_modify(|running| *running -= 1);
+    }
+}
+
+pub(super) const ECHO: ProtocolId = ProtocolId(100);
+pub(super) const GATE: ProtocolId = ProtocolId(101);
+
+/// Lets an endpoint echo.
+pub(super) fn echoing(endpoint: Endpoint) -> Endpoint {
+    endpoint.register(ECHO, Arc::new(Echo)).unwrap();
+    endpoint
+}
+
+/// Lets an endpoint hold requests at a gate.
+pub(super) fn gated(endpoint: &Endpoint) -> Arc<Gate> {
+    let gate = Gate::new();
+    endpoint
+        .register(GATE, Arc::clone(&gate) as Arc<_>)
+        .unwrap();
+    gate
+}
+
+pub(super) fn request(protocol: ProtocolId, body: &'static [u8]) -> Request {
+    Request {
+        protocol,
+        timeout: Duration::from_secs(30),
+        body: Bytes::from_static(body),
+    }
+}
+
+pub(super) fn contact(endpoint: &Endpoint) -> Contact {
+    Contact::new(endpoint.node_id(), endpoint.addresses().iter().copied())
+}
+
+/// Only who, not where: for peers that are connected.
+pub(super) fn known(endpoint: &Endpoint) -> Contact {
+    Contact::new(endpoint.node_id(), [])
+}
+
+/// Waits for an event.
+pub(super) async fn event(
+    events: &mut broadcast::Receiver<PeerEvent>,
+    is_it: impl Fn(&PeerEvent) -> bool,
+) -> PeerEvent {
+    soon(async {
+        loop {
+            let event = events.recv().await.unwrap();
+            if is_it(&event) {
+                return event;
+            }
+        }
+    })
+    .await
+}
+
+/// Waits until something holds that no event tells.
+pub(super) async fn eventually(holds: impl Fn() -> bool) {
+    soon(async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    })
+    .await;
+}
+
+/// Waits for something that has to happen.
+pub(super) async fn soon<F: Future>(future: F) -> F::Output {
+    tokio::time::timeout(Duration::from_secs(60), future)
+        .await
+        .expect("progress")
+}

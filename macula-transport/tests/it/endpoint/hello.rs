@@ -1,0 +1,97 @@
+//! Who talks to whom at all.
+
+use bytes::Bytes;
+use macula_core::{Contact, DialTarget};
+use macula_transport::{CloseCode, ConnectionError, DialError};
+
+use super::fixture::{Fixture, contact, soon};
+use super::raw;
+
+async fn another_realm_is_refused_and_both_ends_know_why(fixture: Fixture) {
+    let a = fixture
+        .server_with(1, |config| config.realm = "com.one".parse().unwrap())
+        .await;
+    let b = fixture
+        .server_with(2, |config| config.realm = "com.two".parse().unwrap())
+        .await;
+    let refused = soon(a.connect(&contact(&b).into())).await;
+    assert_eq!(refused, Err(DialError::Refused(CloseCode::WrongRealm)));
+    assert_eq!(b.stats().refused_wrong_realm, 1);
+    assert!(a.peers().is_empty() && b.peers().is_empty());
+}
+
+async fn a_dialler_of_another_version_is_refused_and_knows_why(fixture: Fixture) {
+    let (raw, b) = (fixture.raw(1).await, fixture.server(2).await);
+    let connection = raw::dial(&*raw, &b).await;
+    raw::exchange(&*connection, &raw::hello(9, "open")).await;
+    let reason = soon(connection.closed()).await;
+    assert_eq!(
+        reason,
+        ConnectionError::ClosedByPeer(CloseCode::WrongVersion)
+    );
+    assert_eq!(b.stats().refused_wrong_version, 1);
+}
+
+async fn a_listener_of_another_version_is_left_and_knows_why(fixture: Fixture) {
+    let (a, raw) = (fixture.server(1).await, fixture.raw(2).await);
+    let target = DialTarget::from(Contact::new(raw.node_id(), raw.local_addresses()));
+    let listening = async {
+        let connection = raw.accept().await.unwrap();
+        let mut stream = connection.accept().await.unwrap();
+        let answer = Bytes::from(raw::hello(9, "open"));
+        stream.send.send(answer).await.unwrap();
+        stream.send.finish().unwrap();
+        connection.closed().await
+    };
+    let (dialled, reason) = soon(async { tokio::join!(a.connect(&target), listening) }).await;
+    assert_eq!(dialled, Err(DialError::Refused(CloseCode::WrongVersion)));
+    assert_eq!(
+        reason,
+        ConnectionError::ClosedByPeer(CloseCode::WrongVersion)
+    );
+}
+
+async fn garbage_for_a_hello_is_refused_as_malformed(fixture: Fixture) {
+    let (raw, b) = (fixture.raw(1).await, fixture.server(2).await);
+    for garbage in [&b"GET / HTTP/1.1\r\n\r\n"[..], &[0; 5000], &[1, 0, 4, 0]] {
+        let connection = raw::dial(&*raw, &b).await;
+        raw::exchange(&*connection, garbage).await;
+        let reason = soon(connection.closed()).await;
+        assert_eq!(reason, ConnectionError::ClosedByPeer(CloseCode::Malformed));
+    }
+    assert_eq!(b.stats().refused_malformed, 3);
+}
+
+async fn who_says_no_hello_is_left_in_time(fixture: Fixture) {
+    let quick = std::time::Duration::from_millis(300);
+    let raw = fixture.raw(1).await;
+    let b = fixture
+        .server_with(2, |config| config.dial_timeout = quick)
+        .await;
+    let connection = raw::dial(&*raw, &b).await;
+    let reason = soon(connection.closed()).await;
+    assert_eq!(
+        reason,
+        ConnectionError::ClosedByPeer(CloseCode::HelloTimeout)
+    );
+    assert_eq!(b.stats().refused_silent, 1);
+}
+
+async fn a_node_that_dials_itself_is_told_so(fixture: Fixture) {
+    let a = fixture.server(1).await;
+    let by_id = soon(a.connect(&contact(&a).into())).await;
+    assert_eq!(by_id, Err(DialError::OwnNode));
+    let by_address = a.addresses()[0].to_string().parse().unwrap();
+    let by_address = soon(a.connect(&by_address)).await;
+    assert_eq!(by_address, Err(DialError::OwnNode));
+    assert!(a.peers().is_empty());
+}
+
+on_every_wire!(
+    another_realm_is_refused_and_both_ends_know_why,
+    a_dialler_of_another_version_is_refused_and_knows_why,
+    a_listener_of_another_version_is_left_and_knows_why,
+    garbage_for_a_hello_is_refused_as_malformed,
+    who_says_no_hello_is_left_in_time,
+    a_node_that_dials_itself_is_told_so,
+);

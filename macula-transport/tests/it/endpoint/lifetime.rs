@@ -1,0 +1,130 @@
+//! From start to end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use macula_core::Addresses;
+use macula_transport::{
+    DialError, Endpoint, EndpointConfig, EndpointConfigError, PeerEvent, Refusal, RequestFailure,
+    Transport,
+};
+use tokio::time::timeout;
+
+use super::fixture::{
+    Bound, ECHO, Fixture, GATE, contact, echoing, event, eventually, gated, request, soon,
+};
+
+async fn dropping_the_last_handle_frees_tasks_and_sockets(fixture: Fixture) {
+    let a = fixture.server(1).await;
+    let runtime = fixture.runtime();
+    let transport = fixture.transport(&runtime, 2, Bound::Specific).await;
+    let sockets = Arc::downgrade(&transport);
+    let b = echoing(Endpoint::start(runtime, transport, EndpointConfig::default()).unwrap());
+    let gate = gated(&b);
+    let mut at_a = a.events();
+    soon(a.request(&contact(&b), request(ECHO, b"")))
+        .await
+        .unwrap();
+    let pending = {
+        let (a, to) = (a.clone(), contact(&b));
+        tokio::spawn(async move { a.request(&to, request(GATE, b"")).await })
+    };
+    gate.holds(1).await;
+    let (id, other) = (b.node_id(), b.clone());
+    drop(b);
+    assert!(sockets.strong_count() > 0, "another handle is left");
+    drop(other);
+    event(&mut at_a, |event| *event == PeerEvent::Disconnected(id)).await;
+    assert!(soon(pending).await.unwrap().is_err());
+    eventually(|| sockets.strong_count() == 0).await;
+    gate.holds(0).await;
+    assert_eq!(Arc::strong_count(&gate), 1, "the handler is let go");
+}
+
+async fn a_reply_sent_just_before_shutdown_still_arrives(fixture: Fixture) {
+    let (a, b) = (fixture.server(1).await, fixture.server(2).await);
+    let gate = gated(&b);
+    let pending = {
+        let (a, to) = (a.clone(), contact(&b));
+        tokio::spawn(async move { a.request(&to, request(GATE, b"last")).await })
+    };
+    gate.holds(1).await;
+    let closing = {
+        let b = b.clone();
+        tokio::spawn(async move { b.shutdown().await })
+    };
+    let to = contact(&b);
+    let refused = soon(async {
+        loop {
+            // What comes before the shutdown has begun is held, and given up here.
+            let late = a.request(&to, request(GATE, b"late"));
+            if let Ok(outcome) = timeout(Duration::from_millis(100), late).await {
+                return outcome.unwrap_err();
+            }
+        }
+    })
+    .await;
+    assert_eq!(
+        refused.failure,
+        RequestFailure::Refused(Refusal::ShuttingDown)
+    );
+    gate.let_through(1);
+    assert_eq!(
+        soon(pending).await.unwrap(),
+        Ok(Bytes::from_static(b"last"))
+    );
+    soon(closing).await.unwrap();
+    soon(b.shutdown()).await;
+}
+
+async fn after_shutdown_nothing_works_and_says_so(fixture: Fixture) {
+    let (a, b) = (fixture.server(1).await, fixture.server(2).await);
+    let mut at_b = b.events();
+    soon(a.connect(&contact(&b).into())).await.unwrap();
+    event(&mut at_b, |event| matches!(event, PeerEvent::Connected(_))).await;
+    soon(a.shutdown()).await;
+    let gone = PeerEvent::Disconnected(a.node_id());
+    event(&mut at_b, |event| *event == gone).await;
+    let error = soon(a.request(&contact(&b), request(ECHO, b"")))
+        .await
+        .unwrap_err();
+    assert_eq!(error.failure, RequestFailure::ShuttingDown);
+    let dialled = soon(a.connect(&contact(&b).into())).await;
+    assert_eq!(dialled, Err(DialError::Closed));
+    assert!(a.peers().is_empty());
+}
+
+async fn settings_that_cannot_work_are_refused(fixture: Fixture) {
+    let runtime = fixture.runtime();
+    let start = |transport: &Arc<dyn Transport>, config| {
+        Endpoint::start(runtime.clone(), Arc::clone(transport), config).err()
+    };
+    let deaf = fixture.transport(&runtime, 1, Bound::Nowhere).await;
+    let default = EndpointConfig::default;
+    assert_eq!(
+        start(&deaf, default()),
+        Some(EndpointConfigError::NotListening)
+    );
+    let listening = fixture.transport(&runtime, 2, Bound::Specific).await;
+    let advertise: Addresses = ["0.0.0.0:80".parse().unwrap()].into_iter().collect();
+    let config = EndpointConfig {
+        advertise,
+        ..default()
+    };
+    let undialable = Some(EndpointConfigError::UndialableAddress);
+    assert_eq!(start(&listening, config), undialable);
+    let config = EndpointConfig {
+        dial_timeout: Duration::ZERO,
+        ..default()
+    };
+    let zero = Some(EndpointConfigError::Zero("dial_timeout"));
+    assert_eq!(start(&listening, config), zero);
+}
+
+on_every_wire!(
+    dropping_the_last_handle_frees_tasks_and_sockets,
+    a_reply_sent_just_before_shutdown_still_arrives,
+    after_shutdown_nothing_works_and_says_so,
+    settings_that_cannot_work_are_refused,
+);

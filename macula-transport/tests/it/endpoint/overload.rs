@@ -1,0 +1,72 @@
+//! More than a node takes.
+
+use macula_transport::{Executed, Refusal, RequestError, RequestFailure};
+use tokio::task::JoinSet;
+
+use super::fixture::{ECHO, Fixture, GATE, contact, echoing, gated, known, request, soon};
+
+fn is_overloaded(error: &RequestError) -> bool {
+    error.failure == RequestFailure::Refused(Refusal::Overloaded) && error.executed == Executed::No
+}
+
+async fn a_flooding_peer_is_refused_at_once_and_another_is_served(fixture: Fixture) {
+    let b = fixture
+        .server_with(2, |config| {
+            config.max_inbound_requests_per_peer = 10.try_into().unwrap();
+        })
+        .await;
+    let (flooder, other, b) = (fixture.server(1).await, fixture.server(3).await, echoing(b));
+    let gate = gated(&b);
+    let mut flood = JoinSet::new();
+    for _ in 0..500 {
+        let (flooder, to) = (flooder.clone(), contact(&b));
+        flood.spawn(async move { flooder.request(&to, request(GATE, b"")).await });
+    }
+    for _ in 0..490 {
+        let error = soon(flood.join_next()).await.unwrap().unwrap().unwrap_err();
+        assert!(is_overloaded(&error), "{error:?}");
+    }
+    gate.holds(10).await;
+    for _ in 0..20 {
+        assert!(
+            soon(other.request(&contact(&b), request(ECHO, b"")))
+                .await
+                .is_ok()
+        );
+    }
+    gate.let_through(10);
+    assert!(soon(flood.join_all()).await.iter().all(Result::is_ok));
+    assert_eq!(b.stats().requests_overloaded, 490);
+}
+
+async fn the_limit_over_all_peers_holds_and_permits_come_back(fixture: Fixture) {
+    let b = fixture
+        .server_with(2, |config| {
+            config.max_inbound_requests = 1.try_into().unwrap();
+        })
+        .await;
+    let (a, c) = (fixture.server(1).await, fixture.server(3).await);
+    let gate = gated(&b);
+    let held = {
+        let (a, to) = (a.clone(), contact(&b));
+        tokio::spawn(async move { a.request(&to, request(GATE, b"")).await })
+    };
+    gate.holds(1).await;
+    let error = soon(c.request(&contact(&b), request(GATE, b"")))
+        .await
+        .unwrap_err();
+    assert!(is_overloaded(&error), "{error:?}");
+    gate.let_through(2);
+    assert!(soon(held).await.unwrap().is_ok());
+    super::fixture::eventually(|| b.stats().inbound_in_flight == 0).await;
+    assert!(
+        soon(c.request(&known(&b), request(GATE, b"")))
+            .await
+            .is_ok()
+    );
+}
+
+on_every_wire!(
+    a_flooding_peer_is_refused_at_once_and_another_is_served,
+    the_limit_over_all_peers_holds_and_permits_come_back,
+);

@@ -1,0 +1,241 @@
+//! One connection for each peer, so many and so long as is good.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use macula_core::{Contact, NodeId};
+use macula_transport::{
+    DialError, Endpoint, Executed, Executor, InboundRequest, PeerEvent, Refusal, RequestFailure,
+    RequestHandler,
+};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
+
+use super::fixture::{
+    ECHO, Fixture, GATE, contact, echoing, event, eventually, gated, known, request, soon,
+};
+
+async fn a_thousand_requests_to_a_cold_peer_open_one_connection(fixture: Fixture) {
+    let (a, b) = (fixture.server(1).await, echoing(fixture.server(2).await));
+    let mut calls = JoinSet::new();
+    for _ in 0..1000 {
+        let (a, to) = (a.clone(), contact(&b));
+        calls.spawn(async move { a.request(&to, request(ECHO, b"x")).await.is_ok() });
+    }
+    assert!(
+        soon(calls.join_all())
+            .await
+            .into_iter()
+            .all(|answered| answered)
+    );
+    assert_eq!((a.stats().dials, b.stats().accepted), (1, 1));
+    assert_eq!((a.stats().connections, b.stats().connections), (1, 1));
+}
+
+async fn at_its_limit_the_least_recently_used_idle_connection_makes_room(fixture: Fixture) {
+    let a = fixture
+        .server_with(1, |config| config.max_connections = 2.try_into().unwrap())
+        .await;
+    let b = echoing(fixture.server(2).await);
+    let (c, d) = (fixture.server(3).await, fixture.server(4).await);
+    let mut at_c = c.events();
+    soon(a.connect(&contact(&b).into())).await.unwrap();
+    soon(a.connect(&contact(&c).into())).await.unwrap();
+    // On a coarse clock both would have been used at the same time.
+    sleep(Duration::from_millis(5)).await;
+    soon(a.request(&known(&b), request(ECHO, b"used")))
+        .await
+        .unwrap();
+    soon(a.connect(&contact(&d).into())).await.unwrap();
+    event(&mut at_c, |event| {
+        *event == PeerEvent::Disconnected(a.node_id())
+    })
+    .await;
+    let mut expected = [b.node_id(), d.node_id()];
+    expected.sort();
+    assert_eq!(ids(&a), expected);
+    assert_eq!(a.stats().evictions, 1);
+}
+
+async fn a_busy_connection_is_never_evicted(fixture: Fixture) {
+    let a = fixture
+        .server_with(1, |config| config.max_connections = 1.try_into().unwrap())
+        .await;
+    let (b, c) = (fixture.server(2).await, fixture.server(3).await);
+    let gate = gated(&b);
+    let busy = {
+        let (a, to) = (a.clone(), contact(&b));
+        tokio::spawn(async move { a.request(&to, request(GATE, b"busy")).await })
+    };
+    gate.holds(1).await;
+    let refused = soon(a.connect(&contact(&c).into())).await;
+    assert_eq!(refused, Err(DialError::PoolFull));
+    gate.let_through(1);
+    assert_eq!(soon(busy).await.unwrap(), Ok(Bytes::from_static(b"busy")));
+    assert!(soon(a.connect(&contact(&c).into())).await.is_ok());
+}
+
+async fn dialling_each_other_at_once_loses_no_request(fixture: Fixture) {
+    let (a, b) = (
+        echoing(fixture.server(1).await),
+        echoing(fixture.server(2).await),
+    );
+    for _ in 0..10 {
+        let (to_a, to_b) = (contact(&a), contact(&b));
+        let (there, back) = soon(async {
+            tokio::join!(
+                a.request(&to_b, request(ECHO, b"there")),
+                b.request(&to_a, request(ECHO, b"back")),
+            )
+        })
+        .await;
+        assert_eq!(there, Ok(Bytes::from_static(b"there")));
+        assert_eq!(back, Ok(Bytes::from_static(b"back")));
+    }
+    assert!(a.stats().connections <= 2);
+}
+
+async fn with_the_peer_gone_every_pending_request_fails_alike(fixture: Fixture) {
+    let (a, b) = (fixture.server(1).await, fixture.server(2).await);
+    let mut at_a = a.events();
+    let gate = gated(&b);
+    let mut calls = JoinSet::new();
+    for _ in 0..10 {
+        let (a, to) = (a.clone(), contact(&b));
+        calls.spawn(async move { a.request(&to, request(GATE, b"")).await.unwrap_err() });
+    }
+    gate.holds(10).await;
+    let gone = b.node_id();
+    drop(b);
+    let errors = soon(calls.join_all()).await;
+    assert!(matches!(errors[0].failure, RequestFailure::Interrupted(_)));
+    assert_eq!(errors[0].executed, Executed::Unknown);
+    assert!(errors.iter().all(|error| *error == errors[0]), "{errors:?}");
+    event(&mut at_a, |event| *event == PeerEvent::Disconnected(gone)).await;
+    assert_eq!(a.stats().connections, 0);
+}
+
+async fn a_dial_goes_on_when_its_waiter_leaves(fixture: Fixture) {
+    let (a, b) = (fixture.server(1).await, fixture.server(2).await);
+    let mut at_a = a.events();
+    let target = contact(&b).into();
+    tokio::select! {
+        biased;
+        _ = a.connect(&target) => unreachable!("a dial takes longer than one poll"),
+        () = std::future::ready(()) => {}
+    }
+    let it_is = |event: &PeerEvent| matches!(event, PeerEvent::Connected(peer) if peer.node_id == b.node_id());
+    event(&mut at_a, it_is).await;
+    assert_eq!(a.stats().dials, 1);
+}
+
+async fn a_black_hole_fails_at_the_dial_deadline(fixture: Fixture) {
+    let limit = Duration::from_millis(400);
+    let a = fixture
+        .server_with(1, |config| config.dial_timeout = limit)
+        .await;
+    let (address, _socket) = fixture.black_hole();
+    let target = Contact::new(NodeId::from_bytes([9; 32]), [address]).into();
+    let start = Instant::now();
+    let failed = soon(a.connect(&target)).await;
+    assert_eq!(failed, Err(DialError::Timeout(limit)));
+    assert!(start.elapsed() >= limit && start.elapsed() < limit * 10);
+    assert_eq!(a.stats().dial_failures, 1);
+}
+
+on_every_wire!(
+    a_thousand_requests_to_a_cold_peer_open_one_connection,
+    at_its_limit_the_least_recently_used_idle_connection_makes_room,
+    a_busy_connection_is_never_evicted,
+    dialling_each_other_at_once_loses_no_request,
+    with_the_peer_gone_every_pending_request_fails_alike,
+    a_dial_goes_on_when_its_waiter_leaves,
+    a_black_hole_fails_at_the_dial_deadline,
+);
+
+#[tokio::test(start_paused = true)]
+async fn an_inbound_connection_ends_the_back_off() {
+    let fixture = Fixture::memory(Executor::Current);
+    let (a, b) = (fixture.server(1).await, fixture.server(2).await);
+    let (address, _socket) = fixture.black_hole();
+    let nowhere = Contact::new(b.node_id(), [address]).into();
+    assert!(matches!(
+        a.connect(&nowhere).await,
+        Err(DialError::Timeout(_))
+    ));
+    assert!(matches!(
+        a.connect(&nowhere).await,
+        Err(DialError::BackingOff(_))
+    ));
+    let mut at_a = a.events();
+    b.connect(&contact(&a).into()).await.unwrap();
+    let connected = |event: &PeerEvent| matches!(event, PeerEvent::Connected(_));
+    event(&mut at_a, connected).await;
+    assert!(a.connect(&nowhere).await.is_ok(), "the connection is taken");
+    b.shutdown().await;
+    event(&mut at_a, |event| {
+        *event == PeerEvent::Disconnected(b.node_id())
+    })
+    .await;
+    assert!(matches!(
+        a.connect(&nowhere).await,
+        Err(DialError::Timeout(_))
+    ));
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_address_is_dialled_in_spite_of_the_back_off() {
+    let fixture = Fixture::memory(Executor::Current);
+    let (a, b) = (fixture.server(1).await, fixture.server(2).await);
+    let (address, _socket) = fixture.black_hole();
+    let nowhere = Contact::new(b.node_id(), [address]).into();
+    // The second joins the dial of the first, learns that it led nowhere, and dials by itself.
+    let there = contact(&b).into();
+    let (first, second) = tokio::join!(a.connect(&nowhere), a.connect(&there));
+    assert!(first.is_err());
+    assert_eq!(second.map(|peer| peer.node_id), Ok(b.node_id()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_idle_timer_starts_when_nothing_is_in_flight() {
+    let fixture = Fixture::memory(Executor::Current);
+    let idle = Duration::from_secs(30);
+    let a = fixture
+        .server_with(1, |config| config.idle_timeout = idle)
+        .await;
+    let b = fixture
+        .server_with(2, |config| config.idle_timeout = idle)
+        .await;
+    b.register(GATE, Arc::new(Slow)).unwrap();
+    let mut at_a = a.events();
+    let mut slow = request(GATE, b"slow");
+    slow.timeout = Duration::from_secs(90);
+    assert!(a.request(&contact(&b), slow).await.is_ok());
+    let released = Instant::now();
+    event(&mut at_a, |event| {
+        *event == PeerEvent::Disconnected(b.node_id())
+    })
+    .await;
+    let idled = released.elapsed();
+    assert!(
+        idled >= idle && idled < idle + Duration::from_secs(1),
+        "{idled:?}"
+    );
+    eventually(|| b.stats().connections == 0).await;
+}
+
+struct Slow;
+
+#[async_trait]
+impl RequestHandler for Slow {
+    async fn handle(&self, request: InboundRequest) -> Result<Bytes, Refusal> {
+        sleep(Duration::from_secs(60)).await;
+        Ok(request.body)
+    }
+}
+
+fn ids(endpoint: &Endpoint) -> Vec<NodeId> {
+    endpoint.peers().iter().map(|peer| peer.node_id).collect()
+}

@@ -1,0 +1,72 @@
+//! Speaks to endpoints by hand, to say what they never would.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use macula_core::{Contact, DialTarget};
+use macula_transport::{Connection, Endpoint, ReceiveStream, Transport};
+
+use super::fixture::soon;
+
+/// A hello of a version and a realm, as a client says it.
+pub(super) fn hello(version: u16, realm: &str) -> Vec<u8> {
+    let [high, low] = version.to_be_bytes();
+    let mut bytes = vec![1, 0, 4, high, low, high, low];
+    bytes.extend([2, 0, u8::try_from(realm.len()).unwrap()]);
+    bytes.extend(realm.as_bytes());
+    bytes.extend([3, 0, 1, 1]);
+    bytes
+}
+
+/// The same with an address at which it claims to have dialled.
+pub(super) fn hello_claiming(address: SocketAddr) -> Vec<u8> {
+    let mut bytes = hello(1, "open");
+    let SocketAddr::V4(address) = address else {
+        unreachable!("tests use IPv4");
+    };
+    bytes.extend([6, 0, 7, 4]);
+    bytes.extend(address.ip().octets());
+    bytes.extend(address.port().to_be_bytes());
+    bytes
+}
+
+/// The head of a message.
+pub(super) fn header(version: u8, kind: u8, code: u8, body_len: u32) -> Vec<u8> {
+    let mut bytes = vec![version, kind, code, 0];
+    bytes.extend(30_000_u32.to_be_bytes());
+    bytes.extend(body_len.to_be_bytes());
+    bytes.extend([0, 0]);
+    bytes
+}
+
+pub(super) async fn dial(from: &dyn Transport, to: &Endpoint) -> Arc<dyn Connection> {
+    let addresses = to.addresses();
+    let target = DialTarget::from(Contact::new(to.node_id(), addresses.iter().copied()));
+    soon(from.dial(&target)).await.unwrap()
+}
+
+/// Dials an endpoint and exchanges hellos.
+pub(super) async fn greeted(from: &dyn Transport, to: &Endpoint) -> Arc<dyn Connection> {
+    let connection = dial(from, to).await;
+    let answer = exchange(&*connection, &hello(1, "open")).await;
+    assert!(answer.is_some_and(|answer| !answer.is_empty()));
+    connection
+}
+
+/// Sends bytes on a stream of their own, ends it, and reads the whole answer; none if there is none.
+pub(super) async fn exchange(connection: &dyn Connection, bytes: &[u8]) -> Option<Bytes> {
+    let mut stream = soon(connection.open()).await.ok()?;
+    let bytes = Bytes::copy_from_slice(bytes);
+    let _ = soon(stream.send.send(bytes)).await;
+    let _ = stream.send.finish();
+    soon(read_all(&mut *stream.receive)).await
+}
+
+pub(super) async fn read_all(receive: &mut dyn ReceiveStream) -> Option<Bytes> {
+    let mut all = BytesMut::new();
+    while let Some(chunk) = receive.receive().await.ok()? {
+        all.extend_from_slice(&chunk);
+    }
+    Some(all.freeze())
+}
