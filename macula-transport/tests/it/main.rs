@@ -7,8 +7,6 @@
     reason = "what fails in a test's helper fails the test"
 )]
 
-mod contract;
-
 mod memory;
 #[cfg(feature = "quic")]
 mod quic;

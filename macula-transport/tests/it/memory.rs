@@ -10,6 +10,8 @@ use macula_transport::{
 };
 use tokio::time::{Instant, timeout};
 
+mod contract;
+
 fn node(network: &Arc<MemoryNetwork>, seed: u8) -> Arc<MemoryTransport> {
     network.transport(&SecretKey::from_bytes(&[seed; 32]))
 }

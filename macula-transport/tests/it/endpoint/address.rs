@@ -46,21 +46,18 @@ async fn behind_any_address_nothing_is_known_until_a_peer_dials_back(fixture: Fi
     );
 }
 
-async fn who_is_dialled_believes_the_address_of_peers_it_has_dialled_back(fixture: Fixture) {
-    let a = fixture.node(1, Bound::Any, |_| {}).await;
-    let b = fixture.server(2).await;
-    // The address of a is known to the operator only, as that of a bootstrap node is.
-    let helper = fixture.server(3).await;
-    soon(a.connect(&contact(&helper).into())).await.unwrap();
-    let address = soon(a.reachable()).await[0];
-    soon(a.shutdown()).await;
-    drop(a);
-    let _ = address;
-    let fresh = fixture.node(4, Bound::Any, |_| {}).await;
-    let mut at_fresh = fresh.events();
-    soon(fresh.connect(&contact(&b).into())).await.unwrap();
-    event(&mut at_fresh, is_reached).await;
-    assert!(!soon(fresh.reachable()).await.is_empty());
+async fn a_bootstrap_node_learns_its_address_from_who_it_has_dialled_back(fixture: Fixture) {
+    let (bootstrap, address) = fixture.hidden(1).await;
+    let client = fixture.client(2).await;
+    let target = Contact::new(bootstrap.node_id(), [address]).into();
+    soon(client.connect(&target)).await.unwrap();
+    assert!(
+        bootstrap.addresses().is_empty(),
+        "nobody can dial a client back"
+    );
+    let server = fixture.server(3).await;
+    soon(server.connect(&target)).await.unwrap();
+    assert_eq!(*soon(bootstrap.reachable()).await, [address]);
 }
 
 async fn a_strangers_claim_about_our_address_counts_for_nothing(fixture: Fixture) {
@@ -131,7 +128,7 @@ async fn a_client_serves_over_its_connection_and_is_never_reached(fixture: Fixtu
 
 on_every_wire!(
     behind_any_address_nothing_is_known_until_a_peer_dials_back,
-    who_is_dialled_believes_the_address_of_peers_it_has_dialled_back,
+    a_bootstrap_node_learns_its_address_from_who_it_has_dialled_back,
     a_strangers_claim_about_our_address_counts_for_nothing,
     a_configured_address_is_what_is_told,
     dialling_a_server_proves_its_address,

@@ -80,6 +80,27 @@ impl Fixture {
         }
     }
 
+    /// A node that listens at any IP, and an address that reaches it but that it does not know.
+    pub(super) async fn hidden(&self, seed: u8) -> (Endpoint, SocketAddr) {
+        let runtime = self.runtime();
+        let (transport, address): (Arc<dyn Transport>, _) = match &self.wire {
+            Wire::Memory(network) => {
+                let key = SecretKey::from_bytes(&[seed; 32]);
+                let transport = network.transport_at_any(&key);
+                let address = transport.virtual_address();
+                (transport, address)
+            }
+            #[cfg(feature = "quic")]
+            Wire::Quic => {
+                let transport = self.transport(&runtime, seed, Bound::Any).await;
+                let port = transport.local_addresses()[0].port();
+                (transport, ([127, 0, 0, 1], port).into())
+            }
+        };
+        let endpoint = Endpoint::start(runtime, transport, EndpointConfig::default()).unwrap();
+        (endpoint, address)
+    }
+
     pub(super) fn runtime(&self) -> NodeRuntime {
         self.executor.start().unwrap()
     }

@@ -1,4 +1,4 @@
-//! The contract suite on every implementation in the tree.
+//! The suite of every transport, on memory.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,20 +29,4 @@ async fn memory_with_latency_fulfils_the_contract() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn memory_on_several_threads_fulfils_the_contract() {
     contract::run(on_memory(2)).await;
-}
-
-#[cfg(feature = "quic")]
-#[tokio::test]
-async fn quic_fulfils_the_contract() {
-    use macula_transport::{QuicConfig, QuicTransport};
-
-    let bind = |seed| async move {
-        let config = QuicConfig {
-            listen: vec![([127, 0, 0, 1], 0).into()],
-            ..QuicConfig::default()
-        };
-        let key = SecretKey::from_bytes(&[seed; 32]);
-        QuicTransport::bind(&key, config).await.unwrap()
-    };
-    contract::run(|| async { (bind(1).await as Arc<_>, bind(2).await as Arc<_>) }).await;
 }
