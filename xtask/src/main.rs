@@ -2,6 +2,7 @@
 
 #![expect(
     clippy::print_stdout,
+    clippy::print_stderr,
     reason = "a program that talks to whoever started it"
 )]
 
@@ -11,6 +12,8 @@ mod figures;
 mod layering;
 mod stopwatch;
 mod workspace;
+
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
@@ -32,10 +35,19 @@ enum Command {
     Figures(figures::Arguments),
 }
 
-fn main() -> anyhow::Result<()> {
-    let arguments = Arguments::parse();
+fn main() -> ExitCode {
+    match run(Arguments::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<()> {
     let cargo = Cargo::of_this_checkout()?;
-    match arguments.command {
+    match command {
         Command::Ci(arguments) => ci::run(&cargo, &arguments),
         Command::Figures(arguments) => figures::run(&cargo, &arguments),
     }

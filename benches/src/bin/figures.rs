@@ -1,6 +1,7 @@
 //! Measures the figures of the project and prints them: `cargo xtask figures`.
 
 use std::io::{self, Write};
+use std::process::ExitCode;
 
 use anyhow::bail;
 use benches::{Area, Figure, Measurement, Session};
@@ -24,8 +25,18 @@ struct Arguments {
     full: bool,
 }
 
-fn main() -> anyhow::Result<()> {
-    let arguments = Arguments::parse();
+fn main() -> ExitCode {
+    match run(&Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Nobody is left to tell when stderr is gone as well.
+            let _ = note(&format!("{error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let session = Session::new(arguments.full)?;
     let mut figures = Vec::new();
     let mut failed = 0_usize;
