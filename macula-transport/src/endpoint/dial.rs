@@ -80,19 +80,31 @@ fn blames_peer(error: &DialError) -> bool {
 /// Dials a peer, or waits for a dial of it that is under way. The dial goes on when the future is
 /// dropped.
 pub(super) async fn dial(node: &Arc<Node>, target: &DialTarget) -> Outcome {
-    let (running, joined) = join_or_start(node, target)?;
+    let (running, joined) = match join_or_start(node, target)? {
+        Begun::Connected(peer) => return Ok(peer),
+        Begun::Started(running) => (running, false),
+        Begun::Joined(running) => (running, true),
+    };
     let outcome = wait(running.outcome).await;
     let knows_more = hosts(target)
         .iter()
         .any(|host| !running.hosts.contains(host));
-    match outcome {
-        // The dial that was joined did not know all the addresses that we know.
-        Err(_) if joined && knows_more => {
-            let (running, _) = join_or_start(node, target)?;
-            wait(running.outcome).await
-        }
-        outcome => outcome,
+    if outcome.is_ok() || !joined || !knows_more {
+        return outcome;
     }
+    // The dial that was joined did not know all the addresses that we know.
+    match join_or_start(node, target)? {
+        Begun::Connected(peer) => Ok(peer),
+        Begun::Started(running) | Begun::Joined(running) => wait(running.outcome).await,
+    }
+}
+
+/// How a dial begins.
+enum Begun {
+    Started(Running),
+    Joined(Running),
+    /// Another dial has just ended well.
+    Connected(NodeId),
 }
 
 async fn wait(mut outcome: watch::Receiver<Option<Outcome>>) -> Outcome {
@@ -102,7 +114,7 @@ async fn wait(mut outcome: watch::Receiver<Option<Outcome>>) -> Outcome {
     }
 }
 
-fn join_or_start(node: &Arc<Node>, target: &DialTarget) -> Result<(Running, bool), DialError> {
+fn join_or_start(node: &Arc<Node>, target: &DialTarget) -> Result<Begun, DialError> {
     if node.is_closing() {
         return Err(DialError::Closed);
     }
@@ -114,8 +126,17 @@ fn join_or_start(node: &Arc<Node>, target: &DialTarget) -> Result<(Running, bool
         return Err(DialError::OwnNode);
     }
     let mut state = node.dials.state();
-    if let Some(running) = state.running.get(&key) {
-        return Ok((running.clone(), true));
+    // One whose task has come to grief reports nothing any more, and is replaced.
+    if let Some(running) = state.running.get(&key)
+        && running.outcome.has_changed().is_ok()
+    {
+        return Ok(Begun::Joined(running.clone()));
+    }
+    // A dial is in the list until its connection is in the pool: who finds neither dials.
+    if let Key::Node(node_id) = &key
+        && node.pool.lease(node_id).is_some()
+    {
+        return Ok(Begun::Connected(*node_id));
     }
     if let Key::Node(node_id) = &key
         && let Some(wait) = state
@@ -135,7 +156,7 @@ fn join_or_start(node: &Arc<Node>, target: &DialTarget) -> Result<(Running, bool
     drop(state);
     node.counters.dials.add();
     start(node, target.clone(), slot, report);
-    Ok((running, false))
+    Ok(Begun::Started(running))
 }
 
 fn start(node: &Arc<Node>, target: DialTarget, slot: Slot, report: watch::Sender<Option<Outcome>>) {
