@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use benches::fixture::ServicePair;
+use benches::fixture::{ClientPair, ServicePair};
 use benches::raw_quic::RawQuic;
 use bytes::Bytes;
 use criterion::{Criterion, criterion_group, criterion_main};
@@ -15,6 +15,7 @@ use tokio::runtime::Runtime;
 fn unary_call(criterion: &mut Criterion) {
     let runtime = Runtime::new().expect("a runtime");
     let pair = runtime.block_on(ServicePair::start()).expect("a service");
+    let client = runtime.block_on(ClientPair::start()).expect("clients");
     let raw = runtime.block_on(RawQuic::start()).expect("an echo");
     let body = Bytes::from_static(&[0x5a; 64]);
     let mut group = criterion.benchmark_group("unary_call");
@@ -22,6 +23,11 @@ fn unary_call(criterion: &mut Criterion) {
         bencher
             .to_async(&runtime)
             .iter(async || pair.call(body.clone()).await.expect("a result"));
+    });
+    group.bench_function("client_call", |bencher| {
+        bencher
+            .to_async(&runtime)
+            .iter(async || client.call(body.clone()).await.expect("a result"));
     });
     group.bench_function("bare_request", |bencher| {
         bencher

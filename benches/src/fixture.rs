@@ -3,12 +3,14 @@
 mod clock;
 mod echo;
 
+mod client;
 mod directory;
 mod machine;
 mod mesh;
 mod requests;
 mod service;
 
+pub use client::ClientPair;
 pub use clock::{virtual_clock, wall_clock};
 pub use directory::Directory;
 pub use machine::FullTable;

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::transport::BODY_BYTES;
 use crate::figure::Unit;
-use crate::fixture::ServicePair;
+use crate::fixture::{ClientPair, ServicePair};
 use crate::load::Load;
 use crate::measurement::{Clock, Measurement};
 use crate::paired::Pairs;
@@ -37,15 +37,39 @@ pub(super) const MEASUREMENTS: &[Measurement] = &[
         clock: Clock::Real,
         run: added_cpu,
     },
+    Measurement {
+        name: "client.call, typed, 64 bytes, 64 in flight: rate over a raw stream per request",
+        unit: Unit::Ratio,
+        goal: Goal::AtLeast(2.0),
+        clock: Clock::Real,
+        run: client_rate_over_raw,
+    },
 ];
 
 fn rate_over_raw(session: &Session) -> anyhow::Result<Estimate> {
     let pair = Arc::new(session.block_on(ServicePair::start())?);
-    let raw = Arc::new(session.block_on(RawQuic::start())?);
     let call = move || {
         let pair = pair.clone();
         async move { pair.call(body()).await }
     };
+    over_raw(session, call)
+}
+
+fn client_rate_over_raw(session: &Session) -> anyhow::Result<Estimate> {
+    let pair = Arc::new(session.block_on(ClientPair::start())?);
+    let call = move || {
+        let pair = pair.clone();
+        async move { pair.call(body()).await }
+    };
+    over_raw(session, call)
+}
+
+fn over_raw<F, Fut>(session: &Session, call: F) -> anyhow::Result<Estimate>
+where
+    F: Fn() -> Fut + Clone + Send + 'static,
+    Fut: Future<Output = anyhow::Result<()>> + Send + 'static,
+{
+    let raw = Arc::new(session.block_on(RawQuic::start())?);
     let request = move || {
         let raw = raw.clone();
         async move { raw.request(body()).await }
