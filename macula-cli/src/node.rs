@@ -14,7 +14,7 @@ use crate::output::Output;
 /// Which network to enter, and as whom.
 #[derive(Args)]
 pub(crate) struct NetworkArgs {
-    /// A node to enter the network by: <node-id>@host:port[,host:port], or host:port to trust
+    /// A node to enter the network by: `<node-id>@host:port[,host:port]`, or host:port to trust
     /// whoever answers there; can be given several times
     #[arg(long, value_name = "CONTACT")]
     pub(crate) bootstrap: Vec<DialTarget>,
