@@ -55,7 +55,7 @@ impl Step {
             Self::Clippy => clippy(cargo),
             Self::Docs => docs(cargo),
             Self::Alone => alone(cargo),
-            Self::Test => cargo.run(&["test", "--workspace"]),
+            Self::Test => cargo.run(&["test", "--workspace", "--no-fail-fast"]),
         }
     }
 }
