@@ -7,7 +7,8 @@ use macula_client::{NodeId, ServiceName};
 use serde_json::Value;
 
 use crate::exit::{Class, Failure};
-use crate::node::{NetworkArgs, unless_interrupted};
+use crate::interrupt::Interrupt;
+use crate::node::NetworkArgs;
 use crate::output::Output;
 
 #[derive(clap::Args)]
@@ -45,25 +46,27 @@ const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
 const MAX_INPUT_BYTES: u64 = 17 * 1024 * 1024;
 
 pub(crate) async fn run(args: Args, output: Output) -> Result<(), Failure> {
+    let mut interrupt = Interrupt::new()?;
     let value = read_args(&args.args)?;
-    unless_interrupted(async {
-        let client = args.network.connect_as_client().await?;
-        let mut call = client
-            .call_json(args.name, &value)
-            .timeout(Duration::from_secs_f64(args.timeout));
-        if let Some(node_id) = args.provider {
-            call = call.provider(node_id);
-        }
-        if args.at_most_once {
-            call = call.at_most_once();
-        }
-        let result: Result<Value, _> = call.await;
-        client.shutdown().await;
-        let result = result?;
-        output.result(&result, || format!("{result:#}"));
-        Ok(())
-    })
-    .await
+    interrupt
+        .or(async {
+            let client = args.network.connect_as_client().await?;
+            let mut call = client
+                .call_json(args.name, &value)
+                .timeout(Duration::from_secs_f64(args.timeout));
+            if let Some(node_id) = args.provider {
+                call = call.provider(node_id);
+            }
+            if args.at_most_once {
+                call = call.at_most_once();
+            }
+            let result: Result<Value, _> = call.await;
+            client.shutdown().await;
+            let result = result?;
+            output.result(&result, || format!("{result:#}"));
+            Ok(())
+        })
+        .await
 }
 
 fn read_args(text: &str) -> Result<Value, Failure> {

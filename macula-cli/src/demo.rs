@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::exit::Failure;
-use crate::node::unless_interrupted;
+use crate::interrupt::Interrupt;
 use crate::output::Output;
 
 mod tally;
@@ -41,22 +41,24 @@ const PROVIDERS: [usize; 3] = [1, 2, 3];
 const VICTIM: usize = PROVIDERS[1];
 
 pub(crate) async fn run(args: Args, output: Output) -> Result<(), Failure> {
-    unless_interrupted(async {
-        let net = Testnet::start(usize::from(args.nodes)).await?;
-        output.progress(|| format!("{} nodes, each with its own QUIC sockets:", args.nodes));
-        for node in net.nodes() {
-            output.progress(|| format!("  {}", node.contact()));
-        }
-        let advertisements = advertise(&net, output).await?;
-        first_calls(&net, output).await?;
-        let tally = load(&net, &args, output).await?;
-        let facts = tally.facts();
-        output.result(&facts, || facts.to_text());
-        drop(advertisements);
-        net.shutdown().await;
-        tally.verdict()
-    })
-    .await
+    let mut interrupt = Interrupt::new()?;
+    interrupt
+        .or(async {
+            let net = Testnet::start(usize::from(args.nodes)).await?;
+            output.progress(|| format!("{} nodes, each with its own QUIC sockets:", args.nodes));
+            for node in net.nodes() {
+                output.progress(|| format!("  {}", node.contact()));
+            }
+            let advertisements = advertise(&net, output).await?;
+            first_calls(&net, output).await?;
+            let tally = load(&net, &args, output).await?;
+            let facts = tally.facts();
+            output.result(&facts, || facts.to_text());
+            drop(advertisements);
+            net.shutdown().await;
+            tally.verdict()
+        })
+        .await
 }
 
 fn caller(net: &Testnet) -> &Client {

@@ -5,7 +5,8 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::exit::Failure;
-use crate::node::{NetworkArgs, unless_interrupted};
+use crate::interrupt::Interrupt;
+use crate::node::NetworkArgs;
 use crate::output::Output;
 
 #[derive(clap::Args)]
@@ -31,19 +32,21 @@ struct Answer {
 }
 
 pub(crate) async fn run(args: Args, output: Output) -> Result<(), Failure> {
-    unless_interrupted(async {
-        let client = args.network.connect_as_client().await?;
-        let resolved = client.providers(&args.name).await;
-        client.shutdown().await;
-        let providers = resolved?.providers.iter().map(Shown::from).collect();
-        let answer = Answer {
-            name: args.name.clone(),
-            providers,
-        };
-        output.result(&answer, || answer.to_text());
-        Ok(())
-    })
-    .await
+    let mut interrupt = Interrupt::new()?;
+    interrupt
+        .or(async {
+            let client = args.network.connect_as_client().await?;
+            let resolved = client.providers(&args.name).await;
+            client.shutdown().await;
+            let providers = resolved?.providers.iter().map(Shown::from).collect();
+            let answer = Answer {
+                name: args.name.clone(),
+                providers,
+            };
+            output.result(&answer, || answer.to_text());
+            Ok(())
+        })
+        .await
 }
 
 impl From<&Provider> for Shown {

@@ -11,6 +11,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod exit;
+mod interrupt;
 mod logging;
 mod node;
 mod output;
@@ -61,7 +62,7 @@ async fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return refuse_usage(&error),
     };
-    logging::start(cli.verbose);
+    logging::start(cli.verbose, cli.json);
     let output = Output::new(cli.json);
     match run(cli.command, output).await {
         Ok(()) => ExitCode::SUCCESS,

@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use clap::Args;
 use macula_client::{Client, ClientBuilder, DialTarget, IdentityFile, NodeId, Realm};
 use serde::Serialize;
-use tokio::signal;
 
 use crate::exit::{Class, Failure};
 use crate::output::Output;
@@ -99,33 +98,4 @@ pub(crate) fn announce_ready(client: &Client, output: Output) {
             ready.node
         ),
     });
-}
-
-/// Waits for Ctrl-C or the signal that asks a process to end.
-pub(crate) async fn interrupted() {
-    #[cfg(unix)]
-    {
-        let terminate = async {
-            match signal::unix::signal(signal::unix::SignalKind::terminate()) {
-                Ok(mut signals) => drop(signals.recv().await),
-                Err(_) => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            _ = signal::ctrl_c() => {}
-            () = terminate => {}
-        }
-    }
-    #[cfg(not(unix))]
-    let _ = signal::ctrl_c().await;
-}
-
-/// Runs something to its end unless Ctrl-C comes first.
-pub(crate) async fn unless_interrupted<T>(
-    work: impl Future<Output = Result<T, Failure>>,
-) -> Result<T, Failure> {
-    tokio::select! {
-        outcome = work => outcome,
-        () = interrupted() => Err(Failure::interrupted()),
-    }
 }

@@ -6,7 +6,8 @@ use macula_client::{Advertise, Client, ServiceName};
 use serde_json::Value;
 
 use crate::exit::Failure;
-use crate::node::{ListenArgs, NetworkArgs, announce_ready, interrupted, unless_interrupted};
+use crate::interrupt::Interrupt;
+use crate::node::{ListenArgs, NetworkArgs, announce_ready};
 use crate::output::Output;
 
 #[derive(clap::Args)]
@@ -49,7 +50,10 @@ fn parse_pair(text: &str) -> Result<(String, String), &'static str> {
 }
 
 pub(crate) async fn run(args: Args, output: Output) -> Result<(), Failure> {
-    let client = unless_interrupted(args.network.connect_as_server(&args.listen)).await?;
+    let mut interrupt = Interrupt::new()?;
+    let client = interrupt
+        .or(args.network.connect_as_server(&args.listen))
+        .await?;
     let mut advertise = advertise(&client, args.name, args.answer);
     for (key, value) in args.metadata {
         advertise = advertise.metadata(key, value);
@@ -57,10 +61,9 @@ pub(crate) async fn run(args: Args, output: Output) -> Result<(), Failure> {
     if let Some(seconds) = args.ttl {
         advertise = advertise.ttl(Duration::from_secs(seconds));
     }
-    let advertisement = unless_interrupted(async { Ok(advertise.await?) }).await?;
+    let _advertisement = interrupt.or(async { Ok(advertise.await?) }).await?;
     announce_ready(&client, output);
-    interrupted().await;
-    drop(advertisement);
+    interrupt.received().await;
     client.shutdown().await;
     Ok(())
 }

@@ -1,7 +1,8 @@
 //! `macula up`: a node that serves its part of the DHT.
 
 use crate::exit::Failure;
-use crate::node::{ListenArgs, NetworkArgs, announce_ready, interrupted, unless_interrupted};
+use crate::interrupt::Interrupt;
+use crate::node::{ListenArgs, NetworkArgs, announce_ready};
 use crate::output::Output;
 
 #[derive(clap::Args)]
@@ -13,9 +14,12 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args, output: Output) -> Result<(), Failure> {
-    let client = unless_interrupted(args.network.connect_as_server(&args.listen)).await?;
+    let mut interrupt = Interrupt::new()?;
+    let client = interrupt
+        .or(args.network.connect_as_server(&args.listen))
+        .await?;
     announce_ready(&client, output);
-    interrupted().await;
+    interrupt.received().await;
     client.shutdown().await;
     Ok(())
 }
