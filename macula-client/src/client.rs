@@ -282,6 +282,7 @@ impl Client {
 
     /// Stops as a crash would: nothing is withdrawn and nobody is told.
     pub(crate) async fn crash(&self) {
+        self.registry().close();
         self.parts().transport.close(CloseCode::Done).await;
         self.parts().endpoint.shutdown().await;
     }

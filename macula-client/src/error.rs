@@ -48,7 +48,7 @@ pub enum ConnectError {
     Caller(#[from] CallerConfigError),
     /// No bootstrap peer could be reached. See
     /// [`require_bootstrap`](crate::ClientBuilder::require_bootstrap) for starting all the same.
-    #[error("no bootstrap peer can be reached")]
+    #[error(transparent)]
     Join(#[from] JoinError),
     /// The node's own runtime ended while starting.
     #[error("the node's runtime ended")]

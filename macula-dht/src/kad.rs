@@ -145,6 +145,15 @@ impl Kademlia {
         self.table.disconnected(node_id);
     }
 
+    /// Takes note that a peer has left the network in order: it is asked no more, and what it
+    /// held is gone with it.
+    pub fn handle_departed(&mut self, now: Instant, node_id: &NodeId) {
+        self.holders.departed(node_id);
+        if let Some(contact) = self.table.remove(node_id) {
+            self.remember_former(now, contact);
+        }
+    }
+
     /// Does what is due: expiry, timeouts, refreshes.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.store.sweep(now);

@@ -128,6 +128,12 @@ impl<H: Clone + Send + Sync + 'static> Registry<H> {
         self.publisher.withdraw_all(&publications).await;
     }
 
+    /// Unregisters every service for good and withdraws nothing: the records expire. For a node
+    /// that ends at once.
+    pub fn close(&self) {
+        self.locals.close();
+    }
+
     /// The cached providers of a name, fresh or stale; a stale answer starts its refresh.
     pub fn cached(&self, name: &ServiceName) -> Option<Resolved> {
         self.resolver.cached(name)

@@ -56,7 +56,7 @@ pub enum JoinFailureCause {
 #[non_exhaustive]
 pub enum JoinError {
     /// None of the bootstrap peers was reached.
-    #[error("no bootstrap peer can be reached")]
+    #[error("no bootstrap peer can be reached{}", Listed(.failures))]
     NoneReached {
         /// Each of them, in their order.
         failures: Vec<JoinFailure>,
@@ -67,6 +67,17 @@ pub enum JoinError {
     /// This node is shut down.
     #[error("closed")]
     Closed,
+}
+
+/// Shows the failures one after the other.
+struct Listed<'a>(&'a [JoinFailure]);
+
+impl fmt::Display for Listed<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0
+            .iter()
+            .try_for_each(|failure| write!(f, "; {failure}"))
+    }
 }
 
 impl KademliaDht {

@@ -89,6 +89,14 @@ impl Holders {
         }
     }
 
+    /// Forgets a holder that has left with all it held.
+    pub(super) fn departed(&mut self, node_id: &NodeId) {
+        for remembered in self.keys.values_mut() {
+            let holders = &mut remembered.holders;
+            holders.retain(|holder| holder.contact.node_id != *node_id);
+        }
+    }
+
     /// The holders that acknowledged when last told, and whether we are one; `None` when the last
     /// walk to the key was before `walked_since`.
     pub(super) fn current(

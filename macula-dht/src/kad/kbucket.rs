@@ -78,11 +78,19 @@ impl KBucket {
         if known.failures < MAX_FAILURES && self.replacements.is_empty() {
             return None;
         }
-        let dead = self.contacts.remove(position);
+        self.remove(node_id)
+    }
+
+    /// Takes a contact out, in favour of the newest that waits; or off the list of those.
+    pub(super) fn remove(&mut self, node_id: &NodeId) -> Option<Contact> {
+        self.replacements
+            .retain(|known| known.node_id() != *node_id);
+        let position = self.position(node_id)?;
+        let removed = self.contacts.remove(position);
         if let Some(newest) = self.replacements.pop_back() {
             self.contacts.push(newest);
         }
-        Some(dead.contact)
+        Some(removed.contact)
     }
 
     /// Makes a contact the first to be asked whether it still lives.

@@ -193,8 +193,9 @@ impl Kademlia {
             &closest,
             self.config.replication.get(),
         );
-        // With bootstrap peers to join and none reached, holding it alone is no success.
-        let is_cut_off = self.table.is_empty() && self.maintenance.has_bootstrap();
+        // With somebody to tell and nobody reached, holding it alone is no success.
+        let knows_others = !self.table.is_empty() || self.maintenance.has_bootstrap();
+        let is_cut_off = closest.is_empty() && knows_others;
         let with_local = is_close && !is_cut_off;
         placement.stage = Stage::Placing;
         placement.offer(closest, with_local);

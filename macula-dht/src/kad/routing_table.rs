@@ -50,6 +50,11 @@ impl RoutingTable {
         self.bucket_of(node_id)?.failed(node_id)
     }
 
+    /// Takes a contact out, or off the list of those that wait.
+    pub(super) fn remove(&mut self, node_id: &NodeId) -> Option<Contact> {
+        self.bucket_of(node_id)?.remove(node_id)
+    }
+
     /// Notes that there is no connection to a contact any more.
     pub(super) fn disconnected(&mut self, node_id: &NodeId) {
         if let Some(bucket) = self.bucket_of(node_id) {

@@ -34,6 +34,38 @@ fn node_cut_off_from_its_bootstrap_peers_says_so() {
 }
 
 #[test]
+fn node_that_reaches_none_of_its_contacts_does_not_count_as_a_holder() {
+    let mut network = VirtualNetwork::joined(3, 3);
+    network.kill(0);
+    network.kill(1);
+    assert_eq!(
+        network.announce(2, "a.service", 1).err(),
+        Some(DhtError::Unreachable)
+    );
+}
+
+#[test]
+fn departed_node_is_asked_no_more_and_stood_in_for() {
+    let mut network = VirtualNetwork::joined(3, 3);
+    network.announce(0, "a.service", 1).unwrap();
+    let departed = network.contact(1);
+    network.kill(1);
+    let now = network.now;
+    for node in [0, 2] {
+        network
+            .machine(node)
+            .handle_departed(now, &departed.node_id);
+        network.machine(node).check_invariants();
+        assert!(!network.machine(node).contacts().contains(&departed));
+    }
+    let report = network.announce(0, "a.service", 2).unwrap();
+    assert_eq!(report.records[0].holders, 2);
+    network.withdraw(0, "a.service", 2).unwrap();
+    let failed = network.machine(0).stats().requests_failed;
+    assert_eq!(failed, 0, "nobody asked the departed node");
+}
+
+#[test]
 fn two_and_three_nodes_find_each_others_providers() {
     for count in [2, 3] {
         let mut network = VirtualNetwork::joined(3, count);

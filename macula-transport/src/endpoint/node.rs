@@ -186,6 +186,9 @@ impl Node {
         if let Some(removed) = self.pool.remove(link) {
             tracing::debug!(peer = %link.node_id().short(), %error, "connection ended");
             self.disconnected(&removed);
+            if removed.last && error == ConnectionError::ClosedByPeer(CloseCode::ShuttingDown) {
+                self.emit(PeerEvent::Departed(link.node_id()));
+            }
         }
     }
 

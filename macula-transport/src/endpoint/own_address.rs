@@ -52,7 +52,8 @@ impl OwnAddresses {
     /// A peer that we know for itself says that it has reached us at an address.
     pub(super) fn confirm(&self, peer: NodeId, address: SocketAddr) {
         let address = SocketAddr::new(address.ip().to_canonical(), address.port());
-        if address.ip().is_unspecified() || !self.ports.contains(&address.port()) {
+        let is_dialable = Addresses::from_iter([address]).are_dialable();
+        if !is_dialable || !self.ports.contains(&address.port()) {
             return;
         }
         // Held until the new list is out, so that a later one cannot be overtaken by it.
@@ -148,8 +149,9 @@ mod tests {
     }
 
     #[test]
-    fn a_claim_about_another_port_or_no_ip_counts_for_nothing() {
+    fn a_claim_that_nobody_could_dial_or_about_another_port_counts_for_nothing() {
         let own = behind_any();
+        own.confirm(ALICE, addr("224.0.0.1:7000"));
         own.confirm(ALICE, addr("10.0.0.1:7001"));
         own.confirm(ALICE, addr("0.0.0.0:7000"));
         assert!(own.current().is_empty());

@@ -38,4 +38,6 @@ pub enum PeerEvent {
     Reached(Contact),
     /// The last connection to a peer ended.
     Disconnected(NodeId),
+    /// A peer has disconnected with the word that it shuts down: dialling it is in vain.
+    Departed(NodeId),
 }

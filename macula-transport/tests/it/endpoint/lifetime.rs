@@ -84,8 +84,12 @@ async fn after_shutdown_nothing_works_and_says_so(fixture: Fixture) {
     soon(a.connect(&contact(&b).into())).await.unwrap();
     event(&mut at_b, |event| matches!(event, PeerEvent::Connected(_))).await;
     soon(a.shutdown()).await;
-    let gone = PeerEvent::Disconnected(a.node_id());
-    event(&mut at_b, |event| *event == gone).await;
+    for gone in [
+        PeerEvent::Disconnected(a.node_id()),
+        PeerEvent::Departed(a.node_id()),
+    ] {
+        event(&mut at_b, |event| *event == gone).await;
+    }
     let error = soon(a.request(&contact(&b), request(ECHO, b"")))
         .await
         .unwrap_err();
