@@ -205,8 +205,11 @@ impl Endpoint {
     /// Dropping the future leaves it undone from that point on; it can be called again.
     pub async fn shutdown(&self) {
         self.drain().await;
+        let is_first = !self.node.is_closing();
         self.node.close(CloseCode::ShuttingDown).await;
-        tracing::info!(node = %self.node_id().short(), "endpoint shut down");
+        if is_first {
+            tracing::info!(node = %self.node_id().short(), "endpoint shut down");
+        }
     }
 }
 

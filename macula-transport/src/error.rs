@@ -1,5 +1,6 @@
 //! What can go wrong between nodes, and whether a request may have been carried out.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -75,6 +76,23 @@ impl CloseCode {
     }
 }
 
+impl fmt::Display for CloseCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Done => "done",
+            Self::ShuttingDown => "shutting down",
+            Self::WrongRealm => "wrong realm",
+            Self::WrongVersion => "no common protocol version",
+            Self::Malformed => "protocol broken",
+            Self::HelloTimeout => "no hello in time",
+            Self::Idle => "idle",
+            Self::Overloaded => "overloaded",
+            Self::Cancelled => "cancelled",
+            Self::Other(number) => return write!(f, "code {number}"),
+        })
+    }
+}
+
 /// Why no connection to a peer came about. Nothing was executed; trying elsewhere is safe.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -100,7 +118,7 @@ pub enum DialError {
     #[error("no answer within {0:?}")]
     Timeout(Duration),
     /// The peer refused us: its reason.
-    #[error("refused by peer: {0:?}")]
+    #[error("refused by peer: {0}")]
     Refused(CloseCode),
     /// The peer answered with something else than a hello.
     #[error("peer broke the protocol")]
@@ -127,10 +145,10 @@ pub enum DialError {
 #[non_exhaustive]
 pub enum ConnectionError {
     /// The peer closed it, with its reason.
-    #[error("closed by peer: {0:?}")]
+    #[error("closed by peer: {0}")]
     ClosedByPeer(CloseCode),
     /// We closed it.
-    #[error("closed: {0:?}")]
+    #[error("closed: {0}")]
     Closed(CloseCode),
     /// The peer fell silent.
     #[error("timed out")]
@@ -145,7 +163,7 @@ pub enum ConnectionError {
 #[non_exhaustive]
 pub enum StreamError {
     /// The peer gave the stream up, with its reason.
-    #[error("reset by peer: {0:?}")]
+    #[error("reset by peer: {0}")]
     Reset(CloseCode),
     /// The stream was finished or reset on our side.
     #[error("closed")]

@@ -78,7 +78,7 @@ fn another_realm_is_another_network() {
     ]);
     assert_eq!((code, &failure["error"]), (4, &json!("network")));
     assert!(
-        failure["message"].as_str().unwrap().contains("WrongRealm"),
+        failure["message"].as_str().unwrap().contains("wrong realm"),
         "{failure}"
     );
 }
