@@ -260,8 +260,7 @@ impl Client {
     pub(crate) async fn join(&self, bootstrap: &[DialTarget]) -> Result<(), JoinError> {
         match &self.parts().kademlia {
             Some(kademlia) if !bootstrap.is_empty() => {
-                let report = kademlia.join(bootstrap).await?;
-                tracing::info!(node = %self.node_id().short(), ?report, "joined");
+                kademlia.join(bootstrap).await?;
                 Ok(())
             }
             _ => Ok(()),
