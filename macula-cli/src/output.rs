@@ -1,5 +1,9 @@
 //! What is printed: text for people or JSON for programs.
 
+use std::fmt;
+use std::time::Duration;
+
+use macula_client::Source;
 use serde::Serialize;
 use serde_json::json;
 
@@ -42,5 +46,55 @@ impl Output {
         } else {
             eprintln!("macula: {}", failure.message);
         }
+    }
+}
+
+/// Where providers were found, in words.
+pub(crate) fn place(source: Source) -> &'static str {
+    match source {
+        Source::Local => "itself",
+        Source::Fresh | Source::Stale => "the cache",
+        Source::Dht => "the DHT",
+        Source::Direct => "its peers",
+    }
+}
+
+/// How long something took, to three digits or so.
+pub(crate) struct Took(pub(crate) Duration);
+
+impl fmt::Display for Took {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let secs = self.0.as_secs_f64();
+        let text = match secs {
+            1.0.. => format!("{secs:.2} s"),
+            0.0995.. => format!("{:.0} ms", secs * 1e3),
+            0.00995.. => format!("{:.1} ms", secs * 1e3),
+            0.000_999_5.. => format!("{:.2} ms", secs * 1e3),
+            _ => format!("{:.0} µs", secs * 1e6),
+        };
+        f.pad(&text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_shown_in_the_unit_that_fits() {
+        let shown = |micros| Took(Duration::from_micros(micros)).to_string();
+        assert_eq!(shown(7), "7 µs");
+        assert_eq!(shown(999), "999 µs");
+        assert_eq!(shown(1_000), "1.00 ms");
+        assert_eq!(shown(9_949), "9.95 ms");
+        assert_eq!(shown(12_345), "12.3 ms");
+        assert_eq!(shown(123_456), "123 ms");
+        assert_eq!(shown(1_500_000), "1.50 s");
+    }
+
+    #[test]
+    fn durations_can_be_aligned() {
+        let took = Took(Duration::from_micros(7));
+        assert_eq!(format!("{took:>8}"), "    7 µs");
     }
 }

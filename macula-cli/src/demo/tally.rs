@@ -1,34 +1,40 @@
 //! What the calls of the demonstration came to.
 
 use std::collections::BTreeMap;
-use std::fmt;
+use std::fmt::Write as _;
+use std::time::Duration;
 
 use hdrhistogram::Histogram;
 use macula_client::{CallError, NodeId, Reply, Source};
 use serde::Serialize;
 
 use crate::exit::{Class, Failure};
+use crate::output::{Took, place};
 
 /// Counts calls as they end.
 pub(crate) struct Tally {
     calls: u32,
     failovers: u32,
-    cached: u32,
-    answered_by: BTreeMap<NodeId, u32>,
+    found_in: BTreeMap<Source, u32>,
+    /// Every provider, in the order of the columns.
+    answered_by: Vec<(NodeId, u32)>,
+    killed: Option<(NodeId, u32)>,
     failures: Vec<String>,
     latencies: Histogram<u64>,
 }
 
 impl Tally {
-    pub(crate) fn new() -> Result<Self, Failure> {
+    /// Nothing counted yet, with a column for each provider.
+    pub(crate) fn new(providers: impl IntoIterator<Item = NodeId>) -> Result<Self, Failure> {
         // From a microsecond to a minute, to three digits: 250 KiB whatever the number of calls.
         let latencies = Histogram::new_with_bounds(1, 60_000_000, 3)
             .map_err(|error| Failure::of(Class::Unexpected, &error))?;
         Ok(Self {
             calls: 0,
             failovers: 0,
-            cached: 0,
-            answered_by: BTreeMap::new(),
+            found_in: BTreeMap::new(),
+            answered_by: providers.into_iter().map(|node| (node, 0)).collect(),
+            killed: None,
             failures: Vec::new(),
             latencies,
         })
@@ -47,26 +53,40 @@ impl Tally {
     }
 
     fn count_reply(&mut self, reply: &Reply) {
-        *self.answered_by.entry(reply.provider).or_default() += 1;
+        let mut columns = self.answered_by.iter_mut();
+        match columns.find(|(node, _)| *node == reply.provider) {
+            Some((_, calls)) => *calls += 1,
+            None => self.answered_by.push((reply.provider, 1)),
+        }
         self.failovers += u32::from(reply.attempts.len() > 1);
-        self.cached += u32::from(matches!(reply.source, Source::Fresh | Source::Stale));
+        *self.found_in.entry(reply.source).or_default() += 1;
         let micros = u64::try_from(reply.elapsed.as_micros()).unwrap_or(u64::MAX);
         self.latencies.saturating_record(micros);
     }
 
+    /// Notes that a provider is gone.
+    pub(crate) fn killed(&mut self, node: NodeId) {
+        self.killed = Some((node, self.calls));
+    }
+
     pub(crate) fn facts(&self) -> Facts {
-        let providers = self.answered_by.iter();
+        let answered = self.answered_by.iter().filter(|(_, calls)| *calls > 0);
         Facts {
             calls: self.calls,
             failed: self.failed(),
             failovers: self.failovers,
-            providers: providers
+            providers: answered
                 .map(|(node, calls)| (node.to_string(), *calls))
                 .collect(),
-            cache_hit_rate: f64::from(self.cached) / f64::from(self.calls.max(1)),
+            cache_hit_rate: f64::from(self.cached()) / f64::from(self.calls.max(1)),
             p50_us: self.latencies.value_at_quantile(0.5),
             p99_us: self.latencies.value_at_quantile(0.99),
         }
+    }
+
+    fn cached(&self) -> u32 {
+        let cached = [Source::Fresh, Source::Stale];
+        cached.iter().filter_map(|s| self.found_in.get(s)).sum()
     }
 
     fn failed(&self) -> u32 {
@@ -88,24 +108,74 @@ impl Tally {
     }
 }
 
-/// How far it is, in one line.
-impl fmt::Display for Tally {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{:>6} calls, {} failed, {} failed over;",
-            self.calls,
-            self.failed(),
-            self.failovers
-        )?;
-        for (node, calls) in &self.answered_by {
-            write!(f, "  {} {calls}", node.short())?;
+/// For people.
+impl Tally {
+    /// What the columns of [`row`](Self::row) are.
+    pub(crate) fn heading(&self) -> String {
+        let mut line = format!("  {:>7}  {:>6}  {:>11}", "calls", "failed", "failed over");
+        for (node, _) in &self.answered_by {
+            let _ = write!(line, "  {:>10}", node.short());
         }
-        Ok(())
+        line + &format!("  {:>8}", "median")
+    }
+
+    /// How far it is: so many calls, of which so many failed and failed over, so many answered by
+    /// each provider, and how long half of them took at most.
+    pub(crate) fn row(&self) -> String {
+        let (calls, failed, failovers) = (self.calls, self.failed(), self.failovers);
+        let mut line = format!("  {calls:>7}  {failed:>6}  {failovers:>11}");
+        for (_, calls) in &self.answered_by {
+            let _ = write!(line, "  {calls:>10}");
+        }
+        line + &format!("  {:>8}", self.took(0.5))
+    }
+
+    /// What the run came to.
+    pub(crate) fn summary(&self) -> String {
+        let failed = match self.failed() {
+            0 => "none".to_owned(),
+            failed => failed.to_string(),
+        };
+        let mut text = format!("\n{} calls, {failed} failed\n", self.calls);
+        let places = self
+            .found_in
+            .iter()
+            .fold(BTreeMap::new(), |mut all, (s, n)| {
+                *all.entry(place(*s)).or_insert(0) += n;
+                all
+            });
+        let places = places
+            .iter()
+            .map(|(place, calls)| format!("{place} {calls}"));
+        let answered = self.answered_by.iter();
+        let answered = answered.map(|(node, calls)| format!("{} {calls}", node.short()));
+        let _ = writeln!(text, "  found in     {}", listed(places));
+        let _ = writeln!(text, "  answered by  {}", listed(answered));
+        if let Some((node, after)) = self.killed {
+            let _ = writeln!(
+                text,
+                "  failed over  {}, when {} was killed after {after}",
+                self.failovers,
+                node.short()
+            );
+        }
+        let (half, most) = (self.took(0.5), self.took(0.99));
+        let _ = write!(text, "  took         median {half}, 99th percentile {most}");
+        text
+    }
+
+    fn took(&self, quantile: f64) -> Took {
+        Took(Duration::from_micros(
+            self.latencies.value_at_quantile(quantile),
+        ))
     }
 }
 
-/// What the run came to.
+fn listed(items: impl Iterator<Item = String>) -> String {
+    items.collect::<Vec<_>>().join(", ")
+}
+
+/// What the run came to, for programs.
 #[derive(Serialize)]
 pub(crate) struct Facts {
     calls: u32,
@@ -117,20 +187,4 @@ pub(crate) struct Facts {
     cache_hit_rate: f64,
     p50_us: u64,
     p99_us: u64,
-}
-
-impl Facts {
-    pub(crate) fn to_text(&self) -> String {
-        format!(
-            "\n{} calls, {} failed, {} failed over to another provider\n\
-             providers found in the cache for {:.1} % of the calls\n\
-             half of the calls took at most {} µs, 99 of 100 at most {} µs",
-            self.calls,
-            self.failed,
-            self.failovers,
-            self.cache_hit_rate * 100.0,
-            self.p50_us,
-            self.p99_us,
-        )
-    }
 }
