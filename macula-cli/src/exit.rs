@@ -6,14 +6,14 @@ use std::process::ExitCode;
 use macula_client::registry::{AdvertiseError as RefusedError, ResolveError};
 use macula_client::{AdvertiseError, CallError, ConnectError, ProvidersError};
 
-/// Shown below every `--help`.
+/// Shown below every `--help` of a command that can end in all these ways.
 pub(crate) const HELP: &str = "\
 Exit codes:
   0  success, or ended by Ctrl-C while serving
   1  something unexpected
   2  wrong usage: bad argument, name, contact, JSON or identity file
   3  nobody provides the function
-  4  the network cannot be reached, or every provider failed
+  4  the network cannot be entered or asked, or every provider failed
   5  out of time
   6  the function answered with an error
   7  refused: overloaded, denied or shutting down
@@ -99,7 +99,14 @@ impl From<AdvertiseError> for Failure {
             AdvertiseError::Refused(_) => Class::Network,
             _ => Class::Unexpected,
         };
-        Self::of(class, &error)
+        let mut failure = Self::of(class, &error);
+        if let AdvertiseError::Refused(RefusedError::NoReachableAddress) = &error {
+            failure.message.push_str(
+                ": listen at a specific one, enter a network by --bootstrap, \
+                 or give --advertise-address",
+            );
+        }
+        failure
     }
 }
 

@@ -4,14 +4,12 @@ use std::io;
 
 use tracing_subscriber::EnvFilter;
 
-/// Starts printing events: warnings, or more with every `-v`; `RUST_LOG` overrides both.
-///
-/// With JSON there are no warnings unless they are asked for: what a program reads from standard
-/// error is the failure, one object.
-pub(crate) fn start(verbose: u8, json: bool) {
-    let level = match (verbose, json) {
-        (0, true) => "off",
-        (0, false) => "warn",
+/// Starts printing events: more with every `-v`, and unasked only `warnings`; `RUST_LOG` overrides
+/// both.
+pub(crate) fn start(verbose: u8, warnings: bool) {
+    let level = match (verbose, warnings) {
+        (0, false) => "off",
+        (0, true) => "warn",
         (1, _) => "info",
         _ => "debug",
     };

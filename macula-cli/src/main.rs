@@ -31,10 +31,10 @@ use output::Output;
 #[command(name = "macula", version, after_help = exit::HELP)]
 struct Cli {
     /// Print JSON, one object a line, instead of text; errors too
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = "Output")]
     json: bool,
     /// Tell more on standard error: -v what happens, -vv why
-    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    #[arg(short, long, global = true, help_heading = "Output", action = clap::ArgAction::Count)]
     verbose: u8,
     #[command(subcommand)]
     command: Command,
@@ -42,18 +42,31 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Show a mesh of real nodes serve, find, call and survive a killed provider
+    /// Watch a mesh of real nodes find, call and survive the loss of a provider
+    #[command(after_help = exit::HELP)]
     Demo(demo::Args),
-    /// Run a node until Ctrl-C
+    /// Run a node until Ctrl-C: others enter the network by it
+    #[command(after_help = exit::HELP)]
     Up(up::Args),
     /// Provide a function until Ctrl-C
+    #[command(after_help = exit::HELP)]
     Serve(serve::Args),
     /// Call a function and print its result
+    #[command(after_help = exit::HELP)]
     Call(call::Args),
     /// Show who provides a function
+    #[command(after_help = exit::HELP)]
     Find(find::Args),
     /// Simulate a network of many nodes in virtual time
     Sim(sim::Args),
+}
+
+impl Command {
+    /// Whether it goes on whatever happens, so that only a warning tells of it. The others print
+    /// what became of what they were asked for.
+    fn keeps_running(&self) -> bool {
+        matches!(self, Self::Up(_) | Self::Serve(_))
+    }
 }
 
 #[tokio::main]
@@ -62,7 +75,8 @@ async fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return refuse_usage(&error),
     };
-    logging::start(cli.verbose, cli.json);
+    // With JSON, what a program reads from standard error is the failure, one object.
+    logging::start(cli.verbose, cli.command.keeps_running() && !cli.json);
     let output = Output::new(cli.json);
     match run(cli.command, output).await {
         Ok(()) => ExitCode::SUCCESS,
@@ -95,10 +109,19 @@ fn refuse_usage(error: &clap::Error) -> ExitCode {
             ExitCode::SUCCESS
         };
     }
-    let message = error.render().to_string();
-    let failure = Failure::usage(message.trim().to_owned());
+    let failure = Failure::usage(first_paragraph(&error.render().to_string()));
     Output::new(true).fail(&failure);
     failure.class.into()
+}
+
+/// What is wrong, in one line; below it stands how it should be, for people.
+fn first_paragraph(text: &str) -> String {
+    let text = text.strip_prefix("error: ").unwrap_or(text);
+    let lines = text.lines().map(str::trim);
+    lines
+        .take_while(|line| !line.is_empty())
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 #[cfg(test)]
@@ -110,5 +133,11 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_usage_error_for_programs_is_one_line() {
+        let text = "error: these are missing:\n  <NAME>\n\nUsage: macula call <NAME>\n";
+        assert_eq!(first_paragraph(text), "these are missing: <NAME>");
     }
 }

@@ -13,28 +13,28 @@ use crate::output::Output;
 /// Which network to enter, and as whom.
 #[derive(Args)]
 pub(crate) struct NetworkArgs {
-    /// A node to enter the network by: `<node-id>@host:port[,host:port]`, or host:port to trust
-    /// whoever answers there; can be given several times
-    #[arg(long, value_name = "CONTACT")]
+    /// A node to enter the network by: the contact that it printed, or host:port to trust whoever
+    /// answers there; can be given several times
+    #[arg(long, value_name = "CONTACT", help_heading = NETWORK)]
     pub(crate) bootstrap: Vec<DialTarget>,
-    /// The namespace of names; nodes of other realms are not seen
-    #[arg(long, default_value_t)]
+    /// The namespace of names: nodes of different realms do not see each other
+    #[arg(long, default_value_t, help_heading = NETWORK)]
     realm: Realm,
-    /// The file that holds the node's secret key, created when missing; without one the node is
-    /// somebody new at every start
-    #[arg(long, value_name = "FILE")]
+    /// The file with the node's secret key, created when missing; without one the node is somebody
+    /// new at every start
+    #[arg(long, value_name = "FILE", help_heading = NETWORK)]
     identity: Option<PathBuf>,
 }
 
 /// Where to listen.
 #[derive(Args)]
 pub(crate) struct ListenArgs {
-    /// The address to listen at; port 0 takes any
-    #[arg(long, value_name = "ADDR", default_value = "0.0.0.0:0")]
+    /// The address to listen at: ip:port, where port 0 takes any
+    #[arg(long, value_name = "ADDR", default_value = "0.0.0.0:0", help_heading = NETWORK)]
     listen: SocketAddr,
     /// The address that others shall dial, when it is not the one listened at; can be given several
     /// times
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", help_heading = NETWORK)]
     advertise_address: Vec<SocketAddr>,
 }
 
@@ -99,3 +99,6 @@ pub(crate) fn announce_ready(client: &Client, output: Output) {
         ),
     });
 }
+
+/// The heading of these options in the help.
+const NETWORK: &str = "Network";

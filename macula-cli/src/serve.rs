@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use macula_client::registry::DEFAULT_TTL;
 use macula_client::{Advertise, Client, ServiceName};
 use serde_json::Value;
 
@@ -16,12 +17,12 @@ pub(crate) struct Args {
     name: ServiceName,
     #[command(flatten)]
     answer: Answer,
-    /// What to say about this provider; can be given several times
+    /// What to say about this provider to those who look for it; can be given several times
     #[arg(long, value_name = "KEY=VALUE", value_parser = parse_pair)]
     metadata: Vec<(String, String)>,
-    /// Seconds until a crashed provider is forgotten
-    #[arg(long, value_name = "SECONDS")]
-    ttl: Option<u64>,
+    /// Seconds until this provider is forgotten after a crash
+    #[arg(long, value_name = "SECONDS", default_value_t = DEFAULT_TTL.as_secs())]
+    ttl: u64,
     #[command(flatten)]
     listen: ListenArgs,
     #[command(flatten)]
@@ -58,14 +59,15 @@ pub(crate) async fn run(args: Args, output: Output) -> Result<(), Failure> {
     for (key, value) in args.metadata {
         advertise = advertise.metadata(key, value);
     }
-    if let Some(seconds) = args.ttl {
-        advertise = advertise.ttl(Duration::from_secs(seconds));
+    advertise = advertise.ttl(Duration::from_secs(args.ttl));
+    let outcome = interrupt.or(async { Ok(advertise.await?) }).await;
+    if outcome.is_ok() {
+        announce_ready(&client, output);
+        interrupt.received().await;
     }
-    let _advertisement = interrupt.or(async { Ok(advertise.await?) }).await?;
-    announce_ready(&client, output);
-    interrupt.received().await;
+    // After a failure too: the peers shall not take this node for a crashed one.
     client.shutdown().await;
-    Ok(())
+    outcome.map(drop)
 }
 
 fn advertise(client: &Client, name: ServiceName, answer: Answer) -> Advertise {
