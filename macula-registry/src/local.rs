@@ -153,11 +153,14 @@ impl<H> Locals<H> {
         let replaced = services.take(&name);
         services.generations += 1;
         let generation = services.generations;
+        // One that is not listed never signs: what was signed before is withdrawn beside it.
+        let signed = replaced.as_ref().filter(|_| options.listed);
         let publication = Arc::new(Publication::new(
             name.clone(),
             options.clone(),
             generation,
             services.last_seq,
+            signed.and_then(|r| r.publication.signed()),
         ));
         let service = LocalService(Arc::new(Service {
             name: name.clone(),

@@ -30,19 +30,21 @@ struct Claims {
 }
 
 /// What was signed up to now.
-#[derive(Clone, Copy)]
-struct Signed {
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Signed {
     seq: u64,
     expires_at: Timestamp,
 }
 
 impl Publication {
-    /// Nothing signed yet; numbers go on after `last_seq`.
+    /// Numbers go on after `last_seq`. What the advertisement in whose place this one comes has
+    /// `signed` is now this one's to retract.
     pub(crate) fn new(
         name: ServiceName,
         options: AdvertiseOptions,
         generation: u64,
         last_seq: u64,
+        signed: Option<Signed>,
     ) -> Self {
         let state = if options.listed {
             AdvertisementState::Publishing
@@ -56,7 +58,7 @@ impl Publication {
             claims: Mutex::new(Claims {
                 is_closed: false,
                 sequence: Sequence::after(last_seq),
-                signed: None,
+                signed,
             }),
             state: watch::Sender::new(state),
         }
@@ -128,6 +130,11 @@ impl Publication {
         drop(claims);
         self.set_state(AdvertisementState::Withdrawn);
         last_seq
+    }
+
+    /// What was signed up to now; final once closed.
+    pub(crate) fn signed(&self) -> Option<Signed> {
+        self.claims().signed
     }
 
     /// Waits until it is closed.

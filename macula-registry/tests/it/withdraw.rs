@@ -284,3 +284,29 @@ async fn dropped_registry_leaves_no_task_and_no_refresh_behind() {
     assert_eq!(advertisement.state(), AdvertisementState::Withdrawn);
     assert!(!in_time(advertisement.withdraw()).await.unwrap());
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_was_published_before_is_withdrawn_with_an_advertisement_that_never_signed() {
+    let dht = ScriptedDht::new(Script::default());
+    let node = Node::new(1, dht.clone());
+    let first = node.advertise("app.echo").await;
+    let published = dht.announces()[0].1.seq();
+    {
+        let options = AdvertiseOptions::default();
+        let second = node.registry.advertise(name("app.echo"), "newer", options);
+        tokio::pin!(second);
+        // Polled once, and given up before its task could run.
+        assert!(
+            std::future::poll_fn(|cx| std::task::Poll::Ready(
+                second.as_mut().poll(cx).is_pending()
+            ))
+            .await
+        );
+    }
+    settle().await;
+    assert_eq!(dht.announces().len(), 1);
+    let withdrawals = dht.withdrawals();
+    assert_eq!(withdrawals.len(), 1, "the record of old is withdrawn");
+    assert_eq!(withdrawals[0].1[0].seq(), published);
+    assert_eq!(first.state(), AdvertisementState::Withdrawn);
+}
