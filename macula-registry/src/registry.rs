@@ -119,7 +119,8 @@ impl<H: Clone + Send + Sync + 'static> Registry<H> {
     }
 
     /// Unregisters every service for good, then withdraws their records, many at a time, all
-    /// within [`RegistryConfig::withdraw_timeout`]. For draining a node.
+    /// within [`RegistryConfig::withdraw_timeout`]; withdrawals that were begun before, such as
+    /// those of dropped handles, are waited for. For draining a node.
     ///
     /// # Cancel safety
     /// Everything is unregistered with the first poll; withdrawals under way are dropped.

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use macula_core::{ProviderRecord, RecordError, ServiceName};
 use macula_dht::{AnnounceReport, Dht, DhtError};
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, info, warn};
 
@@ -24,6 +24,8 @@ pub(crate) struct Publisher {
     pub(super) counters: Counters,
     pub(super) withdrawing: Semaphore,
     pub(super) retrying: Semaphore,
+    /// How many first attempts to withdraw are under way.
+    pub(super) first_attempts: watch::Sender<usize>,
     publishing: Semaphore,
     seed: u64,
 }
@@ -58,6 +60,7 @@ impl Publisher {
             counters: Counters::default(),
             withdrawing: Semaphore::new(at_once),
             retrying: Semaphore::new(retries),
+            first_attempts: watch::Sender::new(0),
             publishing: Semaphore::new(at_once),
             seed,
         }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use macula_core::{RecordError, Withdrawal};
 use macula_dht::DhtError;
@@ -37,10 +38,12 @@ impl Publisher {
             Some(Ok(withdrawal)) => withdrawal,
         };
         let (ended, first_attempt) = oneshot::channel();
-        let publisher = Arc::clone(self);
+        let under_way = UnderWay::new(self);
         let publication = Arc::clone(publication);
         self.runtime.spawn(async move {
+            let publisher = Arc::clone(&under_way.0);
             let outcome = publisher.withdraw_once(vec![withdrawal.clone()]).await;
+            drop(under_way);
             // Nobody waits when the handle was dropped.
             let _ = ended.send(());
             let service = publication.name();
@@ -56,8 +59,15 @@ impl Publisher {
     }
 
     /// Withdraws everything that these closed publications have signed, many at a time and all
-    /// within one timeout. What fails is not retried: the records expire by themselves.
+    /// within one timeout, and waits for those that are being withdrawn already. What fails is not
+    /// retried: the records expire by themselves.
     pub(crate) async fn withdraw_all(self: &Arc<Self>, publications: &[Arc<Publication>]) {
+        // Every attempt ends by itself. This one is for a runtime that no longer runs.
+        let limit = self.config.withdraw_timeout.saturating_add(OVERTIME);
+        let _ = timeout(limit, self.withdraw_each(publications)).await;
+    }
+
+    async fn withdraw_each(self: &Arc<Self>, publications: &[Arc<Publication>]) {
         let mut batches = JoinSet::new();
         for batch in publications.chunks(WITHDRAWALS_PER_BATCH) {
             let publisher = Arc::clone(self);
@@ -68,6 +78,9 @@ impl Publisher {
             );
         }
         while batches.join_next().await.is_some() {}
+        let mut first_attempts = self.first_attempts.subscribe();
+        // The sender is `self`, so there is no error to see.
+        let _ = first_attempts.wait_for(|count| *count == 0).await;
     }
 
     async fn withdraw_batch(&self, publications: &[Arc<Publication>]) {
@@ -132,6 +145,25 @@ impl Publisher {
         warn!(services, %cause, "withdrawal given up, the records will expire");
     }
 }
+
+/// Counts a first attempt while it lasts, also if its runtime drops it.
+struct UnderWay(Arc<Publisher>);
+
+impl UnderWay {
+    fn new(publisher: &Arc<Publisher>) -> Self {
+        publisher.first_attempts.send_modify(|count| *count += 1);
+        Self(Arc::clone(publisher))
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.first_attempts.send_modify(|count| *count -= 1);
+    }
+}
+
+/// How long beyond its timeout a drain may take before it counts as ended.
+const OVERTIME: Duration = Duration::from_millis(100);
 
 /// The most withdrawals handed to the DHT at a time.
 const WITHDRAWALS_PER_BATCH: usize = 64;

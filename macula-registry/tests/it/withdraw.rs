@@ -286,6 +286,41 @@ async fn dropped_registry_leaves_no_task_and_no_refresh_behind() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn draining_waits_for_a_withdrawal_that_a_dropped_handle_has_begun() {
+    let dht = ScriptedDht::new(Script::default());
+    let node = Node::new(1, dht.clone());
+    let advertisement = node.advertise("app.echo").await;
+    dht.set(slow(1));
+    drop(advertisement);
+    in_time(node.registry.withdraw_all()).await;
+    assert_eq!(dht.withdrawals().len(), 1);
+    assert_eq!(node.registry.stats().publish.withdrawn, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn draining_is_bounded_when_the_runtime_of_the_registry_stands_still() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let dht = ScriptedDht::new(Script::default());
+    let started = std::thread::spawn(move || {
+        let started = runtime.block_on(async {
+            let node = Node::new(1, dht);
+            let dropped = node.advertise("app.dropped").await;
+            let kept = node.advertise("app.kept").await;
+            (node, dropped, kept)
+        });
+        // Kept, and never run again.
+        std::mem::forget(runtime);
+        started
+    });
+    let (node, dropped, _kept) = started.join().unwrap();
+    drop(dropped);
+    in_time(node.registry.withdraw_all()).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_was_published_before_is_withdrawn_with_an_advertisement_that_never_signed() {
     let dht = ScriptedDht::new(Script::default());
     let node = Node::new(1, dht.clone());
