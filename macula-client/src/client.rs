@@ -287,13 +287,16 @@ impl Client {
     }
 }
 
-/// What is not shut down in order is closed in the background.
+/// What is not shut down in order is closed in the background, as far as its runtimes still run.
 impl Drop for Node {
     fn drop(&mut self) {
+        let registry = Arc::clone(&self.parts.registry);
         let endpoint = self.parts.endpoint.clone();
         let kademlia = self.parts.kademlia.clone();
         let runtime = endpoint.runtime().clone();
         runtime.spawn(async move {
+            // While the DHT still runs: dropped handles may be about to withdraw.
+            registry.withdraw_all().await;
             if let Some(kademlia) = kademlia {
                 kademlia.shutdown().await;
             }

@@ -6,5 +6,7 @@
 )]
 
 mod calls;
+#[cfg(target_os = "linux")] // Threads are looked up in /proc.
+mod lifetime;
 mod network;
 mod parts;
