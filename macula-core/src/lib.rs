@@ -12,6 +12,39 @@
 //! | how it is reached | [`Contact`], [`DialTarget`] |
 //! | what is claimed | [`ProviderRecord`], [`Withdrawal`], [`Claim`], [`Provider`] |
 //! | how it travels | [`codec`], [`Extensions`], [`Signed`] |
+//!
+//! A provider signs what it claims, and whoever reads it needs nobody's word for it:
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! use macula_core::{Delivery, ProviderRecord, RecordDraft, SecretKey, Timestamp};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let secret_key = SecretKey::generate()?;
+//! let now = Timestamp::from_unix_millis(1_800_000_000_000);
+//! let record = ProviderRecord::sign(
+//!     &secret_key,
+//!     RecordDraft {
+//!         realm: "com.myapp".parse()?,
+//!         service: "myapp.get_user".parse()?,
+//!         addresses: ["10.0.0.7:9443".parse()?].into_iter().collect(),
+//!         metadata: Default::default(),
+//!         delivery: Delivery::AtLeastOnce,
+//!         seq: 1,
+//!         issued_at: now,
+//!         ttl: Duration::from_secs(300),
+//!         extensions: Default::default(),
+//!     },
+//! )?;
+//!
+//! // Elsewhere: what came in is a record only if its provider has signed it.
+//! let received = ProviderRecord::verify(record.signed().clone())?;
+//! assert_eq!(received.provider(), secret_key.node_id());
+//! assert_eq!(received.admit(now, received.ttl())?, received.ttl());
+//! # Ok(())
+//! # }
+//! ```
 
 pub mod codec;
 

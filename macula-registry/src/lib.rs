@@ -4,6 +4,11 @@
 //! that were discovered for other names ([`Resolved`]), and the life of this node's own
 //! advertisements ([`Advertisement`]). It knows the DHT only as the [`Dht`](macula_dht::Dht) trait,
 //! and neither dials nor calls.
+//!
+//! A name is looked for in the cache, then in the DHT, then among the connected peers, by one
+//! lookup however many wait; the answer says where it came from ([`Source`]). An advertisement
+//! publishes at once, renews itself on a schedule, says [`Degraded`](AdvertisementState::Degraded)
+//! when the network does not take it, and withdraws when its handle is dropped.
 
 mod registry;
 

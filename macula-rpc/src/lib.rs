@@ -3,6 +3,28 @@
 //! A [`Server`] answers calls with the services of a registry; a [`Caller`] makes them: on this
 //! node if it provides the service itself, else at a provider that the registry resolves and a
 //! [`ProviderSelector`] chooses, and at another when that fails and is safe to repeat.
+//!
+//! One deadline covers the lookup, the dials and all attempts. Every [`CallError`] says whether the
+//! call can have been carried out ([`CallError::executed`]).
+//!
+//! Whom a call goes to is yours to say:
+//!
+//! ```
+//! use macula_rpc::{ProviderSelector, Selection};
+//!
+//! /// Prefers providers that this node is connected to.
+//! struct Connected;
+//!
+//! impl ProviderSelector for Connected {
+//!     fn select(&self, selection: &Selection<'_>) -> Option<usize> {
+//!         let candidates = selection.candidates;
+//!         let connected = candidates.iter().position(|candidate| candidate.connected);
+//!         connected.or((!candidates.is_empty()).then_some(0))
+//!     }
+//! }
+//! # let service = "myapp.get_user".parse().unwrap();
+//! # assert_eq!(Connected.select(&Selection::new(&service, 1, &[])), None);
+//! ```
 
 mod codec;
 mod message;
