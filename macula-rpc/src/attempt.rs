@@ -116,7 +116,7 @@ impl fmt::Display for Attempt {
         let Self {
             outcome, elapsed, ..
         } = self;
-        write!(f, "{} {outcome} after {elapsed:.1?}", self.provider.short())
+        write!(f, "{}: {outcome} ({elapsed:.1?})", self.provider.short())
     }
 }
 
