@@ -66,7 +66,9 @@ impl Answer {
     fn to_text(&self) -> String {
         let lines = self.providers.iter().map(|provider| {
             let pairs = provider.metadata.iter();
-            let pairs: Vec<_> = pairs.map(|(key, value)| format!("{key}={value}")).collect();
+            let pairs: Vec<_> = pairs
+                .map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default()))
+                .collect();
             format!("{}  {}", provider.contact, pairs.join(" "))
                 .trim_end()
                 .to_owned()

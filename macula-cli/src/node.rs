@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Args;
-use macula_client::{Client, ClientBuilder, DialTarget, IdentityFile, NodeId, Realm};
+use macula_client::{Client, ClientBuilder, DialTarget, IdentityFile, NodeId, Realm, ServiceName};
 use serde::Serialize;
 
 use crate::exit::{Class, Failure};
@@ -82,7 +82,7 @@ struct Ready {
 }
 
 /// Says that the node is ready, and how others reach it.
-pub(crate) fn announce_ready(client: &Client, output: Output) {
+pub(crate) fn announce_ready(client: &Client, output: Output, serving: Option<&ServiceName>) {
     let contact = client.contact();
     let contact = (!contact.addresses.is_empty()).then(|| contact.to_string());
     let ready = Ready {
@@ -90,13 +90,17 @@ pub(crate) fn announce_ready(client: &Client, output: Output) {
         node: client.node_id(),
         contact,
     };
-    output.result(&ready, || match &ready.contact {
-        Some(contact) => format!("ready; others join with --bootstrap {contact}"),
-        None => format!(
-            "ready as {}, at an address that is not known yet: \
-             listen at a specific one, or give --advertise-address",
-            ready.node
-        ),
+    output.result(&ready, || {
+        let serving = serving.map(|name| format!(", serving {name}"));
+        let serving = serving.unwrap_or_default();
+        match &ready.contact {
+            Some(contact) => format!("ready{serving}; others join with --bootstrap {contact}"),
+            None => format!(
+                "ready{serving} as {}, at an address that is not known yet: \
+                 listen at a specific one, or give --advertise-address",
+                ready.node
+            ),
+        }
     });
 }
 

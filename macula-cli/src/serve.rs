@@ -55,14 +55,15 @@ pub(crate) async fn run(args: Args, output: Output) -> Result<(), Failure> {
     let client = interrupt
         .or(args.network.connect_as_server(&args.listen))
         .await?;
-    let mut advertise = advertise(&client, args.name, args.answer);
+    let name = args.name;
+    let mut advertise = advertise(&client, name.clone(), args.answer);
     for (key, value) in args.metadata {
         advertise = advertise.metadata(key, value);
     }
     advertise = advertise.ttl(Duration::from_secs(args.ttl));
     let outcome = interrupt.or(async { Ok(advertise.await?) }).await;
     if outcome.is_ok() {
-        announce_ready(&client, output);
+        announce_ready(&client, output, Some(&name));
         interrupt.received().await;
     }
     // After a failure too: the peers shall not take this node for a crashed one.

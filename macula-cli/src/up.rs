@@ -18,7 +18,7 @@ pub(crate) async fn run(args: Args, output: Output) -> Result<(), Failure> {
     let client = interrupt
         .or(args.network.connect_as_server(&args.listen))
         .await?;
-    announce_ready(&client, output);
+    announce_ready(&client, output, None);
     interrupt.received().await;
     client.shutdown().await;
     Ok(())
