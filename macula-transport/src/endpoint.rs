@@ -25,6 +25,7 @@ mod pool;
 
 mod dispatch;
 mod inbound;
+mod liveness;
 mod outbound;
 mod serve;
 

@@ -39,12 +39,14 @@ pub enum CloseCode {
     Overloaded,
     /// The request on this stream is no longer wanted.
     Cancelled,
+    /// The peer left requests unanswered, and pings too.
+    Unresponsive,
     /// A code of a later version.
     Other(u32),
 }
 
 impl CloseCode {
-    const KNOWN: [(Self, u32); 9] = [
+    const KNOWN: [(Self, u32); 10] = [
         (Self::Done, 0),
         (Self::ShuttingDown, 1),
         (Self::WrongRealm, 2),
@@ -54,6 +56,7 @@ impl CloseCode {
         (Self::Idle, 6),
         (Self::Overloaded, 7),
         (Self::Cancelled, 8),
+        (Self::Unresponsive, 9),
     ];
 
     /// The number on the wire.
@@ -88,6 +91,7 @@ impl fmt::Display for CloseCode {
             Self::Idle => "idle",
             Self::Overloaded => "overloaded",
             Self::Cancelled => "cancelled",
+            Self::Unresponsive => "unresponsive",
             Self::Other(number) => return write!(f, "code {number}"),
         })
     }

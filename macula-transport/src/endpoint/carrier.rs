@@ -26,6 +26,18 @@ pub(super) struct Outgoing {
     pub(super) body: Bytes,
 }
 
+impl Outgoing {
+    /// A request that the peer's endpoint answers by itself.
+    pub(super) fn ping(timeout: Duration) -> Self {
+        Self {
+            protocol: ProtocolId::CONTROL,
+            timeout,
+            deadline: Instant::now() + timeout,
+            body: Bytes::new(),
+        }
+    }
+}
+
 /// Sends a request and waits for its reply. `sent` turns true before the first byte leaves.
 pub(super) async fn exchange(
     connection: &dyn Connection,

@@ -1,6 +1,6 @@
 //! How an endpoint is set up, and what it holds back from.
 
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
 use macula_core::{Addresses, Realm};
@@ -26,6 +26,13 @@ pub struct EndpointConfig {
     /// [`connect`](crate::Endpoint::connect), so that its peers keep them. Should be well below the
     /// peers' `idle_timeout`.
     pub keep_alive: Duration,
+    /// How long a peer may leave every request unanswered before it is asked whether it still
+    /// answers at all, and how long it may take to say so. Shorter finds the dead sooner and asks
+    /// peers whose handlers are slow more often.
+    pub ping_interval: Duration,
+    /// How many such pings in a row have to stay unanswered until the peer is taken for dead and
+    /// that connection is closed.
+    pub max_missed_pings: NonZeroU32,
     /// One deadline over name resolution, handshake and hello.
     pub dial_timeout: Duration,
     /// How long [`drain`](crate::Endpoint::drain) waits for running handlers.
@@ -49,6 +56,8 @@ impl Default for EndpointConfig {
             max_connections: Self::DEFAULT_MAX_CONNECTIONS,
             idle_timeout: Self::DEFAULT_IDLE_TIMEOUT,
             keep_alive: Self::DEFAULT_KEEP_ALIVE,
+            ping_interval: Self::DEFAULT_PING_INTERVAL,
+            max_missed_pings: Self::DEFAULT_MAX_MISSED_PINGS,
             dial_timeout: Self::DEFAULT_DIAL_TIMEOUT,
             drain_timeout: Self::DEFAULT_DRAIN_TIMEOUT,
             max_message_bytes: Self::DEFAULT_MAX_MESSAGE_BYTES,
@@ -87,6 +96,12 @@ impl EndpointConfig {
     /// Default of `keep_alive`.
     pub const DEFAULT_KEEP_ALIVE: Duration = Duration::from_secs(15);
 
+    /// Default of `ping_interval`.
+    pub const DEFAULT_PING_INTERVAL: Duration = Duration::from_secs(1);
+
+    /// Default of `max_missed_pings`.
+    pub const DEFAULT_MAX_MISSED_PINGS: NonZeroU32 = NonZeroU32::MIN.saturating_add(1);
+
     /// Default of `dial_timeout`.
     pub const DEFAULT_DIAL_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -115,6 +130,7 @@ impl EndpointConfig {
         let timeouts = [
             ("idle_timeout", self.idle_timeout),
             ("keep_alive", self.keep_alive),
+            ("ping_interval", self.ping_interval),
             ("dial_timeout", self.dial_timeout),
         ];
         match timeouts.iter().find(|(_, timeout)| timeout.is_zero()) {

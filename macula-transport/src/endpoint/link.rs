@@ -9,6 +9,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::hello::Hello;
+use super::liveness::Answers;
 use crate::Connection;
 
 /// A live connection.
@@ -20,6 +21,8 @@ pub(super) struct Link {
     pub(super) outbound: bool,
     /// How many requests of this peer may be handled at a time, over all its connections.
     pub(super) permits: Arc<Semaphore>,
+    /// What the peer owes us.
+    pub(super) answers: Answers,
     usage: Mutex<Usage>,
 }
 
@@ -45,6 +48,7 @@ impl Link {
             hello: greeted.hello,
             outbound: greeted.outbound,
             permits,
+            answers: Answers::new(),
             usage: Mutex::new(Usage {
                 in_flight: 0,
                 last_used: Instant::now(),

@@ -19,7 +19,7 @@ use super::peer::{Peer, PeerEvent, Role};
 use super::pool::{Full, Inserted, Pool, Removed, Slot};
 use super::probe::Probes;
 use super::stats::Counters;
-use super::{accept, probe, serve};
+use super::{accept, liveness, probe, serve};
 use crate::{CloseCode, ConnectionError, NodeRuntime, Transport};
 
 /// One node's endpoint. Its handles own it; its tasks hold it weakly, so that dropping the last
@@ -148,6 +148,7 @@ impl Node {
             self.learn_from(&link, was_connected);
         }
         serve::start(self, &link);
+        liveness::start(self, &link);
         lease
     }
 
@@ -190,6 +191,13 @@ impl Node {
                 self.emit(PeerEvent::Departed(link.node_id()));
             }
         }
+    }
+
+    /// A peer has left requests and pings unanswered: only that connection is given up.
+    pub(super) fn unresponsive(&self, link: &Link) {
+        self.counters.unresponsive_closed.add();
+        tracing::warn!(peer = %link.node_id().short(), "peer does not answer");
+        self.detach(link, CloseCode::Unresponsive);
     }
 
     fn close_link(&self, removed: &Removed, code: CloseCode) {

@@ -12,7 +12,7 @@ use super::dial::dial;
 use super::link::{Lease, Link};
 use super::node::Node;
 use super::peer::{Peer, Role};
-use super::request::{ProtocolId, Request};
+use super::request::Request;
 use crate::{CloseCode, DialError, Executed, RequestError, RequestFailure, StreamError};
 
 /// Connects to a node unless it is connected.
@@ -83,7 +83,9 @@ async fn attempts(
             .map_err(|error| RequestError::not_executed(RequestFailure::Dial(error)))?;
         let link = Arc::clone(lease.link());
         let limit_bytes = node.config.max_message_bytes.get();
+        let awaited = link.answers.await_one();
         let answer = exchange(&*link.connection, request.clone(), limit_bytes, sent).await;
+        awaited.ended(&answer);
         drop(lease);
         match answer {
             // The pooled connection had ended before the request got anywhere: once more.
@@ -135,16 +137,16 @@ async fn ping_regularly(node: Weak<Node>, link: Weak<Link>) {
         let Some(lease) = link.upgrade().and_then(|link| link.lease()) else {
             return;
         };
-        let ping = Outgoing {
-            protocol: ProtocolId::CONTROL,
-            timeout: every,
-            deadline: Instant::now() + every,
-            body: Bytes::new(),
-        };
+        let ping = Outgoing::ping(every);
         let deadline = ping.deadline;
         let sent = AtomicBool::new(false);
+        let awaited = lease.link().answers.await_one();
         let answer = exchange(&*lease.link().connection, ping, 0, &sent);
-        if let Ok(Err(error)) = timeout_at(deadline, answer).await {
+        let Ok(answer) = timeout_at(deadline, answer).await else {
+            continue;
+        };
+        awaited.ended(&answer);
+        if let Err(error) = answer {
             let peer: NodeId = lease.link().node_id();
             tracing::debug!(peer = %peer.short(), %error, "keep-alive failed");
         }

@@ -48,6 +48,8 @@ pub struct EndpointStats {
     pub evictions: u64,
     /// Connections closed because they were idle for too long.
     pub idle_closed: u64,
+    /// Connections closed because the peer left requests and pings unanswered.
+    pub unresponsive_closed: u64,
 }
 
 /// The counters behind [`EndpointStats`].
@@ -71,6 +73,7 @@ pub(super) struct Counters {
     pub(super) requests_cancelled: Counter,
     pub(super) evictions: Counter,
     pub(super) idle_closed: Counter,
+    pub(super) unresponsive_closed: Counter,
 }
 
 #[derive(Debug, Default)]
@@ -109,6 +112,7 @@ impl Counters {
             requests_cancelled: self.requests_cancelled.value(),
             evictions: self.evictions.value(),
             idle_closed: self.idle_closed.value(),
+            unresponsive_closed: self.unresponsive_closed.value(),
         }
     }
 

@@ -43,6 +43,7 @@ mod address;
 mod frame;
 mod hello;
 mod lifetime;
+mod liveness;
 mod overload;
 mod pool;
 mod request;
