@@ -1,12 +1,13 @@
 //! Several processes: providers come, die and leave while others call.
 
+use std::path::Path;
 use std::time::Duration;
 
-use macula_client::{CallError, Client, ProvidersError};
+use macula_client::{CallError, Client, Executed, ProvidersError};
 use serde_json::{Value, json};
 use tokio::time::{Instant, interval, timeout};
 
-use crate::program::{serve, up};
+use crate::program::{Running, serve, up};
 
 async fn caller(bootstrap: &str) -> Client {
     Client::builder()
@@ -113,6 +114,52 @@ async fn a_provider_that_leaves_is_found_by_no_later_lookup() {
     assert!(call(&seeker).await.is_err());
     late.shutdown().await;
     seeker.shutdown().await;
+}
+
+/// A provider that keeps its identity from run to run, at another port each time.
+fn serve_as(identity: &Path, reply: &str, bootstrap: &str) -> Running {
+    let identity = identity.to_str().unwrap();
+    serve(
+        "demo.who",
+        &["--reply", reply, "--identity", identity],
+        bootstrap,
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_that_restarts_at_a_new_port_answers_the_next_call() {
+    let (first, dir) = (up(), tempfile::tempdir().unwrap());
+    let identity = dir.path().join("identity");
+    let before = serve_as(&identity, "1", first.contact());
+    let client = caller(first.contact()).await;
+    assert_eq!(call(&client).await.unwrap(), json!(1));
+
+    let node_id = before.node().to_owned();
+    assert_eq!(before.interrupt(), Some(0));
+    let after = serve_as(&identity, "2", first.contact());
+    assert_eq!(after.node(), node_id);
+    assert_eq!(call(&client).await.unwrap(), json!(2));
+    client.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_provider_that_is_back_is_called_again_once_its_silence_was_noticed() {
+    let (first, dir) = (up(), tempfile::tempdir().unwrap());
+    let identity = dir.path().join("identity");
+    let before = serve_as(&identity, "1", first.contact());
+    let client = caller(first.contact()).await;
+    assert_eq!(call(&client).await.unwrap(), json!(1));
+
+    before.kill();
+    let _after = serve_as(&identity, "2", first.contact());
+    // Nobody can tell whether the old process had carried this one out, so it is not repeated.
+    let lost = client
+        .call_json::<_, _, Value>("demo.who", &())
+        .timeout(Duration::from_secs(20));
+    let error = lost.await.unwrap_err();
+    assert_eq!(error.executed(), Executed::Unknown, "{error}");
+    assert_eq!(call(&client).await.unwrap(), json!(2));
+    client.shutdown().await;
 }
 
 #[test]
