@@ -27,7 +27,8 @@ fn the_table_of_bounds_is_that_of_the_code() {
 
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../SPEC.md");
     let text = std::fs::read_to_string(path).unwrap();
-    let (_, bounds) = text.split_once("## 14. Bounds").unwrap();
+    let (_, bounds) = text.split_once("## 14. Bounds\n").unwrap();
+    let (bounds, _) = bounds.split_once("\n## ").unwrap();
     let written: Vec<&str> = bounds
         .lines()
         .filter(|line| line.starts_with("| `"))

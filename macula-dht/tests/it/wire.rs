@@ -16,7 +16,8 @@ use macula_core::{
     SecretKey, Timestamp, Withdrawal, WithdrawalDraft,
 };
 use macula_dht::message::{
-    LiveRecord, LiveWithdrawal, ProvidersAnswer, Request, Response, StoreOutcome, wire,
+    LiveRecord, LiveWithdrawal, MAX_CLAIMS, MAX_CONTACTS, ProvidersAnswer, Request, Response,
+    StoreOutcome, wire,
 };
 use proptest::prelude::*;
 
@@ -234,5 +235,23 @@ proptest! {
                 }
             }
         }
+    }
+}
+
+#[test]
+fn the_bounds_in_the_specification_are_those_of_the_code() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../SPEC.md");
+    let text = std::fs::read_to_string(path).unwrap();
+    let rows = [
+        (
+            "macula_dht::message::wire::MAX_MESSAGE_BYTES",
+            wire::MAX_MESSAGE_BYTES,
+        ),
+        ("MAX_CONTACTS", MAX_CONTACTS),
+        ("MAX_CLAIMS", MAX_CLAIMS),
+    ];
+    for (name, value) in rows {
+        let row = format!("| `{name}` | {value} |\n");
+        assert!(text.contains(&row), "{row}");
     }
 }

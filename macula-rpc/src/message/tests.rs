@@ -123,3 +123,11 @@ proptest! {
         prop_assert!(CallMessage::decode(&bytes.slice(..keep)).is_err());
     }
 }
+
+#[test]
+fn the_bound_in_the_specification_is_that_of_the_code() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../SPEC.md");
+    let text = std::fs::read_to_string(path).unwrap();
+    let row = format!("| `macula_rpc::MAX_ERROR_BYTES` | {MAX_ERROR_BYTES} |\n");
+    assert!(text.contains(&row), "{row}");
+}

@@ -167,4 +167,12 @@ mod tests {
         assert_eq!(with(8, 0xff), Err(BadHeader::BodyTooLarge));
         assert_eq!(with(12, 0xff), Err(BadHeader::ExtensionsTooLarge));
     }
+
+    #[test]
+    fn the_bound_in_the_specification_is_that_of_the_code() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../SPEC.md");
+        let text = std::fs::read_to_string(path).unwrap();
+        let row = format!("| `MAX_EXTENSION_BLOCK_BYTES` | {MAX_EXTENSION_BLOCK_BYTES} |\n");
+        assert!(text.contains(&row), "{row}");
+    }
 }

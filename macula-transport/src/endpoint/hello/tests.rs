@@ -111,3 +111,11 @@ fn versions_are_judged_before_realms() {
     other.versions = Versions { min: 0, max: 9 };
     assert_eq!(plain().check(&other), Ok(()));
 }
+
+#[test]
+fn the_bound_in_the_specification_is_that_of_the_code() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../SPEC.md");
+    let text = std::fs::read_to_string(path).unwrap();
+    let row = format!("| `MAX_HELLO_BYTES` | {MAX_HELLO_BYTES} |\n");
+    assert!(text.contains(&row), "{row}");
+}
