@@ -100,7 +100,8 @@ fn unanswered(error: ReadError, limit_bytes: usize) -> RequestError {
 
 fn interrupted(error: StreamError) -> RequestError {
     let executed = match error {
-        // A peer closes as idle only while none of our requests has reached it.
+        // A peer closes as idle only while it has begun none of our requests that we do not know
+        // the end of.
         StreamError::Connection(ConnectionError::ClosedByPeer(CloseCode::Idle)) => Executed::No,
         _ => Executed::Unknown,
     };

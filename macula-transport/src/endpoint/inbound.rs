@@ -24,6 +24,8 @@ pub(super) struct Inbound {
     counters: Arc<Counters>,
     max_body_bytes: usize,
     header_timeout: Duration,
+    /// Whether a handler has begun with it.
+    is_begun: bool,
 }
 
 /// Why a request is not handled.
@@ -49,6 +51,7 @@ impl Inbound {
             counters: Arc::clone(&node.counters),
             max_body_bytes: node.config.max_message_bytes.get(),
             header_timeout: node.config.dial_timeout,
+            is_begun: false,
         }
     }
 
@@ -63,11 +66,14 @@ impl Inbound {
             .await
             .is_err()
         {
-            return self.out_of_time().await;
+            self.out_of_time().await;
         }
         // The peer ends its half once it has the reply. Until then this counts as running, so that
         // a shutdown does not cut the reply off.
-        let _ = timeout(LINGER, self.stream.receive.receive()).await;
+        let heard = timeout(LINGER, self.stream.receive.receive()).await;
+        if self.is_begun && heard.is_ok() {
+            self.lease.link().end_unheard();
+        }
     }
 
     /// Reads the head; what was read beyond it comes along.
@@ -115,6 +121,8 @@ impl Inbound {
         };
         self.counters.requests_handled.add();
         let link = self.lease.link();
+        link.begin_unheard();
+        self.is_begun = true;
         let request = InboundRequest {
             from: link.node_id(),
             role: link.hello.role,

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::hello::Hello;
 use super::liveness::Answers;
-use crate::Connection;
+use crate::{CloseCode, Connection};
 
 /// A live connection.
 pub(super) struct Link {
@@ -28,6 +28,8 @@ pub(super) struct Link {
 
 struct Usage {
     in_flight: usize,
+    /// Requests that a handler has begun and whose peer has not shown that it knows the end.
+    unheard: usize,
     last_used: Instant,
     /// No longer to be used: it is being closed.
     retired: bool,
@@ -51,6 +53,7 @@ impl Link {
             answers: Answers::new(),
             usage: Mutex::new(Usage {
                 in_flight: 0,
+                unheard: 0,
                 last_used: Instant::now(),
                 retired: false,
                 kept: false,
@@ -93,6 +96,25 @@ impl Link {
         let retires = is_idle && !usage.retired;
         usage.retired |= retires;
         retires
+    }
+
+    /// What to close it with once it has retired idle. [`CloseCode::Idle`] tells the peer that
+    /// whatever it still waits for was not carried out, which has to be so.
+    pub(super) fn idle_code(&self) -> CloseCode {
+        match self.usage().unheard {
+            0 => CloseCode::Idle,
+            _ => CloseCode::Done,
+        }
+    }
+
+    /// A handler begins with a request of the peer.
+    pub(super) fn begin_unheard(&self) {
+        self.usage().unheard += 1;
+    }
+
+    /// The peer knows how it ended, or no longer wants to.
+    pub(super) fn end_unheard(&self) {
+        self.usage().unheard -= 1;
     }
 
     /// Takes it out of use whatever is in flight.

@@ -117,7 +117,7 @@ impl Node {
         let (slot, evicted) = self.pool.reserve()?;
         if let Some(evicted) = evicted {
             self.counters.evictions.add();
-            self.close_link(&evicted, CloseCode::Idle);
+            self.close_link(&evicted, evicted.link.idle_code());
         }
         Ok(slot)
     }
@@ -139,8 +139,8 @@ impl Node {
         } = inserted;
         // Taken before anybody can find the connection idle.
         let lease = link.lease();
-        if let Some(displaced) = displaced {
-            self.close_link(&displaced, CloseCode::Idle);
+        if let Some((displaced, code)) = displaced {
+            self.close_link(&displaced, code);
         }
         self.dials.clear_backoff(&peer);
         self.announce(&link, first, proved);

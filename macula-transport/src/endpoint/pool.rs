@@ -64,8 +64,8 @@ pub(super) struct Inserted {
     pub(super) link: Arc<Link>,
     /// It is the only one of its peer.
     pub(super) first: bool,
-    /// What had to leave because the peer has too many.
-    pub(super) displaced: Option<Removed>,
+    /// What had to leave because the peer has too many, and what to close it with.
+    pub(super) displaced: Option<(Removed, CloseCode)>,
 }
 
 impl Pool {
@@ -218,15 +218,18 @@ impl State {
     }
 
     /// Removes one of a peer's links if it has too many: an idle one, or else the oldest.
-    fn displace(&mut self, node_id: &NodeId) -> Option<Removed> {
+    fn displace(&mut self, node_id: &NodeId) -> Option<(Removed, CloseCode)> {
         let entry = self.peers.get(node_id)?;
         if entry.links.len() <= MAX_LINKS_PER_PEER {
             return None;
         }
         let older = &entry.links[..entry.links.len() - 1];
         let idle = older.iter().find(|link| link.retire_if_idle());
-        let number = idle.or(older.first())?.number;
-        self.remove(node_id, number)
+        let (number, code) = match idle {
+            Some(link) => (link.number, link.idle_code()),
+            None => (older.first()?.number, CloseCode::Overloaded),
+        };
+        Some((self.remove(node_id, number)?, code))
     }
 }
 

@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::inbound;
 use super::link::Link;
 use super::node::Node;
-use crate::{CloseCode, Stream};
+use crate::Stream;
 
 /// Begins to serve a link, until it or the endpoint ends.
 pub(super) fn start(node: &Arc<Node>, link: &Arc<Link>) {
@@ -28,7 +28,7 @@ async fn run(weak: Weak<Node>, link: Arc<Link>, idle_timeout: Duration) {
                 let Some(node) = weak.upgrade() else { return };
                 if link.retire_if_idle_for(idle_timeout) {
                     node.counters.idle_closed.add();
-                    node.detach(&link, CloseCode::Idle);
+                    node.detach(&link, link.idle_code());
                     return;
                 }
                 continue;

@@ -1,5 +1,6 @@
 //! One connection for each peer, so many and so long as is good.
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,8 +8,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use macula_core::{Contact, NodeId};
 use macula_transport::{
-    DialError, Endpoint, Executed, Executor, InboundRequest, PeerEvent, Refusal, RequestFailure,
-    RequestHandler,
+    CloseCode, ConnectionError, DialError, Endpoint, Executed, Executor, InboundRequest, PeerEvent,
+    Refusal, RequestFailure, RequestHandler,
 };
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
@@ -16,6 +17,7 @@ use tokio::time::{Instant, sleep};
 use super::fixture::{
     ECHO, Fixture, GATE, contact, echoing, event, eventually, gated, known, request, soon,
 };
+use super::raw;
 
 async fn a_thousand_requests_to_a_cold_peer_open_one_connection(fixture: Fixture) {
     let (a, b) = (fixture.server(1).await, echoing(fixture.server(2).await));
@@ -145,7 +147,53 @@ async fn a_black_hole_fails_at_the_dial_deadline(fixture: Fixture) {
     assert_eq!(a.stats().dial_failures, 1);
 }
 
+async fn a_connection_in_use_is_not_displaced_as_idle(fixture: Fixture) {
+    let (raw, b) = (fixture.raw(1).await, fixture.server(2).await);
+    let gate = gated(&b);
+    let mut held = Vec::new();
+    for count in 1..=4 {
+        let connection = raw::greeted(&*raw, &b).await;
+        let stream = raw::ask(&*connection, GATE).await;
+        gate.holds(count).await;
+        held.push((connection, stream));
+    }
+    let _fifth = raw::greeted(&*raw, &b).await;
+    let ended = soon(held[0].0.closed()).await;
+    assert_eq!(
+        ended,
+        ConnectionError::ClosedByPeer(CloseCode::Overloaded),
+        "idle would say that its request was not carried out"
+    );
+}
+
+async fn a_connection_whose_last_reply_was_perhaps_not_heard_is_not_evicted_as_idle(
+    fixture: Fixture,
+) {
+    let b = fixture
+        .server_with(2, |config| config.max_connections = NonZeroUsize::MIN)
+        .await;
+    let (raw, b) = (fixture.raw(1).await, echoing(b));
+    let cases = [(true, 3, CloseCode::Idle), (false, 4, CloseCode::Done)];
+    for (hears, seed, code) in cases {
+        let other = fixture.server(seed).await;
+        let connection = raw::greeted(&*raw, &b).await;
+        let mut stream = raw::ask(&*connection, ECHO).await;
+        assert!(soon(stream.receive.receive()).await.unwrap().is_some());
+        if hears {
+            stream.send.finish().unwrap();
+        }
+        eventually(|| b.stats().inbound_in_flight == 0).await;
+        let evictions = b.stats().evictions;
+        soon(other.connect(&contact(&b).into())).await.unwrap();
+        assert_eq!(b.stats().evictions, evictions + 1);
+        let ended = soon(connection.closed()).await;
+        assert_eq!(ended, ConnectionError::ClosedByPeer(code));
+    }
+}
+
 on_every_wire!(
+    a_connection_in_use_is_not_displaced_as_idle,
+    a_connection_whose_last_reply_was_perhaps_not_heard_is_not_evicted_as_idle,
     a_thousand_requests_to_a_cold_peer_open_one_connection,
     at_its_limit_the_least_recently_used_idle_connection_makes_room,
     a_busy_connection_is_never_evicted,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use macula_core::{Contact, DialTarget};
-use macula_transport::{Connection, Endpoint, ReceiveStream, Transport};
+use macula_transport::{Connection, Endpoint, ProtocolId, ReceiveStream, Stream, Transport};
 
 use super::fixture::soon;
 
@@ -52,6 +52,14 @@ pub(super) async fn greeted(from: &dyn Transport, to: &Endpoint) -> Arc<dyn Conn
     let answer = exchange(&*connection, &hello(1, "open")).await;
     assert!(answer.is_some_and(|answer| !answer.is_empty()));
     connection
+}
+
+/// Sends a request without a body and leaves its stream open.
+pub(super) async fn ask(connection: &dyn Connection, protocol: ProtocolId) -> Stream {
+    let mut stream = soon(connection.open()).await.unwrap();
+    let request = Bytes::from(header(1, 1, protocol.0, 0));
+    soon(stream.send.send(request)).await.unwrap();
+    stream
 }
 
 /// Sends bytes on a stream of their own, ends it, and reads the whole answer; none if there is none.
