@@ -33,6 +33,7 @@ mod carrier;
 mod frame;
 
 mod backoff;
+mod horizon;
 mod own_address;
 mod probe;
 

@@ -10,6 +10,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::time::Instant;
 
 use super::frame::{BadHeader, Header, Kind};
+use super::horizon::after;
 use super::request::ProtocolId;
 use crate::{
     CloseCode, Connection, ConnectionError, Executed, ReceiveStream, Refusal, RequestError,
@@ -32,7 +33,7 @@ impl Outgoing {
         Self {
             protocol: ProtocolId::CONTROL,
             timeout,
-            deadline: Instant::now() + timeout,
+            deadline: after(Instant::now(), timeout),
             body: Bytes::new(),
         }
     }

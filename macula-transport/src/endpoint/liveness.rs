@@ -205,6 +205,7 @@ impl EndpointConfig {
     /// How long it takes at most to find out that a peer has died while requests wait for it:
     /// an interval until it is noticed, one until it is pinged, and one for each ping.
     pub fn liveness_bound(&self) -> Duration {
-        self.ping_interval * (2 + self.max_missed_pings.get())
+        let intervals = self.max_missed_pings.get().saturating_add(2);
+        self.ping_interval.saturating_mul(intervals)
     }
 }

@@ -9,6 +9,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::carrier::{Outgoing, exchange};
 use super::dial::dial;
+use super::horizon::after;
 use super::link::{Lease, Link};
 use super::node::Node;
 use super::peer::{Peer, Role};
@@ -50,7 +51,7 @@ pub(super) async fn request(
             limit_bytes,
         }));
     }
-    let deadline = Instant::now() + request.timeout;
+    let deadline = after(Instant::now(), request.timeout);
     let outgoing = Outgoing {
         protocol: request.protocol,
         timeout: request.timeout,

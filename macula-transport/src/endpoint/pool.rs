@@ -72,7 +72,7 @@ impl Pool {
     pub(super) fn new(max_links: usize, max_requests_per_peer: usize) -> Arc<Self> {
         Arc::new(Self {
             max_links,
-            max_requests_per_peer,
+            max_requests_per_peer: max_requests_per_peer.min(Semaphore::MAX_PERMITS),
             state: Mutex::default(),
         })
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until, timeout};
 
+use super::horizon::after;
 use super::inbound;
 use super::link::Link;
 use super::node::Node;
@@ -24,7 +25,7 @@ async fn run(weak: Weak<Node>, link: Arc<Link>, idle_timeout: Duration) {
         let accepted = tokio::select! {
             biased;
             accepted = link.connection.accept() => accepted,
-            () = sleep_until(since + idle_timeout) => {
+            () = sleep_until(after(since, idle_timeout)) => {
                 let Some(node) = weak.upgrade() else { return };
                 if link.retire_if_idle_for(idle_timeout) {
                     node.counters.idle_closed.add();

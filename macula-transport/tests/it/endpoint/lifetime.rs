@@ -1,5 +1,6 @@
 //! From start to end.
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -126,7 +127,39 @@ async fn settings_that_cannot_work_are_refused(fixture: Fixture) {
     assert_eq!(start(&listening, config), zero);
 }
 
+async fn settings_without_a_bound_work(fixture: Fixture) {
+    let boundless = |config: &mut EndpointConfig| {
+        config.idle_timeout = Duration::MAX;
+        config.dial_timeout = Duration::MAX;
+        config.drain_timeout = Duration::MAX;
+        config.keep_alive = Duration::MAX;
+        config.ping_interval = Duration::MAX;
+        config.max_connections = NonZeroUsize::MAX;
+        config.max_inbound_requests = NonZeroUsize::MAX;
+        config.max_inbound_requests_per_peer = NonZeroUsize::MAX;
+    };
+    assert_eq!(
+        EndpointConfig {
+            ping_interval: Duration::MAX,
+            ..EndpointConfig::default()
+        }
+        .liveness_bound(),
+        Duration::MAX
+    );
+    let a = fixture.server_with(1, boundless).await;
+    let b = echoing(fixture.server_with(2, boundless).await);
+    let mut echo = request(ECHO, b"echo");
+    echo.timeout = Duration::MAX;
+    assert_eq!(
+        soon(a.request(&contact(&b), echo)).await,
+        Ok(Bytes::from_static(b"echo"))
+    );
+    soon(a.shutdown()).await;
+    soon(b.shutdown()).await;
+}
+
 on_every_wire!(
+    settings_without_a_bound_work,
     dropping_the_last_handle_frees_tasks_and_sockets,
     a_reply_sent_just_before_shutdown_still_arrives,
     after_shutdown_nothing_works_and_says_so,
