@@ -78,37 +78,64 @@ impl OwnAddresses {
     }
 }
 
-/// Addresses that peers say they have reached us at, most often confirmed first.
+/// What peers say they have reached us at, in the order in which they first said so.
 #[derive(Debug, Default)]
-struct Observed(Vec<(SocketAddr, Vec<NodeId>)>);
+struct Observed(Vec<Claim>);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Claim {
+    witness: NodeId,
+    address: SocketAddr,
+}
 
 impl Observed {
-    fn confirm(&mut self, peer: NodeId, address: SocketAddr) {
-        let has_room = self.0.len() < MAX_OBSERVED;
-        match self.0.iter_mut().find(|(known, _)| *known == address) {
-            Some((_, witnesses))
-                if !witnesses.contains(&peer) && witnesses.len() < MAX_WITNESSES =>
-            {
-                witnesses.push(peer);
-            }
-            None if has_room => self.0.push((address, vec![peer])),
-            _ => {}
+    fn confirm(&mut self, witness: NodeId, address: SocketAddr) {
+        let claim = Claim { witness, address };
+        if self.0.contains(&claim) {
+            return;
         }
-        // Stable: of equally confirmed ones the first seen stays first.
-        self.0
-            .sort_by_key(|(_, witnesses)| std::cmp::Reverse(witnesses.len()));
+        let said = self.0.iter().filter(|said| said.witness == witness);
+        if said.count() == MAX_CLAIMS_PER_PEER {
+            self.forget_first(|said| said.witness == witness);
+        } else if self.0.len() == MAX_CLAIMS {
+            self.forget_first(|_| true);
+        }
+        self.0.push(claim);
     }
 
+    fn forget_first(&mut self, is_it: impl Fn(&Claim) -> bool) {
+        if let Some(place) = self.0.iter().position(is_it) {
+            self.0.remove(place);
+        }
+    }
+
+    /// Those that most peers confirm, first; of equally confirmed ones, the first said.
     fn addresses(&self) -> Addresses {
-        self.0.iter().map(|(address, _)| *address).collect()
+        let mut counted: Vec<(SocketAddr, usize)> = Vec::new();
+        for claim in &self.0 {
+            match counted
+                .iter_mut()
+                .find(|(known, _)| *known == claim.address)
+            {
+                Some((_, count)) => *count += 1,
+                None => counted.push((claim.address, 1)),
+            }
+        }
+        counted.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+        let addresses = counted.into_iter().map(|(address, _)| address);
+        addresses.take(MAX_OBSERVED).collect()
     }
 }
 
-/// The most addresses remembered: a liar's fill no memory.
+/// The most addresses that count.
 const MAX_OBSERVED: usize = 8;
 
-/// The most peers counted for one address.
-const MAX_WITNESSES: usize = 8;
+/// The most claims of one peer: one more takes the place of its first. So a liar keeps nobody out,
+/// and an address that is no longer ours leaves with those who knew it.
+const MAX_CLAIMS_PER_PEER: usize = 2;
+
+/// The most claims of all peers.
+const MAX_CLAIMS: usize = 64;
 
 #[cfg(test)]
 mod tests {
@@ -167,11 +194,23 @@ mod tests {
     }
 
     #[test]
-    fn a_liar_fills_no_memory() {
+    fn a_liar_fills_no_memory_and_keeps_nobody_out() {
         let own = behind_any();
         for last in 0..=255 {
             own.confirm(ALICE, SocketAddr::from(([10, 0, 0, last], 7000)));
         }
-        assert_eq!(own.current().len(), MAX_OBSERVED);
+        assert_eq!(own.current().len(), MAX_CLAIMS_PER_PEER);
+        own.confirm(BOB, addr("192.0.2.1:7000"));
+        assert!(own.current().contains(&addr("192.0.2.1:7000")));
+    }
+
+    #[test]
+    fn an_address_of_old_is_forgotten_once_its_witnesses_know_newer_ones() {
+        let own = behind_any();
+        for last in 1..=3 {
+            own.confirm(ALICE, SocketAddr::from(([10, 0, 0, last], 7000)));
+        }
+        assert!(!own.current().contains(&addr("10.0.0.1:7000")));
+        assert!(own.current().contains(&addr("10.0.0.3:7000")));
     }
 }
