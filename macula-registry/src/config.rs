@@ -31,7 +31,9 @@ pub struct RegistryConfig {
     pub max_publishing: NonZeroUsize,
     /// How long one attempt to publish may take.
     pub publish_timeout: Duration,
-    /// How long one attempt to withdraw may take, and all of a drain's together.
+    /// How long one attempt to withdraw may take, and all of a drain's together. Should be longer
+    /// than the DHT waits for a node that has died, or a withdrawal that all others took counts as
+    /// failed.
     pub withdraw_timeout: Duration,
     /// How long after a failure to publish the next attempt comes; doubles with every failure.
     pub retry_first: Duration,
@@ -55,7 +57,7 @@ impl Default for RegistryConfig {
             direct_timeout: Duration::from_millis(500),
             max_publishing: NonZeroUsize::new(32).unwrap_or(NonZeroUsize::MIN),
             publish_timeout: Duration::from_secs(10),
-            withdraw_timeout: Duration::from_secs(2),
+            withdraw_timeout: Duration::from_secs(3),
             retry_first: Duration::from_secs(1),
             retry_max: Duration::from_secs(30),
             seed: 0,
