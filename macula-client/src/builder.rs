@@ -157,13 +157,15 @@ impl ClientBuilder {
     }
 
     /// Carries connections by something else than QUIC. Its identity becomes the node's: give the
-    /// same [`secret_key`](Self::secret_key), which signs the records.
+    /// same [`secret_key`](Self::secret_key), which signs the records. What it is given is closed
+    /// when the client ends.
     pub fn transport(mut self, transport: Arc<dyn Transport>) -> Self {
         self.transport = Some(transport);
         self
     }
 
-    /// Finds providers by something else than the Kademlia DHT of the nodes.
+    /// Finds providers by something else than the Kademlia DHT of the nodes. Entering it is its own
+    /// affair: bootstrap peers are not dialled then.
     pub fn dht(mut self, dht: Arc<dyn Dht>) -> Self {
         self.dht = Some(dht);
         self
@@ -250,6 +252,11 @@ impl ClientBuilder {
     /// Starts every layer on top of the one below.
     async fn start(self, realm: Realm) -> Result<(bool, Client), ConnectError> {
         let (secret_key, identity_file) = self.secret.open()?;
+        if let Some(transport) = &self.transport
+            && transport.node_id() != secret_key.node_id()
+        {
+            return Err(ConnectError::OtherIdentity);
+        }
         let runtime = self.home.open()?;
         let transport = match self.transport {
             Some(transport) => transport,

@@ -25,6 +25,10 @@ pub enum ConnectError {
     /// No identity could be made.
     #[error("no identity")]
     Identity(#[from] IdentityError),
+    /// The given transport proves another identity than the secret key, whose records would lead
+    /// callers to nobody.
+    #[error("the transport has another identity than the secret key")]
+    OtherIdentity,
     /// The node's own thread could not be started.
     #[error("cannot start the node's thread")]
     Thread(#[source] io::Error),

@@ -7,7 +7,7 @@ use macula_client::dht::MemoryDht;
 use macula_client::rpc::{CallError, ProviderSelector, Selection};
 use macula_client::testnet::Testnet;
 use macula_client::transport::MemoryNetwork;
-use macula_client::{Client, Executor, SecretKey, system_clock};
+use macula_client::{Client, ConnectError, Executor, SecretKey, system_clock};
 
 #[tokio::test]
 async fn nodes_over_a_memory_network_find_and_call_each_other() {
@@ -33,6 +33,18 @@ async fn nodes_over_a_memory_network_find_and_call_each_other() {
     for node in [third, second, first] {
         node.shutdown().await;
     }
+}
+
+#[tokio::test]
+async fn a_transport_of_another_identity_than_the_records_is_refused() {
+    let network = MemoryNetwork::new(7);
+    let transport = network.transport(&SecretKey::generate().unwrap());
+    let mismatched = Client::builder()
+        .transport(transport)
+        .secret_key(SecretKey::generate().unwrap())
+        .connect()
+        .await;
+    assert!(matches!(mismatched, Err(ConnectError::OtherIdentity)));
 }
 
 #[tokio::test]
