@@ -8,5 +8,6 @@
 mod calls;
 #[cfg(target_os = "linux")] // Threads are looked up in /proc.
 mod lifetime;
+mod examples;
 mod network;
 mod parts;
