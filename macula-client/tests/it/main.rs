@@ -6,8 +6,8 @@
 )]
 
 mod calls;
+mod examples;
 #[cfg(target_os = "linux")] // Threads are looked up in /proc.
 mod lifetime;
-mod examples;
 mod network;
 mod parts;
