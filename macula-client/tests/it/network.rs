@@ -180,3 +180,18 @@ async fn dropping_the_last_clone_leaves_the_network() {
     timeout(PATIENCE, left).await.unwrap();
     net.shutdown().await;
 }
+
+#[tokio::test]
+async fn a_withdrawal_that_one_holder_does_not_answer_counts_as_withdrawn() {
+    let net = Testnet::start(4).await.unwrap();
+    let provider = net.node(1);
+    let ad = provider.advertise("demo.gone", |()| async move { Ok(()) });
+    ad.await.unwrap().detach();
+    net.kill(2).await;
+    let unadvertised = timeout(PATIENCE, provider.unadvertise("demo.gone")).await;
+    assert!(unadvertised.unwrap().unwrap());
+    let stats = provider.registry_stats().publish;
+    assert_eq!((stats.withdrawn, stats.withdrawals_given_up), (1, 0));
+    assert!(net.node(3).providers("demo.gone").await.is_err());
+    net.shutdown().await;
+}
