@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use macula_client::testnet::Testnet;
-use macula_client::{Advertisement, AdvertisementState, CallError, Client, Reply};
+use macula_client::{AdvertisementState, CallError, Client, Reply};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -44,12 +44,11 @@ pub(crate) async fn run(args: Args, output: Output) -> Result<(), Failure> {
     interrupt
         .or(async {
             let net = start(&args, output).await?;
-            let advertisements = advertise(&net, output).await?;
+            advertise(&net, output).await?;
             first_calls(&net, output).await?;
             let tally = load(&net, &args, output).await?;
             output.result(&tally.facts(), || tally.summary());
             net.shutdown().await;
-            drop(advertisements);
             tally.verdict()
         })
         .await
@@ -85,10 +84,9 @@ fn caller(net: &Testnet) -> &Client {
     &net.nodes()[net.nodes().len() - 1]
 }
 
-/// Advertises the service from three nodes.
-async fn advertise(net: &Testnet, output: Output) -> Result<Vec<Advertisement>, Failure> {
+/// Advertises the service from three nodes, until each is shut down or killed.
+async fn advertise(net: &Testnet, output: Output) -> Result<(), Failure> {
     output.progress(|| format!("\nadvertising {SERVICE} in the DHT:"));
-    let mut advertisements = Vec::new();
     for index in PROVIDERS {
         let greet = |name: String| async move { Ok(format!("hello {name}")) };
         let start = Instant::now();
@@ -98,9 +96,9 @@ async fn advertise(net: &Testnet, output: Output) -> Result<Vec<Advertisement>, 
             let state = show_state(&advertisement.state());
             format!("  {}  {state}, in {}", node.short(), Took(start.elapsed()))
         });
-        advertisements.push(advertisement);
+        advertisement.detach();
     }
-    Ok(advertisements)
+    Ok(())
 }
 
 fn show_state(state: &AdvertisementState) -> String {

@@ -15,6 +15,7 @@
 //! ```
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use macula_core::NodeId;
 use macula_transport::{Executor, NodeRuntime};
@@ -27,6 +28,8 @@ use crate::{Client, ClientBuilder, ConnectError};
 pub struct Testnet {
     runtime: NodeRuntime,
     nodes: Vec<Client>,
+    /// One for each node: the dead withdraw nothing when the network is shut down.
+    killed: Vec<AtomicBool>,
 }
 
 impl Testnet {
@@ -42,10 +45,12 @@ impl Testnet {
         let mut net = Self {
             runtime,
             nodes: Vec::new(),
+            killed: Vec::new(),
         };
         for _ in 0..count.max(1) {
             let node = net.builder().connect().await?;
             net.nodes.push(node);
+            net.killed.push(AtomicBool::new(false));
         }
         Ok(net)
     }
@@ -80,14 +85,17 @@ impl Testnet {
     /// When there is no such node.
     pub async fn kill(&self, index: usize) -> NodeId {
         let node = self.node(index);
+        self.killed[index].store(true, Ordering::Relaxed);
         node.crash().await;
         node.node_id()
     }
 
-    /// Shuts all nodes down, the first one last.
+    /// Shuts all nodes down that were not killed, the first one last.
     pub async fn shutdown(self) {
-        for node in self.nodes.iter().rev() {
-            node.shutdown().await;
+        for (node, killed) in self.nodes.iter().zip(&self.killed).rev() {
+            if !killed.load(Ordering::Relaxed) {
+                node.shutdown().await;
+            }
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The demonstration shows what it says it shows.
 
-use crate::program::run_json;
+use crate::program::{run, run_json};
 
 #[test]
 fn the_demo_loses_no_call_while_a_provider_is_killed() {
@@ -11,5 +11,31 @@ fn the_demo_loses_no_call_while_a_provider_is_killed() {
     assert_eq!(facts["providers"].as_object().unwrap().len(), 3);
     assert!(facts["cache_hit_rate"].as_f64().unwrap() > 0.9, "{facts}");
     assert!(facts["p50_us"].as_u64().unwrap() <= facts["p99_us"].as_u64().unwrap());
-    assert!(facts["failovers"].is_u64());
+    // The caller learns of the death from a call that fails over, and from nothing else.
+    assert!(facts["failovers"].as_u64().unwrap() >= 1, "{facts}");
+}
+
+#[test]
+fn the_demo_shows_what_was_found_where_and_who_answered() {
+    let output = run(&["demo", "--nodes", "5", "--calls", "100"]);
+    let (text, told) = (
+        String::from_utf8(output.stdout).unwrap(),
+        String::from_utf8(output.stderr).unwrap(),
+    );
+    assert!(output.status.success(), "{text}{told}");
+    let first_calls: Vec<_> = text
+        .lines()
+        .filter_map(|line| line.split_once("found: "))
+        .map(|(_, found)| found.split_whitespace().next().unwrap())
+        .collect();
+    assert_eq!(first_calls, ["local", "DHT", "cache"]);
+    for shown in ["answered by", "killed", "100 calls, 0 failed", "at most"] {
+        assert!(text.contains(shown), "{shown}: {text}");
+    }
+    // The failed attempts are told, and nothing that is no news.
+    let warnings = told.lines().filter(|line| line.contains("WARN"));
+    let unexpected: Vec<_> = warnings
+        .filter(|line| !line.contains("attempt failed"))
+        .collect();
+    assert!(unexpected.is_empty(), "{unexpected:?}");
 }
