@@ -3,7 +3,7 @@
 use std::io::{self, Read as _};
 use std::time::Duration;
 
-use macula_client::{NodeId, ServiceName};
+use macula_client::{Client, NodeId, ServiceName};
 use serde_json::Value;
 
 use crate::exit::{Class, Failure};
@@ -48,25 +48,25 @@ const MAX_INPUT_BYTES: u64 = 17 * 1024 * 1024;
 pub(crate) async fn run(args: Args, output: Output) -> Result<(), Failure> {
     let mut interrupt = Interrupt::new()?;
     let value = read_args(&args.args)?;
-    interrupt
-        .or(async {
-            let client = args.network.connect_as_client().await?;
-            let mut call = client
-                .call_json(args.name, &value)
-                .timeout(Duration::from_secs_f64(args.timeout));
-            if let Some(node_id) = args.provider {
-                call = call.provider(node_id);
-            }
-            if args.at_most_once {
-                call = call.at_most_once();
-            }
-            let result: Result<Value, _> = call.await;
-            client.shutdown().await;
-            let result = result?;
-            output.result(&result, || format!("{result:#}"));
-            Ok(())
-        })
-        .await
+    let client = interrupt.or(args.network.connect_as_client()).await?;
+    let result = interrupt.or(call(&client, args, &value)).await;
+    // After a Ctrl-C this tells the provider that nobody waits any more.
+    client.shutdown().await;
+    let result = result?;
+    output.result(&result, || format!("{result:#}"))
+}
+
+async fn call(client: &Client, args: Args, value: &Value) -> Result<Value, Failure> {
+    let mut call = client
+        .call_json(args.name, value)
+        .timeout(Duration::from_secs_f64(args.timeout));
+    if let Some(node_id) = args.provider {
+        call = call.provider(node_id);
+    }
+    if args.at_most_once {
+        call = call.at_most_once();
+    }
+    Ok(call.await?)
 }
 
 fn read_args(text: &str) -> Result<Value, Failure> {

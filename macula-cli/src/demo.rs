@@ -47,7 +47,7 @@ pub(crate) async fn run(args: Args, output: Output) -> Result<(), Failure> {
             advertise(&net, output).await?;
             first_calls(&net, output).await?;
             let tally = load(&net, &args, output).await?;
-            output.result(&tally.facts(), || tally.summary());
+            output.result(&tally.facts(), || tally.summary())?;
             net.shutdown().await;
             tally.verdict()
         })

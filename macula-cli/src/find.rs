@@ -33,20 +33,16 @@ struct Answer {
 
 pub(crate) async fn run(args: Args, output: Output) -> Result<(), Failure> {
     let mut interrupt = Interrupt::new()?;
-    interrupt
-        .or(async {
-            let client = args.network.connect_as_client().await?;
-            let resolved = client.providers(&args.name).await;
-            client.shutdown().await;
-            let providers = resolved?.providers.iter().map(Shown::from).collect();
-            let answer = Answer {
-                name: args.name.clone(),
-                providers,
-            };
-            output.result(&answer, || answer.to_text());
-            Ok(())
-        })
-        .await
+    let client = interrupt.or(args.network.connect_as_client()).await?;
+    let find = async { Ok(client.providers(&args.name).await?) };
+    let resolved = interrupt.or(find).await;
+    client.shutdown().await;
+    let providers = resolved?.providers.iter().map(Shown::from).collect();
+    let answer = Answer {
+        name: args.name.clone(),
+        providers,
+    };
+    output.result(&answer, || answer.to_text())
 }
 
 impl From<&Provider> for Shown {

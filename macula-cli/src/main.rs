@@ -1,14 +1,8 @@
 //! The `macula` program: run a node, serve and call functions from a shell.
 
-#![expect(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "printing is what a program does"
-)]
-
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 mod exit;
 mod interrupt;
@@ -28,7 +22,7 @@ use output::Output;
 
 /// Call functions by name across machines: no broker, no registry server.
 #[derive(Parser)]
-#[command(name = "macula", version, after_help = exit::HELP)]
+#[command(name = "macula", version)]
 struct Cli {
     /// Print JSON, one object a line, instead of text; errors too
     #[arg(long, global = true, help_heading = "Output")]
@@ -71,7 +65,7 @@ impl Command {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match parse() {
         Ok(cli) => cli,
         Err(error) => return refuse_usage(&error),
     };
@@ -85,6 +79,18 @@ async fn main() -> ExitCode {
             failure.class.into()
         }
     }
+}
+
+/// Reads the command line; the help of every command ends with the exit codes.
+fn parse() -> Result<Cli, clap::Error> {
+    let matches = command_line().try_get_matches()?;
+    Cli::from_arg_matches(&matches)
+}
+
+fn command_line() -> clap::Command {
+    Cli::command()
+        .after_help(exit::HELP)
+        .mut_subcommands(|command| command.after_help(exit::HELP))
 }
 
 async fn run(command: Command, output: Output) -> Result<(), Failure> {
@@ -126,13 +132,11 @@ fn first_paragraph(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]
     fn the_command_line_is_consistent() {
-        Cli::command().debug_assert();
+        command_line().debug_assert();
     }
 
     #[test]

@@ -82,7 +82,11 @@ struct Ready {
 }
 
 /// Says that the node is ready, and how others reach it.
-pub(crate) fn announce_ready(client: &Client, output: Output, serving: Option<&ServiceName>) {
+pub(crate) fn announce_ready(
+    client: &Client,
+    output: Output,
+    serving: Option<&ServiceName>,
+) -> Result<(), Failure> {
     let contact = client.contact();
     let contact = (!contact.addresses.is_empty()).then(|| contact.to_string());
     let ready = Ready {
@@ -101,7 +105,7 @@ pub(crate) fn announce_ready(client: &Client, output: Output, serving: Option<&S
                 ready.node
             ),
         }
-    });
+    })
 }
 
 /// The heading of these options in the help.

@@ -1,13 +1,14 @@
 //! What is printed: text for people or JSON for programs.
 
 use std::fmt;
+use std::io::{self, Write as _};
 use std::time::Duration;
 
 use macula_client::Source;
 use serde::Serialize;
 use serde_json::json;
 
-use crate::exit::Failure;
+use crate::exit::{Class, Failure};
 
 /// Where results and failures go, and in which form.
 #[derive(Debug, Clone, Copy)]
@@ -21,31 +22,43 @@ impl Output {
     }
 
     /// Prints a result: the value as one line of JSON, or the text.
-    pub(crate) fn result(self, value: &impl Serialize, text: impl FnOnce() -> String) {
-        if self.json {
-            println!("{}", json!(value));
+    ///
+    /// A reader that has left, as `head` does, has what it wanted: that is no failure.
+    pub(crate) fn result(
+        self,
+        value: &impl Serialize,
+        text: impl FnOnce() -> String,
+    ) -> Result<(), Failure> {
+        let line = if self.json {
+            json!(value).to_string()
         } else {
-            println!("{}", text());
+            text()
+        };
+        match writeln!(io::stdout(), "{line}") {
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+                Err(Failure::of(Class::Unexpected, &error))
+            }
+            _ => Ok(()),
         }
     }
 
     /// Prints what happens on the way; JSON readers get results only.
     pub(crate) fn progress(self, text: impl FnOnce() -> String) {
         if !self.json {
-            println!("{}", text());
+            // The work goes on, whoever reads about it.
+            let _ = writeln!(io::stdout(), "{}", text());
         }
     }
 
     /// Prints why the program fails, on standard error.
     pub(crate) fn fail(self, failure: &Failure) {
-        if self.json {
-            eprintln!(
-                "{}",
-                json!({"error": failure.class, "message": failure.message})
-            );
+        let line = if self.json {
+            json!({"error": failure.class, "message": failure.message}).to_string()
         } else {
-            eprintln!("macula: {}", failure.message);
-        }
+            format!("macula: {}", failure.message)
+        };
+        // The exit code tells it too.
+        let _ = writeln!(io::stderr(), "{line}");
     }
 }
 

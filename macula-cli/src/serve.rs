@@ -61,14 +61,18 @@ pub(crate) async fn run(args: Args, output: Output) -> Result<(), Failure> {
         advertise = advertise.metadata(key, value);
     }
     advertise = advertise.ttl(Duration::from_secs(args.ttl));
-    let outcome = interrupt.or(async { Ok(advertise.await?) }).await;
-    if outcome.is_ok() {
-        announce_ready(&client, output, Some(&name));
+    let advertised = interrupt.or(async { Ok(advertise.await?) }).await;
+    let served = advertised.and_then(|advertisement| {
+        // It is withdrawn when the client is shut down.
+        advertisement.detach();
+        announce_ready(&client, output, Some(&name))
+    });
+    if served.is_ok() {
         interrupt.received().await;
     }
     // After a failure too: the peers shall not take this node for a crashed one.
     client.shutdown().await;
-    outcome.map(drop)
+    served
 }
 
 fn advertise(client: &Client, name: ServiceName, answer: Answer) -> Advertise {

@@ -44,8 +44,7 @@ pub(crate) fn run(args: &Args, output: Output) -> Result<(), Failure> {
         ..Scenario::default()
     };
     let report = scenario.run().map_err(|error| failure(&error))?;
-    output.result(&report, || report.to_string().trim_end().to_owned());
-    Ok(())
+    output.result(&report, || report.to_string().trim_end().to_owned())
 }
 
 fn failure(error: &SimError) -> Failure {

@@ -18,8 +18,10 @@ pub(crate) async fn run(args: Args, output: Output) -> Result<(), Failure> {
     let client = interrupt
         .or(args.network.connect_as_server(&args.listen))
         .await?;
-    announce_ready(&client, output, None);
-    interrupt.received().await;
+    let announced = announce_ready(&client, output, None);
+    if announced.is_ok() {
+        interrupt.received().await;
+    }
     client.shutdown().await;
-    Ok(())
+    announced
 }

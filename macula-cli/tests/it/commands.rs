@@ -1,11 +1,11 @@
 //! Each command does what it says.
 
 use std::io::Write as _;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use serde_json::json;
 
-use crate::program::{run, run_json, serve, up};
+use crate::program::{Running, command, run, run_json, serve, up};
 
 #[test]
 fn a_call_through_the_first_node_only_is_answered() {
@@ -40,7 +40,7 @@ fn a_node_behind_every_interface_learns_its_address_from_the_first_one() {
         "--bootstrap",
         first.contact(),
     ];
-    let provider = crate::program::Running::start(&listen);
+    let provider = Running::start(&listen);
     assert!(
         provider.contact().contains("@127.0.0.1:"),
         "{}",
@@ -54,8 +54,7 @@ fn a_node_behind_every_interface_learns_its_address_from_the_first_one() {
 fn arguments_are_read_from_standard_input() {
     let first = up();
     let _provider = serve("demo.echo", &["--echo"], first.contact());
-    let mut call = Command::new(env!("CARGO_BIN_EXE_macula"))
-        .args(["call", "demo.echo", "-", "--bootstrap", first.contact()])
+    let mut call = command(&["call", "demo.echo", "-", "--bootstrap", first.contact()])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
@@ -111,24 +110,108 @@ fn an_identity_file_keeps_the_node_id_and_one_process_at_a_time() {
     let path = dir.path().join("identity");
     let path = path.to_str().unwrap();
     let start = ["up", "--listen", "127.0.0.1:0", "--identity", path];
-    let node = crate::program::Running::start(&start);
+    let node = Running::start(&start);
     let node_id = node.node().to_owned();
 
     let (code, failure) = run_json(&start);
     assert_eq!((code, &failure["error"]), (2, &json!("usage")));
     assert_eq!(node.interrupt(), Some(0));
-    assert_eq!(crate::program::Running::start(&start).node(), node_id);
+    assert_eq!(Running::start(&start).node(), node_id);
 }
 
 #[test]
-fn help_documents_the_exit_codes() {
-    let output = run(&["--help"]);
-    assert!(output.status.success());
-    let text = String::from_utf8(output.stdout).unwrap();
-    for code in ["0", "1", "2", "3", "4", "5", "6", "7", "130"] {
-        assert!(
-            text.lines()
-                .any(|line| line.trim_start().starts_with(&format!("{code}  ")))
+fn the_help_of_every_command_documents_the_exit_codes() {
+    for command in ["", "demo", "up", "serve", "call", "find", "sim"] {
+        let args = [command, "--help"];
+        let output = run(if command.is_empty() {
+            &args[1..]
+        } else {
+            &args
+        });
+        assert!(output.status.success());
+        let text = String::from_utf8(output.stdout).unwrap();
+        for code in ["0", "1", "2", "3", "4", "5", "6", "7", "130"] {
+            let is_about_it = |line: &str| line.trim_start().starts_with(&format!("{code}  "));
+            assert!(text.lines().any(is_about_it), "{command}: {code}");
+        }
+    }
+}
+
+#[test]
+fn a_reader_that_has_left_is_no_failure() {
+    for args in [
+        &["sim", "--nodes", "10", "--records", "2"][..],
+        &["sim", "--nodes", "10", "--records", "2", "--json"],
+        &["demo", "--nodes", "5", "--calls", "10"],
+    ] {
+        let mut child = command(args)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        drop(child.stdout.take());
+        let output = child.wait_with_output().unwrap();
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(
+            (output.status.code(), told.contains("panicked")),
+            (Some(0), false),
+            "{told}"
         );
     }
+}
+
+#[test]
+fn publishing_discovery_and_failures_are_told_on_standard_error() {
+    let first = up();
+    let args = [
+        "-v",
+        "serve",
+        "demo.told",
+        "--echo",
+        "--listen",
+        "127.0.0.1:0",
+    ];
+    let bootstrap = ["--bootstrap", first.contact()];
+    let (provider, told) = Running::start_telling(&[&args[..], &bootstrap].concat());
+    let call = run(&[&["-v", "call", "demo.told", "1"][..], &bootstrap].concat());
+    assert!(call.status.success());
+    let caller_told = String::from_utf8(call.stderr).unwrap();
+    for event in ["INFO macula_dht", "joined", "discovered service=demo.told"] {
+        assert!(caller_told.contains(event), "{event}: {caller_told}");
+    }
+    // Dead, but found until its record expires: the failure is told without being asked for.
+    provider.kill();
+    let call = run(&[&["call", "demo.told", "1"][..], &bootstrap].concat());
+    assert!(!call.status.success());
+    let caller_told = String::from_utf8(call.stderr).unwrap();
+    assert!(caller_told.contains("WARN macula_rpc"), "{caller_told}");
+    assert!(
+        caller_told.contains("attempt failed service=demo.told"),
+        "{caller_told}"
+    );
+
+    let provider_told = told.join().unwrap();
+    assert!(
+        provider_told.contains("published service=demo.told"),
+        "{provider_told}"
+    );
+}
+
+#[test]
+fn leaving_in_order_withdraws_and_tells_so() {
+    let first = up();
+    let args = [
+        "-v",
+        "serve",
+        "demo.told",
+        "--echo",
+        "--listen",
+        "127.0.0.1:0",
+    ];
+    let bootstrap = ["--bootstrap", first.contact()];
+    let (provider, told) = Running::start_telling(&[&args[..], &bootstrap].concat());
+    assert_eq!(provider.interrupt(), Some(0));
+    let told = told.join().unwrap();
+    assert!(told.contains("withdrawn"), "{told}");
+    assert!(!told.contains("WARN"), "{told}");
 }

@@ -3,11 +3,12 @@
 use std::path::Path;
 use std::time::Duration;
 
-use macula_client::{CallError, Client, Executed, ProvidersError};
+use macula_client::{CallError, Client, Executed, HandlerError, ProvidersError};
 use serde_json::{Value, json};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, interval, timeout};
 
-use crate::program::{Running, serve, up};
+use crate::program::{Running, command, interrupt, run_json, serve, up};
 
 async fn caller(bootstrap: &str) -> Client {
     Client::builder()
@@ -165,4 +166,60 @@ async fn a_killed_provider_that_is_back_is_called_again_once_its_silence_was_not
 #[test]
 fn ctrl_c_ends_a_node_with_success() {
     assert_eq!(up().interrupt(), Some(0));
+}
+
+/// Tells when it is dropped.
+struct Dropped(mpsc::Sender<&'static str>);
+
+impl Drop for Dropped {
+    fn drop(&mut self) {
+        self.0.try_send("dropped").unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ctrl_c_during_a_call_ends_its_handler_at_once() {
+    let provider = Client::builder()
+        .listen("127.0.0.1:0".parse().unwrap())
+        .connect()
+        .await
+        .unwrap();
+    let (tell, mut told) = mpsc::channel(2);
+    let hang = move |()| {
+        let tell = tell.clone();
+        async move {
+            let _dropped = Dropped(tell.clone());
+            tell.try_send("begun").unwrap();
+            std::future::pending::<Result<(), HandlerError>>().await
+        }
+    };
+    let _ad = provider.advertise("demo.hangs", hang).await.unwrap();
+    let contact = provider.contact().to_string();
+    let call = ["call", "demo.hangs", "--timeout", "3600", "--bootstrap"];
+    let mut call = command(&[&call[..], &[&contact]].concat()).spawn().unwrap();
+    let mut next = async || timeout(Duration::from_secs(30), told.recv()).await.unwrap();
+    assert_eq!(next().await, Some("begun"));
+    interrupt(&call);
+    assert_eq!(next().await, Some("dropped"));
+    let ended = tokio::task::spawn_blocking(move || call.wait().unwrap().code());
+    assert_eq!(ended.await.unwrap(), Some(130));
+    provider.shutdown().await;
+}
+
+#[test]
+fn calls_from_the_shell_go_on_when_the_first_provider_is_killed() {
+    let first = up();
+    let one = serve("demo.who", &["--reply", "1"], first.contact());
+    let call = || {
+        let call = ["call", "demo.who", "--bootstrap", first.contact()];
+        let (code, answer) = run_json(&call);
+        assert_eq!(code, 0, "{answer}");
+        answer
+    };
+    assert_eq!(call(), json!(1));
+    let _two = serve("demo.who", &["--reply", "2"], first.contact());
+    one.kill();
+    for _ in 0..6 {
+        assert_eq!(call(), json!(2));
+    }
 }

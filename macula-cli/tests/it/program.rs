@@ -1,6 +1,6 @@
 //! Runs the program, to its end or in the background.
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc;
 use std::thread;
@@ -11,7 +11,8 @@ use serde_json::Value;
 /// The longest that anything here may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-fn macula(args: &[&str]) -> Command {
+/// The program with these arguments, to be started.
+pub(crate) fn command(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_macula"));
     command
         .args(args)
@@ -22,7 +23,7 @@ fn macula(args: &[&str]) -> Command {
 
 /// Runs the program to its end.
 pub(crate) fn run(args: &[&str]) -> Output {
-    macula(args).output().unwrap()
+    command(args).output().unwrap()
 }
 
 /// Runs the program to its end and gives its exit code and the JSON it printed, on standard output
@@ -50,10 +51,24 @@ pub(crate) struct Running {
 impl Running {
     /// Starts the program with `--json` and waits until it says that it is ready.
     pub(crate) fn start(args: &[&str]) -> Self {
-        let mut child = macula(&[args, &["--json"]].concat())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+        Self::spawn(&mut command(&[args, &["--json"]].concat()))
+    }
+
+    /// Starts it likewise, and gives the thread that collects what it tells on standard error.
+    pub(crate) fn start_telling(args: &[&str]) -> (Self, thread::JoinHandle<String>) {
+        let mut command = command(&[args, &["--json"]].concat());
+        let mut running = Self::spawn(command.stderr(Stdio::piped()));
+        let mut stderr = running.child.stderr.take().unwrap();
+        let told = thread::spawn(move || {
+            let mut text = String::new();
+            stderr.read_to_string(&mut text).unwrap();
+            text
+        });
+        (running, told)
+    }
+
+    fn spawn(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let stdout = child.stdout.take().unwrap();
         let (line, first_line) = mpsc::sync_channel(1);
         thread::spawn(move || {
@@ -64,7 +79,7 @@ impl Running {
         });
         let line = first_line.recv_timeout(PATIENCE).unwrap();
         let ready: Value = serde_json::from_str(&line)
-            .unwrap_or_else(|error| panic!("{args:?} printed {line:?}: {error}"));
+            .unwrap_or_else(|error| panic!("{command:?} printed {line:?}: {error}"));
         assert_eq!(ready["event"], "ready");
         Self { child, ready }
     }
@@ -86,14 +101,7 @@ impl Running {
 
     /// Ends it as Ctrl-C does, and gives its exit code.
     pub(crate) fn interrupt(mut self) -> Option<i32> {
-        let pid = self.child.id().to_string();
-        assert!(
-            Command::new("kill")
-                .args(["-INT", &pid])
-                .status()
-                .unwrap()
-                .success()
-        );
+        interrupt(&self.child);
         self.child.wait().unwrap().code()
     }
 }
@@ -104,6 +112,13 @@ impl Drop for Running {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Does to a process what Ctrl-C does.
+pub(crate) fn interrupt(child: &Child) {
+    let pid = child.id().to_string();
+    let kill = Command::new("kill").args(["-INT", &pid]).status();
+    assert!(kill.unwrap().success());
 }
 
 /// A node for others to enter a network by.
