@@ -179,9 +179,9 @@ fn publishing_discovery_and_failures_are_told_on_standard_error() {
     for event in ["INFO macula_dht", "joined", "discovered service=demo.told"] {
         assert!(caller_told.contains(event), "{event}: {caller_told}");
     }
-    // Dead, but found until its record expires: the failure is told without being asked for.
+    // Dead, but found until its record expires.
     provider.kill();
-    let call = run(&[&["call", "demo.told", "1"][..], &bootstrap].concat());
+    let call = run(&[&["-v", "call", "demo.told", "1"][..], &bootstrap].concat());
     assert!(!call.status.success());
     let caller_told = String::from_utf8(call.stderr).unwrap();
     assert!(caller_told.contains("WARN macula_rpc"), "{caller_told}");
