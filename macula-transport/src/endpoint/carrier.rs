@@ -92,10 +92,12 @@ fn unanswered(error: ReadError, limit_bytes: usize) -> RequestError {
             failure: RequestFailure::TooLarge { limit_bytes },
             executed: Executed::Yes,
         },
-        ReadError::Header(_) | ReadError::Truncated | ReadError::Trailing => RequestError {
-            failure: RequestFailure::Malformed,
-            executed: Executed::Unknown,
-        },
+        ReadError::Header(_) | ReadError::Truncated | ReadError::Trailing | ReadError::NoRoom => {
+            RequestError {
+                failure: RequestFailure::Malformed,
+                executed: Executed::Unknown,
+            }
+        }
     }
 }
 
@@ -151,6 +153,8 @@ pub(super) enum ReadError {
     Truncated,
     /// More bytes than the message has.
     Trailing,
+    /// There is no memory for it.
+    NoRoom,
     Stream(StreamError),
 }
 
@@ -180,11 +184,15 @@ impl<'a> MessageReader<'a> {
         Ok(header)
     }
 
-    /// Reads the body that a header announces.
-    pub(super) async fn body(&mut self, header: &Header) -> Result<Bytes, ReadError> {
+    /// Reads the body that a header announces, while `has_room` for what has arrived of it.
+    pub(super) async fn body(
+        &mut self,
+        header: &Header,
+        has_room: HasRoom<'_>,
+    ) -> Result<Bytes, ReadError> {
         // The header's length has passed the limit, which is a `usize`.
         let len = usize::try_from(header.body_len).unwrap_or(usize::MAX);
-        let body = self.take(len).await?;
+        let body = self.take_within(len, has_room).await?;
         if self.rest.is_empty() {
             Ok(body)
         } else {
@@ -194,24 +202,36 @@ impl<'a> MessageReader<'a> {
 
     async fn message(&mut self, max_body_bytes: usize) -> Result<(Header, Bytes), ReadError> {
         let header = self.header(max_body_bytes).await?;
-        let body = self.body(&header).await?;
+        let body = self.body(&header, &mut |_| true).await?;
         Ok((header, body))
     }
 
-    /// Memory follows the bytes that are there, never the length that was announced.
     async fn take(&mut self, count: usize) -> Result<Bytes, ReadError> {
+        self.take_within(count, &mut |_| true).await
+    }
+
+    /// Memory follows the bytes that are there, never the length that was announced.
+    async fn take_within(
+        &mut self,
+        count: usize,
+        has_room: HasRoom<'_>,
+    ) -> Result<Bytes, ReadError> {
+        let mut check = |len: usize| {
+            has_room(len.min(count))
+                .then_some(())
+                .ok_or(ReadError::NoRoom)
+        };
+        if self.rest.is_empty() && count > 0 {
+            self.rest = self.chunk().await?;
+        }
+        check(self.rest.len())?;
         if self.rest.len() >= count {
             return Ok(self.rest.split_to(count));
-        }
-        if self.rest.is_empty() {
-            self.rest = self.chunk().await?;
-            if self.rest.len() >= count {
-                return Ok(self.rest.split_to(count));
-            }
         }
         let mut gathered = BytesMut::from(&self.rest[..]);
         loop {
             let mut chunk = self.chunk().await?;
+            check(gathered.len() + chunk.len())?;
             let missing = count - gathered.len();
             if chunk.len() >= missing {
                 gathered.extend_from_slice(&chunk.split_to(missing));
@@ -230,6 +250,9 @@ impl<'a> MessageReader<'a> {
         }
     }
 }
+
+/// Whether there is memory for so many bytes of a body.
+type HasRoom<'a> = &'a mut (dyn FnMut(usize) -> bool + Send);
 
 /// Bodies up to this are copied behind their header: one chunk instead of two.
 const MAX_JOINED_BYTES: usize = 4096;

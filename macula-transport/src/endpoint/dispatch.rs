@@ -24,6 +24,35 @@ pub(super) struct Admission {
     _of_peer: OwnedSemaphorePermit,
 }
 
+/// Memory set aside for one body, as much of it as has arrived: what is only announced costs
+/// nothing, so that nobody can be kept out by it.
+pub(super) struct Memory {
+    blocks: Arc<Semaphore>,
+    held: Option<OwnedSemaphorePermit>,
+    held_bytes: usize,
+}
+
+impl Memory {
+    /// Sets aside enough for so many bytes in all; says whether there is as much.
+    pub(super) fn grow_to(&mut self, len_bytes: usize) -> bool {
+        let missing = len_bytes.saturating_sub(self.held_bytes);
+        let blocks = missing.div_ceil(BLOCK_BYTES);
+        if blocks == 0 {
+            return true;
+        }
+        let wanted = u32::try_from(blocks).unwrap_or(u32::MAX);
+        let Ok(permit) = Arc::clone(&self.blocks).try_acquire_many_owned(wanted) else {
+            return false;
+        };
+        self.held_bytes += blocks * BLOCK_BYTES;
+        match &mut self.held {
+            Some(held) => held.merge(permit),
+            None => self.held = Some(permit),
+        }
+        true
+    }
+}
+
 impl Dispatch {
     pub(super) fn new(max_requests: usize, max_message_bytes: usize) -> Self {
         let max_requests = max_requests.min(MAX_PERMITS);
@@ -74,12 +103,13 @@ impl Dispatch {
         })
     }
 
-    /// Sets memory aside for a body, or says at once that there is none.
-    pub(super) fn set_aside(&self, body_len: u32) -> Result<OwnedSemaphorePermit, Refusal> {
-        let blocks = body_len.div_ceil(u32::try_from(BLOCK_BYTES).unwrap_or(u32::MAX));
-        Arc::clone(&self.body_blocks)
-            .try_acquire_many_owned(blocks)
-            .map_err(|_| Refusal::Overloaded)
+    /// Memory for a body that is about to be read: none yet.
+    pub(super) fn memory(&self) -> Memory {
+        Memory {
+            blocks: Arc::clone(&self.body_blocks),
+            held: None,
+            held_bytes: 0,
+        }
     }
 
     pub(super) fn is_draining(&self) -> bool {

@@ -96,12 +96,11 @@ impl Inbound {
 
     async fn answer(&mut self, (header, rest): (Header, Bytes), deadline: Instant) {
         // Held until the reply is out.
-        let _memory = match self.dispatch.set_aside(header.body_len) {
-            Ok(memory) => memory,
-            Err(refusal) => return self.give_up(Unread::Refused(refusal)).await,
-        };
+        // Held until the reply is out.
+        let mut memory = self.dispatch.memory();
         let mut reader = MessageReader::resume(&mut *self.stream.receive, rest);
-        let body = match reader.body(&header).await {
+        let mut has_room = |len_bytes| memory.grow_to(len_bytes);
+        let body = match reader.body(&header, &mut has_room).await {
             Ok(body) => body,
             Err(error) => return self.give_up(unread(error)).await,
         };
@@ -195,6 +194,7 @@ pub(super) async fn refuse(mut stream: Stream, refusal: Refusal) {
 fn unread(error: ReadError) -> Unread {
     match error {
         ReadError::Header(BadHeader::BodyTooLarge) => Unread::Refused(Refusal::TooLarge),
+        ReadError::NoRoom => Unread::Refused(Refusal::Overloaded),
         ReadError::Header(_) | ReadError::Truncated | ReadError::Trailing => {
             Unread::Refused(Refusal::Malformed)
         }

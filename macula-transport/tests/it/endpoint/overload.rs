@@ -1,9 +1,13 @@
 //! More than a node takes.
 
-use macula_transport::{Executed, Refusal, RequestError, RequestFailure};
+use bytes::Bytes;
+use macula_transport::{EndpointConfig, Executed, Refusal, RequestError, RequestFailure};
 use tokio::task::JoinSet;
 
-use super::fixture::{ECHO, Fixture, GATE, contact, echoing, gated, known, request, soon};
+use super::fixture::{
+    ECHO, Fixture, GATE, contact, echoing, eventually, gated, known, request, soon,
+};
+use super::raw;
 
 fn is_overloaded(error: &RequestError) -> bool {
     error.failure == RequestFailure::Refused(Refusal::Overloaded) && error.executed == Executed::No
@@ -58,7 +62,7 @@ async fn the_limit_over_all_peers_holds_and_permits_come_back(fixture: Fixture) 
     assert!(is_overloaded(&error), "{error:?}");
     gate.let_through(2);
     assert!(soon(held).await.unwrap().is_ok());
-    super::fixture::eventually(|| b.stats().inbound_in_flight == 0).await;
+    eventually(|| b.stats().inbound_in_flight == 0).await;
     assert!(
         soon(c.request(&known(&b), request(GATE, b"")))
             .await
@@ -66,7 +70,26 @@ async fn the_limit_over_all_peers_holds_and_permits_come_back(fixture: Fixture) 
     );
 }
 
+async fn bodies_that_are_announced_and_never_sent_take_no_room(fixture: Fixture) {
+    let (raw, b) = (fixture.raw(1).await, echoing(fixture.server(2).await));
+    let connection = raw::greeted(&*raw, &b).await;
+    let longest = EndpointConfig::DEFAULT_MAX_MESSAGE_BYTES.get();
+    let head = raw::header(1, 1, ECHO.0, u32::try_from(longest).unwrap());
+    let mut announced = Vec::new();
+    for count in 1..=50 {
+        let mut stream = soon(connection.open()).await.unwrap();
+        let head = Bytes::from(head.clone());
+        soon(stream.send.send(head)).await.unwrap();
+        announced.push(stream);
+        eventually(|| b.stats().inbound_in_flight == count).await;
+    }
+    let other = fixture.server(3).await;
+    let answer = soon(other.request(&contact(&b), request(ECHO, b"short"))).await;
+    assert_eq!(answer, Ok(Bytes::from_static(b"short")));
+}
+
 on_every_wire!(
+    bodies_that_are_announced_and_never_sent_take_no_room,
     a_flooding_peer_is_refused_at_once_and_another_is_served,
     the_limit_over_all_peers_holds_and_permits_come_back,
 );
