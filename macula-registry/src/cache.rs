@@ -82,6 +82,11 @@ impl Cache {
         write(self.shard(name)).remove_provider(name, node_id)
     }
 
+    /// Removes a provider under every name; answers under how many it was.
+    pub(crate) fn forget(&self, node_id: &NodeId) -> usize {
+        self.shards.iter().map(|s| write(s).forget(node_id)).sum()
+    }
+
     /// Removes every entry whose time is over; answers how many.
     pub(crate) fn prune(&self, now: Instant) -> usize {
         self.shards.iter().map(|s| write(s).prune(now)).sum()

@@ -164,6 +164,11 @@ impl<H: Clone + Send + Sync + 'static> Registry<H> {
         self.resolver.remove_provider(name, node);
     }
 
+    /// Removes a node that has left the network from the cache, under every name that it provided.
+    pub fn forget_provider(&self, node: &NodeId) {
+        self.resolver.forget(node);
+    }
+
     /// Removes what has expired from the cache, which also happens by itself; answers how much.
     pub fn prune_expired(&self) -> usize {
         self.resolver.prune_expired()

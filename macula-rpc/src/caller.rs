@@ -16,6 +16,7 @@ use crate::{
     ProviderSelector, Server, Service, deadline,
 };
 
+mod departures;
 mod local;
 mod outbound;
 mod stats;
@@ -97,6 +98,7 @@ impl Caller {
     ) -> Result<Self, CallerConfigError> {
         config.check()?;
         let call_ids = CallIds::new(config.seed)?;
+        departures::watch(&endpoint, &registry);
         Ok(Self(Arc::new(Shared {
             endpoint,
             registry,

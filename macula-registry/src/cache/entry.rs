@@ -115,6 +115,11 @@ impl Entry {
         self.providers.len() < before
     }
 
+    /// Whether a node is one of the providers.
+    pub(super) fn names(&self, node_id: &NodeId) -> bool {
+        self.providers.iter().any(|p| p.node_id() == *node_id)
+    }
+
     /// Whether providers were known and none is left.
     pub(super) fn is_used_up(&self) -> bool {
         self.providers.is_empty() && self.first_expiry.is_some()

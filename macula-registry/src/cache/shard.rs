@@ -73,6 +73,20 @@ impl Shard {
             .unwrap_or(false)
     }
 
+    /// Drops a provider under every name; answers under how many it was.
+    pub(super) fn forget(&mut self, node_id: &NodeId) -> usize {
+        let names: Vec<ServiceName> = self
+            .slots
+            .iter()
+            .filter(|slot| slot.entry.names(node_id))
+            .map(|slot| slot.name.clone())
+            .collect();
+        for name in &names {
+            self.remove_provider(name, node_id);
+        }
+        names.len()
+    }
+
     pub(super) fn defer_refresh(&mut self, name: &ServiceName, until: Instant) {
         self.change(name, |entry| entry.defer_refresh(until));
     }

@@ -104,6 +104,13 @@ impl Resolver {
         }
     }
 
+    pub(crate) fn forget(&self, node_id: &NodeId) {
+        let names = self.cache.forget(node_id);
+        if names > 0 {
+            debug!(node = %node_id.short(), names, "provider has left and the cache with it");
+        }
+    }
+
     pub(crate) fn prune_expired(&self) -> usize {
         self.cache.prune(Instant::now())
     }

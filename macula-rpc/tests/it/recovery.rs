@@ -1,6 +1,7 @@
 //! The discovery cache and the providers in it: repaired, refreshed, restarted, pinned.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use macula_rpc::{
     AttemptOutcome, CallError, CallOptions, Executed, ProviderSelector, Selection, ServerConfig,
@@ -77,6 +78,26 @@ async fn a_provider_restarted_at_a_new_address_answers_the_next_call() {
     let reply = caller.call_with(SERVICE, &(), options).await.unwrap();
     assert_eq!(reply.codec.decode::<u32>(&reply.body), Ok(2));
     assert_eq!(reply.provider, after.id);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_provider_that_says_goodbye_leaves_the_cache_before_anybody_calls_it() {
+    let mesh = Mesh::new();
+    let (leaving, good, caller) = (mesh.node(1), mesh.node(2), mesh.node(100));
+    let _leaving = leaving.serve(SERVICE, answers(1)).await;
+    let _good = good.serve(SERVICE, answers(2)).await;
+    assert_eq!(caller.call::<u32>(SERVICE, &()).await, Ok(1));
+    leaving.endpoint.shutdown().await;
+    within(async {
+        while caller.cached(SERVICE).contains(&leaving.id) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    })
+    .await;
+    let options = CallOptions::default();
+    let reply = caller.call_with(SERVICE, &(), options).await.unwrap();
+    assert_eq!((reply.provider, reply.attempts.len()), (good.id, 1));
+    assert_eq!(caller.cached(SERVICE), [good.id]);
 }
 
 #[tokio::test(start_paused = true)]
