@@ -70,14 +70,22 @@ impl Kademlia {
         operation
     }
 
-    /// Looks up this node's own key, so that it finds its neighbours and they find it.
+    /// Looks up this node's own key, so that it finds its neighbours and they find it; a node
+    /// that only dials has joined with its first contact.
     ///
     /// Ends with [`OperationResult::Joined`]. The contacts to start from come in by
     /// [`handle_reached`](Self::handle_reached).
     pub fn join(&mut self, now: Instant) -> OperationId {
         let operation = self.next_operation();
-        self.begin_walk(now, self.local_key, LookupPurpose::Join(operation));
-        self.run(now);
+        if self.local.serves {
+            self.begin_walk(now, self.local_key, LookupPurpose::Join(operation));
+            self.run(now);
+        } else {
+            // Nobody looks for it, and its first contact has begun a walk: a caller need not wait
+            // for a neighbour that happens to be dead.
+            let contacts = self.table.len();
+            self.done(operation, OperationResult::Joined { contacts });
+        }
         operation
     }
 
