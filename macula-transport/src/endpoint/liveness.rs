@@ -27,8 +27,9 @@ pub(super) struct Answers {
 
 struct State {
     awaited: usize,
-    /// When the peer last answered, or the first of the requests in flight was sent.
-    quiet_since: Instant,
+    /// Since when everything has stayed unanswered. Requests that were given up count too: callers
+    /// of little patience would hide a dead peer otherwise.
+    unanswered_since: Option<Instant>,
     /// Whether the watch waits for a request. It then watches for a while, so that a peer that is
     /// called over and over wakes it once an interval and not once a call.
     watch_rests: bool,
@@ -42,7 +43,7 @@ impl Answers {
         Self {
             state: Mutex::new(State {
                 awaited: 0,
-                quiet_since: Instant::now(),
+                unanswered_since: None,
                 watch_rests: false,
             }),
             awaited: Notify::new(),
@@ -52,9 +53,7 @@ impl Answers {
     /// Notes that a request goes out.
     pub(super) fn await_one(&self) -> Awaited<'_> {
         let mut state = self.state();
-        if state.awaited == 0 {
-            state.quiet_since = Instant::now();
-        }
+        state.unanswered_since.get_or_insert_with(Instant::now);
         state.awaited += 1;
         let wakes = std::mem::take(&mut state.watch_rests);
         drop(state);
@@ -66,8 +65,8 @@ impl Answers {
 
     /// How long the peer has left everything unanswered; `None` while it owes nothing.
     fn quiet_for(&self) -> Option<Duration> {
-        let state = self.state();
-        (state.awaited > 0).then(|| state.quiet_since.elapsed())
+        let since = self.state().unanswered_since;
+        since.map(|since| since.elapsed())
     }
 
     /// Waits until the peer owes an answer.
@@ -80,12 +79,13 @@ impl Answers {
     /// Whether the peer owes an answer; if not, the next request wakes the watch.
     fn is_owed(&self) -> bool {
         let mut state = self.state();
-        state.watch_rests = state.awaited == 0;
+        state.watch_rests = state.unanswered_since.is_none();
         !state.watch_rests
     }
 
     fn heard(&self) {
-        self.state().quiet_since = Instant::now();
+        let mut state = self.state();
+        state.unanswered_since = (state.awaited > 0).then(Instant::now);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -96,8 +96,10 @@ impl Answers {
 impl Awaited<'_> {
     /// Notes how it ended: any word of the peer's is a sign of life, a refusal too.
     pub(super) fn ended(self, answer: &Result<Bytes, RequestError>) {
+        let answers = self.0;
+        drop(self);
         if is_sign_of_life(answer) {
-            self.0.heard();
+            answers.heard();
         }
     }
 }

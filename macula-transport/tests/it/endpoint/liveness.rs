@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use macula_core::Contact;
 use macula_transport::{
-    CloseCode, Connection, ConnectionError, Endpoint, EndpointConfig, Executed, PeerEvent,
+    CloseCode, Connection, ConnectionError, Endpoint, EndpointConfig, Executed, PeerEvent, Request,
     RequestFailure, StreamError, Transport,
 };
 use tokio::time::Instant;
@@ -17,6 +17,7 @@ use super::raw;
 
 on_every_wire! {
     a_connected_but_silent_peer_is_found_dead_within_the_bound,
+    callers_of_little_patience_hide_no_dead_peer,
     a_slow_handler_is_no_silence,
     only_the_silent_connection_is_given_up,
 }
@@ -82,6 +83,25 @@ async fn a_connected_but_silent_peer_is_found_dead_within_the_bound(fixture: Fix
         soon(silent.connection.closed()).await,
         ConnectionError::ClosedByPeer(CloseCode::Unresponsive)
     );
+    assert_eq!(endpoint.stats().unresponsive_closed, 1);
+}
+
+async fn callers_of_little_patience_hide_no_dead_peer(fixture: Fixture) {
+    let endpoint = fixture.server_with(1, impatient).await;
+    let silent = silent_peer(&fixture, &endpoint).await;
+    soon(async {
+        loop {
+            let hasty = Request {
+                timeout: Duration::from_millis(20),
+                ..request(ECHO, b"hello?")
+            };
+            let error = endpoint.request(&silent.contact, hasty).await.unwrap_err();
+            if !matches!(error.failure, RequestFailure::Timeout(_)) {
+                return;
+            }
+        }
+    })
+    .await;
     assert_eq!(endpoint.stats().unresponsive_closed, 1);
 }
 
