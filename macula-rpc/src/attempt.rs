@@ -89,7 +89,10 @@ impl AttemptOutcome {
     /// at its new address, or not at all.
     pub(crate) fn is_dead_end(&self) -> bool {
         match self {
-            Self::Unreachable(error) => !matches!(error, DialError::PoolFull | DialError::Closed),
+            Self::Unreachable(error) => !matches!(
+                error,
+                DialError::PoolFull | DialError::Busy | DialError::Closed
+            ),
             Self::Refused(refusal) => {
                 matches!(refusal, Refusal::ShuttingDown | Refusal::UnknownProtocol)
             }

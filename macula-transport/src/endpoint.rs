@@ -15,13 +15,17 @@ use tokio::time::timeout;
 use crate::{CloseCode, DialError, NodeRuntime, RequestError, Transport};
 
 mod accept;
+mod attempt;
 mod dial;
+mod pace;
 
 mod handshake;
 mod hello;
 
 mod link;
 mod pool;
+mod room;
+mod use_order;
 
 mod dispatch;
 mod inbound;
@@ -171,6 +175,11 @@ impl Endpoint {
         self.node.peer(node_id)
     }
 
+    /// Whether there is a connection to a node, in either direction.
+    pub fn is_connected(&self, node_id: &NodeId) -> bool {
+        self.node.pool.is_connected(node_id)
+    }
+
     /// What happens between this node and its peers from now on. Whoever lags too far behind loses
     /// some of it and is told so.
     pub fn events(&self) -> broadcast::Receiver<PeerEvent> {
@@ -181,6 +190,7 @@ impl Endpoint {
     pub fn stats(&self) -> EndpointStats {
         EndpointStats {
             connections: self.node.pool.len(),
+            dials_running: self.node.dials.running(),
             inbound_in_flight: self.node.dispatch.in_flight(),
             ..self.node.counters.snapshot()
         }

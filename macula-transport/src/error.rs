@@ -118,7 +118,10 @@ pub enum DialError {
         /// Where.
         address: SocketAddr,
     },
-    /// Nobody answered in time, name resolution, handshake and hello included.
+    /// Nobody answered within a limit, name resolution, handshake and hello included. The limit is
+    /// that of the whole dial, waiting for its turn included
+    /// ([`EndpointConfig::dial_timeout`](crate::EndpointConfig::dial_timeout)), or the transport's
+    /// for a handshake where that is shorter.
     #[error("no answer within {0:?}")]
     Timeout(Duration),
     /// The peer refused us: its reason.
@@ -133,9 +136,12 @@ pub enum DialError {
     /// The network refused to carry the dial.
     #[error("unreachable")]
     Unreachable,
-    /// The connection limit is reached and none is idle.
+    /// The connection limit is reached, and no connection became idle in time.
     #[error("connection limit reached")]
     PoolFull,
+    /// This node has more to dial than it comes to in time. Nothing is known of the peer.
+    #[error("too many dials")]
+    Busy,
     /// The dial led back to this node.
     #[error("dialled this node itself")]
     OwnNode,

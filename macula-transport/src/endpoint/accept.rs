@@ -59,7 +59,12 @@ async fn welcome(weak: Weak<Node>, connection: Arc<dyn Connection>) {
     }
     match greeting.theirs.purpose {
         Purpose::Requests => {
-            let Ok(slot) = node.reserve() else {
+            // Refused at once, so that the peer can go elsewhere; who waits for room comes before.
+            let slot = match node.pool.room().is_wanted() {
+                true => None,
+                false => node.reserve().ok(),
+            };
+            let Some(slot) = slot else {
                 return refuse(&node, &*connection, CloseCode::Overloaded);
             };
             drop(node);

@@ -3,16 +3,18 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use macula_core::{HostPort, NodeId};
+use macula_core::HostPort;
 use rand::RngExt as _;
 use rand::rngs::StdRng;
 use tokio::time::Instant;
+
+use super::dial::Key;
 
 /// Which peers are not to be dialled again yet, and where they were dialled.
 #[derive(Debug)]
 pub(super) struct Backoffs {
     rng: StdRng,
-    entries: BTreeMap<NodeId, Entry>,
+    entries: BTreeMap<Key, Entry>,
 }
 
 #[derive(Debug)]
@@ -34,20 +36,20 @@ impl Backoffs {
     pub(super) fn remaining(
         &self,
         now: Instant,
-        node_id: &NodeId,
+        peer: &Key,
         hosts: &[HostPort],
     ) -> Option<Duration> {
-        let entry = self.entries.get(node_id)?;
+        let entry = self.entries.get(peer)?;
         let is_new = hosts.iter().any(|host| !entry.hosts.contains(host));
         (entry.until > now && !is_new).then(|| entry.until - now)
     }
 
     /// Notes a failed dial.
-    pub(super) fn failed(&mut self, now: Instant, node_id: NodeId, hosts: &[HostPort]) {
-        if !self.entries.contains_key(&node_id) && self.entries.len() == MAX_ENTRIES {
+    pub(super) fn failed(&mut self, now: Instant, peer: Key, hosts: &[HostPort]) {
+        if !self.entries.contains_key(&peer) && self.entries.len() == MAX_ENTRIES {
             self.forget_soonest();
         }
-        let failures = self.entries.get(&node_id).map_or(0, |entry| entry.failures);
+        let failures = self.entries.get(&peer).map_or(0, |entry| entry.failures);
         let longest = FIRST
             .saturating_mul(1 << failures.min(MAX_DOUBLINGS))
             .min(LONGEST);
@@ -58,18 +60,18 @@ impl Backoffs {
             until: now + delay,
             hosts: hosts.to_vec(),
         };
-        self.entries.insert(node_id, entry);
+        self.entries.insert(peer, entry);
     }
 
     /// The peer has shown that it lives.
-    pub(super) fn clear(&mut self, node_id: &NodeId) {
-        self.entries.remove(node_id);
+    pub(super) fn clear(&mut self, peer: &Key) {
+        self.entries.remove(peer);
     }
 
     fn forget_soonest(&mut self) {
         let soonest = self.entries.iter().min_by_key(|(_, entry)| entry.until);
-        if let Some(node_id) = soonest.map(|(node_id, _)| *node_id) {
-            self.entries.remove(&node_id);
+        if let Some(peer) = soonest.map(|(peer, _)| peer.clone()) {
+            self.entries.remove(&peer);
         }
     }
 }
@@ -88,14 +90,15 @@ const MAX_ENTRIES: usize = 4096;
 
 #[cfg(test)]
 mod tests {
+    use macula_core::NodeId;
     use rand::SeedableRng as _;
 
     use super::*;
 
-    fn node(number: u16) -> NodeId {
+    fn node(number: u16) -> Key {
         let mut bytes = [0; 32];
         bytes[..2].copy_from_slice(&number.to_be_bytes());
-        NodeId::from_bytes(bytes)
+        Key::Node(NodeId::from_bytes(bytes))
     }
 
     fn host(port: u16) -> HostPort {

@@ -16,8 +16,9 @@ pub struct EndpointConfig {
     pub role: Role,
     /// The addresses to tell others, where the operator knows them; empty: find out.
     pub advertise: Addresses,
-    /// The most connections at a time, dials included. Each idle one costs the transport some
-    /// kilobytes.
+    /// The most connections at a time, dials included. At the limit the least recently used idle one
+    /// makes room. While none is idle, a dial waits for one, and a peer that dials us is refused at
+    /// once. Each idle one costs the transport some kilobytes.
     pub max_connections: NonZeroUsize,
     /// How long a connection without a request in flight is kept. Longer saves handshakes and
     /// costs open connections.
@@ -33,8 +34,12 @@ pub struct EndpointConfig {
     /// How many such pings in a row have to stay unanswered until the peer is taken for dead and
     /// that connection is closed.
     pub max_missed_pings: NonZeroU32,
-    /// One deadline over name resolution, handshake and hello.
+    /// One deadline over all of a dial: waiting for room and for its turn, name resolution,
+    /// handshake and hello.
     pub dial_timeout: Duration,
+    /// The most dials in their handshake at a time; the others wait for their turn. More connects
+    /// sooner to many peers at once, and lets the requests that are under way wait for longer.
+    pub max_handshakes: NonZeroUsize,
     /// How long [`drain`](crate::Endpoint::drain) waits for running handlers.
     pub drain_timeout: Duration,
     /// The longest body of a request or a reply, in bytes.
@@ -59,6 +64,7 @@ impl Default for EndpointConfig {
             ping_interval: Self::DEFAULT_PING_INTERVAL,
             max_missed_pings: Self::DEFAULT_MAX_MISSED_PINGS,
             dial_timeout: Self::DEFAULT_DIAL_TIMEOUT,
+            max_handshakes: Self::DEFAULT_MAX_HANDSHAKES,
             drain_timeout: Self::DEFAULT_DRAIN_TIMEOUT,
             max_message_bytes: Self::DEFAULT_MAX_MESSAGE_BYTES,
             max_inbound_requests: Self::DEFAULT_MAX_INBOUND_REQUESTS,
@@ -104,6 +110,10 @@ impl EndpointConfig {
 
     /// Default of `dial_timeout`.
     pub const DEFAULT_DIAL_TIMEOUT: Duration = Duration::from_secs(3);
+
+    /// Default of `max_handshakes`: a handshake keeps a thread busy for a fraction of a millisecond,
+    /// and a request should not wait for many of them.
+    pub const DEFAULT_MAX_HANDSHAKES: NonZeroUsize = non_zero(2);
 
     /// Default of `drain_timeout`.
     pub const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_secs(5);

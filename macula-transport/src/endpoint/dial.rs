@@ -1,21 +1,28 @@
 //! Dials: one at a time for each peer, however many wait for it.
+//!
+//! A dial waits for room in the pool, then for its turn, then resolves, shakes hands and says
+//! hello; one deadline covers all of it.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use macula_core::{DialTarget, HostPort, NodeId};
 use rand::rngs::StdRng;
-use tokio::sync::watch;
-use tokio::time::{Instant, timeout};
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, timeout_at};
 
+use super::attempt::Attempt;
 use super::backoff::Backoffs;
-use super::handshake::greet;
-use super::hello::{Hello, Purpose};
-use super::link::Greeted;
+use super::hello::Purpose;
+use super::horizon::after;
+use super::link::{Greeted, Lease};
 use super::node::Node;
+use super::pace::Pace;
 use super::pool::Slot;
-use crate::{CloseCode, DialError, Transport};
+use super::room::Room;
+use super::stats::Counters;
+use crate::DialError;
 
 /// The dials under way, and the peers not to be dialled yet.
 pub(super) struct Dials(Mutex<State>);
@@ -23,44 +30,89 @@ pub(super) struct Dials(Mutex<State>);
 struct State {
     running: BTreeMap<Key, Running>,
     backoffs: Backoffs,
+    /// Whom a host led to that was dialled without knowing who is there.
+    led_to: BTreeMap<HostKey, NodeId>,
 }
 
 /// What makes two dials the same.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-enum Key {
+pub(super) enum Key {
     Node(NodeId),
-    Host(String, u16),
+    Host(HostKey),
 }
+
+type HostKey = (String, u16);
 
 #[derive(Clone)]
 struct Running {
     hosts: Vec<HostPort>,
     outcome: watch::Receiver<Option<Outcome>>,
+    /// The peer has connected to us in the meantime.
+    arrived: Arc<Notify>,
 }
 
-type Outcome = Result<NodeId, DialError>;
+type Outcome = Result<Reached, DialError>;
+
+/// Whom a dial has led to. While it is held, the connection is not evicted: whoever waited for it
+/// shall find it.
+#[derive(Clone)]
+pub(super) struct Reached {
+    pub(super) peer: NodeId,
+    _lease: Arc<Lease>,
+}
+
+impl Reached {
+    fn new(lease: Lease) -> Self {
+        Self {
+            peer: lease.link().node_id(),
+            _lease: Arc::new(lease),
+        }
+    }
+}
 
 impl Dials {
     pub(super) fn new(rng: StdRng) -> Self {
         Self(Mutex::new(State {
             running: BTreeMap::new(),
             backoffs: Backoffs::new(rng),
+            led_to: BTreeMap::new(),
         }))
     }
 
-    /// The peer has shown that it lives.
-    pub(super) fn clear_backoff(&self, node_id: &NodeId) {
-        self.state().backoffs.clear(node_id);
+    /// How many are under way, those included that wait for room or for their turn.
+    pub(super) fn running(&self) -> usize {
+        self.state().running.len()
     }
 
-    fn finished(&self, key: &Key, hosts: &[HostPort], outcome: &Outcome) {
+    /// A connection with the peer has come about: it lives, and whoever waits for a dial of it
+    /// need not wait any longer.
+    pub(super) fn arrived(&self, node_id: &NodeId) {
         let mut state = self.state();
-        state.running.remove(key);
+        if let Some(running) = state.running.get(&Key::Node(*node_id)) {
+            running.arrived.notify_waiters();
+        }
+        let State {
+            backoffs, led_to, ..
+        } = &mut *state;
+        backoffs.clear(&Key::Node(*node_id));
+        for (host, _) in led_to.iter().filter(|(_, led_to)| *led_to == node_id) {
+            backoffs.clear(&Key::Host(host.clone()));
+        }
+    }
+
+    fn finished(&self, node: &Node, target: &DialTarget, outcome: &Outcome) {
+        let key = key(target);
+        let mut state = self.state();
+        state.running.remove(&key);
         match (key, outcome) {
-            (Key::Node(node_id), Err(error)) if blames_peer(error) => {
-                state.backoffs.failed(Instant::now(), *node_id, hosts);
+            (Key::Host(host), Ok(reached)) => state.remember(node, host, reached.peer),
+            (Key::Node(_), Ok(_)) => {}
+            // It has connected to us while we dialled in vain.
+            (Key::Node(node_id), Err(_)) if node.pool.is_connected(&node_id) => {}
+            (key, Err(error)) if blames_peer(error) => {
+                state.backoffs.failed(Instant::now(), key, hosts(target));
             }
-            _ => {}
+            (_, Err(_)) => {}
         }
     }
 
@@ -69,11 +121,36 @@ impl Dials {
     }
 }
 
+impl State {
+    /// A connection with whom the key stands for, if there is one.
+    fn connected(&mut self, node: &Node, key: &Key) -> Option<Lease> {
+        match key {
+            Key::Node(node_id) => node.pool.lease(node_id),
+            Key::Host(host) => node.pool.lease(self.led_to.get(host)?),
+        }
+    }
+
+    fn remember(&mut self, node: &Node, host: HostKey, peer: NodeId) {
+        self.backoffs.clear(&Key::Host(host.clone()));
+        if self.led_to.len() == MAX_HOSTS && !self.led_to.contains_key(&host) {
+            self.led_to.retain(|_, peer| node.pool.is_connected(peer));
+            if self.led_to.len() == MAX_HOSTS {
+                self.led_to.pop_first();
+            }
+        }
+        self.led_to.insert(host, peer);
+    }
+}
+
 /// Whether dialling again at once is likely to fail in the same way.
 fn blames_peer(error: &DialError) -> bool {
     !matches!(
         error,
-        DialError::Closed | DialError::PoolFull | DialError::OwnNode | DialError::NoAddress
+        DialError::Closed
+            | DialError::PoolFull
+            | DialError::Busy
+            | DialError::OwnNode
+            | DialError::NoAddress
     )
 }
 
@@ -81,21 +158,21 @@ fn blames_peer(error: &DialError) -> bool {
 /// dropped.
 pub(super) async fn dial(node: &Arc<Node>, target: &DialTarget) -> Outcome {
     let (running, joined) = match join_or_start(node, target)? {
-        Begun::Connected(peer) => return Ok(peer),
+        Begun::Connected(reached) => return Ok(reached),
         Begun::Started(running) => (running, false),
         Begun::Joined(running) => (running, true),
     };
-    let outcome = wait(running.outcome).await;
     let knows_more = hosts(target)
         .iter()
         .any(|host| !running.hosts.contains(host));
+    let outcome = wait(node, target, running).await;
     if outcome.is_ok() || !joined || !knows_more {
         return outcome;
     }
     // The dial that was joined did not know all the addresses that we know.
     match join_or_start(node, target)? {
-        Begun::Connected(peer) => Ok(peer),
-        Begun::Started(running) | Begun::Joined(running) => wait(running.outcome).await,
+        Begun::Connected(reached) => Ok(reached),
+        Begun::Started(running) | Begun::Joined(running) => wait(node, target, running).await,
     }
 }
 
@@ -103,14 +180,25 @@ pub(super) async fn dial(node: &Arc<Node>, target: &DialTarget) -> Outcome {
 enum Begun {
     Started(Running),
     Joined(Running),
-    /// Another dial has just ended well.
-    Connected(NodeId),
+    /// There is a connection by now.
+    Connected(Reached),
 }
 
-async fn wait(mut outcome: watch::Receiver<Option<Outcome>>) -> Outcome {
-    match outcome.wait_for(Option::is_some).await {
-        Ok(outcome) => outcome.clone().unwrap_or(Err(DialError::Closed)),
-        Err(_) => Err(DialError::Closed),
+async fn wait(node: &Node, target: &DialTarget, mut running: Running) -> Outcome {
+    let arrived = running.arrived.notified();
+    if let Some(lease) = node.dials.state().connected(node, &key(target)) {
+        return Ok(Reached::new(lease));
+    }
+    tokio::select! {
+        biased;
+        outcome = running.outcome.wait_for(Option::is_some) => match outcome {
+            Ok(outcome) => outcome.clone().unwrap_or(Err(DialError::Closed)),
+            Err(_) => Err(DialError::Closed),
+        },
+        () = arrived => {
+            let lease = node.dials.state().connected(node, &key(target));
+            lease.map(Reached::new).ok_or(DialError::Unreachable)
+        }
     }
 }
 
@@ -126,119 +214,122 @@ fn join_or_start(node: &Arc<Node>, target: &DialTarget) -> Result<Begun, DialErr
         return Err(DialError::OwnNode);
     }
     let mut state = node.dials.state();
+    // A dial is in the list until its connection is in the pool: who finds neither dials.
+    if let Some(lease) = state.connected(node, &key) {
+        return Ok(Begun::Connected(Reached::new(lease)));
+    }
     // One whose task has come to grief reports nothing any more, and is replaced.
     if let Some(running) = state.running.get(&key)
         && running.outcome.has_changed().is_ok()
     {
         return Ok(Begun::Joined(running.clone()));
     }
-    // A dial is in the list until its connection is in the pool: who finds neither dials.
-    if let Key::Node(node_id) = &key
-        && node.pool.lease(node_id).is_some()
+    if let Some(wait) = state
+        .backoffs
+        .remaining(Instant::now(), &key, hosts(target))
     {
-        return Ok(Begun::Connected(*node_id));
-    }
-    if let Key::Node(node_id) = &key
-        && let Some(wait) = state
-            .backoffs
-            .remaining(Instant::now(), node_id, hosts(target))
-    {
+        node.counters.dials_backed_off.add();
         return Err(DialError::BackingOff(wait));
     }
-    // Bounded by the pool: every dial holds a slot of it.
-    let slot = node.reserve().map_err(|_| DialError::PoolFull)?;
+    if state.running.len() >= MAX_DIALS {
+        node.counters.dials_starved.add();
+        return Err(DialError::Busy);
+    }
     let (report, outcome) = watch::channel(None);
     let running = Running {
         hosts: hosts(target).to_vec(),
         outcome,
+        arrived: Arc::default(),
     };
-    state.running.insert(key.clone(), running.clone());
+    state.running.insert(key, running.clone());
     drop(state);
     node.counters.dials.add();
-    start(node, target.clone(), slot, report);
+    start(node, target.clone(), report);
     Ok(Begun::Started(running))
 }
 
-fn start(node: &Arc<Node>, target: DialTarget, slot: Slot, report: watch::Sender<Option<Outcome>>) {
+fn start(node: &Arc<Node>, target: DialTarget, report: watch::Sender<Option<Outcome>>) {
     let weak = Arc::downgrade(node);
     let attempt = Attempt::new(node, target, Purpose::Requests);
+    let work = Work::new(node);
     node.spawn(async move {
-        let greeted = attempt.run().await;
+        let connected = work.connect(&attempt).await;
         let Some(node) = weak.upgrade() else { return };
-        // A lease until the outcome is out: the connection must not be evicted before it is used.
-        let (outcome, _lease) = match greeted {
-            Ok(greeted) => {
-                let peer = greeted.connection.peer();
-                match node.attach(slot, greeted) {
-                    Some(lease) => (Ok(peer), Some(lease)),
-                    None => (Err(DialError::Closed), None),
-                }
-            }
+        let outcome = match connected {
+            Ok((slot, greeted)) => node
+                .attach(slot, greeted)
+                .map(Reached::new)
+                .ok_or(DialError::Closed),
             Err(error) => {
-                drop(slot);
-                node.counters.dial_failures.add();
+                node.counters.dial_failed(&error);
                 tracing::debug!(target = %attempt.target, %error, "dial failed");
-                (Err(error), None)
+                Err(error)
             }
         };
-        let (key, hosts) = (key(&attempt.target), hosts(&attempt.target));
-        node.dials.finished(&key, hosts, &outcome);
+        node.dials.finished(&node, &attempt.target, &outcome);
         report.send_replace(Some(outcome));
     });
 }
 
-/// One dial, hello included.
-pub(super) struct Attempt {
-    target: DialTarget,
-    transport: Arc<dyn Transport>,
-    hello: Hello,
+/// What a dial needs of its node; holds it weakly.
+struct Work {
+    node: Weak<Node>,
+    room: Arc<Room>,
+    pace: Arc<Pace>,
+    counters: Arc<Counters>,
     limit: Duration,
 }
 
-impl Attempt {
-    pub(super) fn new(node: &Node, target: DialTarget, purpose: Purpose) -> Self {
+impl Work {
+    fn new(node: &Arc<Node>) -> Self {
         Self {
-            target,
-            transport: Arc::clone(&node.transport),
-            hello: node.hello(None, purpose),
+            node: Arc::downgrade(node),
+            room: Arc::clone(node.pool.room()),
+            pace: Arc::clone(&node.pace),
+            counters: Arc::clone(&node.counters),
             limit: node.config.dial_timeout,
         }
     }
 
-    /// One deadline covers name resolution, handshake and hello.
-    pub(super) async fn run(&self) -> Result<Greeted, DialError> {
-        timeout(self.limit, self.connect())
+    async fn connect(&self, attempt: &Attempt) -> Result<(Slot, Greeted), DialError> {
+        let deadline = after(Instant::now(), self.limit);
+        let waiting = self.counters.dials_waiting.enter();
+        let slot = timeout_at(deadline, self.room())
             .await
-            .unwrap_or(Err(DialError::Timeout(self.limit)))
+            .unwrap_or(Err(DialError::PoolFull))?;
+        let turn = timeout_at(deadline, self.pace.turn())
+            .await
+            .map_err(|_| DialError::Busy)?;
+        drop(waiting);
+        let left = deadline - Instant::now();
+        let greeted = timeout_at(deadline, attempt.run_in_turn(turn))
+            .await
+            .unwrap_or_else(|_| Err(self.out_of_time(left)))?;
+        Ok((slot, greeted))
     }
 
-    async fn connect(&self) -> Result<Greeted, DialError> {
-        let connection = self.transport.dial(&self.target).await?;
-        if connection.peer() == self.transport.node_id() {
-            connection.close(CloseCode::Done);
-            return Err(DialError::OwnNode);
+    /// A peer that was given less than half of the time is not to blame.
+    fn out_of_time(&self, given: Duration) -> DialError {
+        if given < self.limit / 2 {
+            DialError::Busy
+        } else {
+            DialError::Timeout(self.limit)
         }
-        if let DialTarget::FirstUse { host } = &self.target {
-            let peer = connection.peer();
-            tracing::info!(%host, %peer, "identity taken on first use");
-        }
-        let own = Hello {
-            dialled: Some(connection.remote_address()),
-            ..self.hello.clone()
+    }
+
+    async fn room(&self) -> Result<Slot, DialError> {
+        let take = || match self.node.upgrade() {
+            Some(node) => node.reserve().ok().map(Ok),
+            None => Some(Err(DialError::Closed)),
         };
-        let hello = greet(&*connection, &own).await?;
-        Ok(Greeted {
-            connection,
-            hello,
-            outbound: true,
-        })
+        self.room.wait(take).await
     }
 }
 
 fn key(target: &DialTarget) -> Key {
     match target {
         DialTarget::Pinned { node_id, .. } => Key::Node(*node_id),
-        DialTarget::FirstUse { host } => Key::Host(host.host.clone(), host.port),
+        DialTarget::FirstUse { host } => Key::Host((host.host.clone(), host.port)),
     }
 }
 
@@ -248,3 +339,9 @@ fn hosts(target: &DialTarget) -> &[HostPort] {
         DialTarget::FirstUse { host } => std::slice::from_ref(host),
     }
 }
+
+/// The most dials under way, those included that wait for room or for their turn.
+const MAX_DIALS: usize = 4096;
+
+/// The most hosts of which it is remembered whom they led to.
+const MAX_HOSTS: usize = 256;

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::hello::Hello;
 use super::liveness::Answers;
+use super::room::Room;
 use crate::{CloseCode, Connection};
 
 /// A live connection.
@@ -23,6 +24,8 @@ pub(super) struct Link {
     pub(super) permits: Arc<Semaphore>,
     /// What the peer owes us.
     pub(super) answers: Answers,
+    /// Where to tell that it has become idle.
+    room: Arc<Room>,
     usage: Mutex<Usage>,
 }
 
@@ -43,7 +46,12 @@ pub(super) struct Lease {
 }
 
 impl Link {
-    pub(super) fn new(number: u64, permits: Arc<Semaphore>, greeted: Greeted) -> Self {
+    pub(super) fn new(
+        number: u64,
+        permits: Arc<Semaphore>,
+        room: Arc<Room>,
+        greeted: Greeted,
+    ) -> Self {
         Self {
             number,
             connection: greeted.connection,
@@ -51,6 +59,7 @@ impl Link {
             outbound: greeted.outbound,
             permits,
             answers: Answers::new(),
+            room,
             usage: Mutex::new(Usage {
                 in_flight: 0,
                 unheard: 0,
@@ -143,6 +152,11 @@ impl Drop for Lease {
         let mut usage = self.link.usage();
         usage.in_flight -= 1;
         usage.last_used = Instant::now();
+        let is_idle = usage.in_flight == 0;
+        drop(usage);
+        if is_idle {
+            self.link.room.vacate();
+        }
     }
 }
 

@@ -15,6 +15,7 @@ use super::dispatch::Dispatch;
 use super::hello::{Hello, Purpose, Versions};
 use super::link::{Greeted, Lease, Link};
 use super::own_address::OwnAddresses;
+use super::pace::Pace;
 use super::peer::{Peer, PeerEvent, Role};
 use super::pool::{Full, Inserted, Pool, Removed, Slot};
 use super::probe::Probes;
@@ -30,6 +31,7 @@ pub(super) struct Node {
     pub(super) config: EndpointConfig,
     pub(super) pool: Arc<Pool>,
     pub(super) dials: Dials,
+    pub(super) pace: Arc<Pace>,
     pub(super) dispatch: Arc<Dispatch>,
     pub(super) own_addresses: OwnAddresses,
     pub(super) probes: Probes,
@@ -59,6 +61,7 @@ impl Node {
                 config.max_inbound_requests_per_peer.get(),
             ),
             dials: Dials::new(StdRng::seed_from_u64(seed)),
+            pace: Arc::new(Pace::new(config.max_handshakes)),
             dispatch: Arc::new(Dispatch::new(
                 config.max_inbound_requests.get(),
                 config.max_message_bytes.get(),
@@ -142,7 +145,7 @@ impl Node {
         if let Some((displaced, code)) = displaced {
             self.close_link(&displaced, code);
         }
-        self.dials.clear_backoff(&peer);
+        self.dials.arrived(&peer);
         self.announce(&link, first, proved);
         if !link.outbound {
             self.learn_from(&link, was_connected);

@@ -25,8 +25,10 @@ pub(super) async fn connect(node: &Arc<Node>, target: &DialTarget) -> Result<Pee
     let lease = match known {
         Some(lease) => lease,
         None => {
-            let peer = dial(node, target).await?;
-            node.pool.lease(&peer).ok_or(DialError::Unreachable)?
+            let reached = dial(node, target).await?;
+            node.pool
+                .lease(&reached.peer)
+                .ok_or(DialError::Unreachable)?
         }
     };
     if node.config.role == Role::Client {
@@ -117,8 +119,8 @@ async fn lease(node: &Arc<Node>, to: &Contact) -> Result<Lease, DialError> {
     if let Some(lease) = node.pool.lease(&to.node_id) {
         return Ok(lease);
     }
-    let peer = dial(node, &to.into()).await?;
-    node.pool.lease(&peer).ok_or(DialError::Unreachable)
+    let reached = dial(node, &to.into()).await?;
+    node.pool.lease(&reached.peer).ok_or(DialError::Unreachable)
 }
 
 /// Uses a connection regularly from now on, so that neither end finds it idle.

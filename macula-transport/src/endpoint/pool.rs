@@ -6,23 +6,27 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use macula_core::{Contact, MAX_ADDRESSES, NodeId};
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 use super::link::{Greeted, Lease, Link};
 use super::peer::{Peer, Role};
+use super::room::Room;
+use super::use_order::UseOrder;
 use crate::CloseCode;
 
 /// All connections of an endpoint.
-// Invariant: `links` is the number of links over all entries, and no entry is empty.
+// Invariant: `by_use` holds the links of all entries, and no entry is empty.
 pub(super) struct Pool {
     max_links: usize,
     max_requests_per_peer: usize,
+    room: Arc<Room>,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
     peers: BTreeMap<NodeId, Entry>,
-    links: usize,
+    by_use: UseOrder<Arc<Link>>,
     /// Connections on their way.
     reserved: usize,
     next_number: u64,
@@ -45,6 +49,7 @@ pub(super) struct Slot {
 impl Drop for Slot {
     fn drop(&mut self) {
         self.pool.state().reserved -= 1;
+        self.pool.room.vacate();
     }
 }
 
@@ -73,14 +78,20 @@ impl Pool {
         Arc::new(Self {
             max_links,
             max_requests_per_peer: max_requests_per_peer.min(Semaphore::MAX_PERMITS),
+            room: Arc::new(Room::new()),
             state: Mutex::default(),
         })
+    }
+
+    /// Where to wait for room.
+    pub(super) fn room(&self) -> &Arc<Room> {
+        &self.room
     }
 
     /// Keeps room for a connection; the least recently used idle one makes it if need be.
     pub(super) fn reserve(self: &Arc<Self>) -> Result<(Slot, Option<Removed>), Full> {
         let mut state = self.state();
-        let evicted = if state.links + state.reserved < self.max_links {
+        let evicted = if state.by_use.len() + state.reserved < self.max_links {
             None
         } else {
             Some(state.evict().ok_or(Full)?)
@@ -100,15 +111,17 @@ impl Pool {
         let inserted = (!state.closed).then(|| {
             state.next_number += 1;
             let number = state.next_number;
-            state.links += 1;
             let entry = state.peers.entry(node_id).or_insert_with(|| Entry {
                 links: Vec::new(),
                 proved: Vec::new(),
                 permits: Arc::new(Semaphore::new(self.max_requests_per_peer)),
             });
-            let link = Arc::new(Link::new(number, Arc::clone(&entry.permits), greeted));
+            let (permits, room) = (Arc::clone(&entry.permits), Arc::clone(&self.room));
+            let link = Arc::new(Link::new(number, permits, room, greeted));
             entry.links.push(Arc::clone(&link));
             let first = entry.links.len() == 1;
+            let now = Instant::now();
+            state.by_use.insert(now, number, Arc::clone(&link));
             Inserted {
                 link,
                 first,
@@ -122,7 +135,9 @@ impl Pool {
 
     /// Takes a link out; `None` if it is out already.
     pub(super) fn remove(&self, link: &Link) -> Option<Removed> {
-        self.state().remove(&link.node_id(), link.number)
+        let removed = self.state().remove(&link.node_id(), link.number);
+        self.room.vacate();
+        removed
     }
 
     /// Takes hold of the connection to a peer that requests take.
@@ -167,14 +182,14 @@ impl Pool {
     }
 
     pub(super) fn len(&self) -> usize {
-        self.state().links
+        self.state().by_use.len()
     }
 
     /// Closes everything and lets nothing in any more; the peers that were connected.
     pub(super) fn close(&self, code: CloseCode) -> Vec<NodeId> {
         let mut state = self.state();
         state.closed = true;
-        state.links = 0;
+        state.by_use = UseOrder::default();
         let peers = std::mem::take(&mut state.peers);
         drop(state);
         for link in peers.values().flat_map(|entry| &entry.links) {
@@ -199,21 +214,18 @@ impl State {
         if last {
             self.peers.remove(node_id);
         }
-        self.links -= 1;
+        self.by_use.remove(number);
         Some(Removed { link, last })
     }
 
     /// Removes the least recently used of the idle links.
     fn evict(&mut self) -> Option<Removed> {
-        let mut idle: Vec<_> = self
-            .peers
-            .values()
-            .flat_map(|entry| &entry.links)
-            .filter_map(|link| Some((link.idle_since()?, Arc::clone(link))))
-            .collect();
-        idle.sort_by_key(|(since, link)| (*since, link.number));
         // One that has been taken hold of in the meantime stays.
-        let (_, link) = idle.into_iter().find(|(_, link)| link.retire_if_idle())?;
+        let link = self.by_use.take_idle(
+            Instant::now(),
+            |link| link.idle_since(),
+            |link| link.retire_if_idle(),
+        )?;
         self.remove(&link.node_id(), link.number)
     }
 

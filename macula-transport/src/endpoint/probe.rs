@@ -10,7 +10,7 @@ use std::time::Duration;
 use macula_core::Contact;
 use tokio::time::{Instant, sleep_until};
 
-use super::dial::Attempt;
+use super::attempt::Attempt;
 use super::hello::{Hello, Purpose};
 use super::link::Link;
 use super::node::Node;

@@ -1,8 +1,8 @@
 //! What an endpoint has counted.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use crate::CloseCode;
+use crate::{CloseCode, DialError};
 
 /// Counters of an [`Endpoint`](crate::Endpoint) since its start, and what it holds now.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -12,10 +12,24 @@ pub struct EndpointStats {
     pub connections: usize,
     /// Requests of peers being handled now.
     pub inbound_in_flight: usize,
+    /// Dials under way, those included that wait.
+    pub dials_running: usize,
+    /// Dials that wait for room in the pool or for their turn.
+    pub dials_waiting: usize,
     /// Dials begun, probes excluded.
     pub dials: u64,
     /// Dials that came to nothing.
     pub dial_failures: u64,
+    /// Of these: nobody answered in time.
+    pub dials_timed_out: u64,
+    /// Of these: the peer refused us.
+    pub dials_refused: u64,
+    /// Of these: somebody else answered.
+    pub dials_wrong_identity: u64,
+    /// Dials that never left this node: no connection became idle in time, or too many dials waited.
+    pub dials_starved: u64,
+    /// Dials not begun, because the last one had failed a moment ago.
+    pub dials_backed_off: u64,
     /// Connections from peers whose hello was accepted.
     pub accepted: u64,
     /// Probes of peers' addresses left out because too many were due.
@@ -57,6 +71,12 @@ pub struct EndpointStats {
 pub(super) struct Counters {
     pub(super) dials: Counter,
     pub(super) dial_failures: Counter,
+    pub(super) dials_timed_out: Counter,
+    pub(super) dials_refused: Counter,
+    pub(super) dials_wrong_identity: Counter,
+    pub(super) dials_starved: Counter,
+    pub(super) dials_backed_off: Counter,
+    pub(super) dials_waiting: Gauge,
     pub(super) accepted: Counter,
     pub(super) probes_skipped: Counter,
     pub(super) probes: Counter,
@@ -89,13 +109,44 @@ impl Counter {
     }
 }
 
+/// How many there are now.
+#[derive(Debug, Default)]
+pub(super) struct Gauge(AtomicUsize);
+
+impl Gauge {
+    /// Counts one until it is dropped.
+    pub(super) fn enter(&self) -> Entered<'_> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Entered(self)
+    }
+
+    fn value(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+pub(super) struct Entered<'a>(&'a Gauge);
+
+impl Drop for Entered<'_> {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 impl Counters {
     pub(super) fn snapshot(&self) -> EndpointStats {
         EndpointStats {
             connections: 0,
             inbound_in_flight: 0,
+            dials_running: 0,
+            dials_waiting: self.dials_waiting.value(),
             dials: self.dials.value(),
             dial_failures: self.dial_failures.value(),
+            dials_timed_out: self.dials_timed_out.value(),
+            dials_refused: self.dials_refused.value(),
+            dials_wrong_identity: self.dials_wrong_identity.value(),
+            dials_starved: self.dials_starved.value(),
+            dials_backed_off: self.dials_backed_off.value(),
             accepted: self.accepted.value(),
             probes_skipped: self.probes_skipped.value(),
             probes: self.probes.value(),
@@ -113,6 +164,18 @@ impl Counters {
             evictions: self.evictions.value(),
             idle_closed: self.idle_closed.value(),
             unresponsive_closed: self.unresponsive_closed.value(),
+        }
+    }
+
+    /// Counts a dial that came to nothing.
+    pub(super) fn dial_failed(&self, error: &DialError) {
+        self.dial_failures.add();
+        match error {
+            DialError::Timeout(_) => self.dials_timed_out.add(),
+            DialError::Refused(_) => self.dials_refused.add(),
+            DialError::WrongIdentity { .. } => self.dials_wrong_identity.add(),
+            DialError::PoolFull | DialError::Busy => self.dials_starved.add(),
+            _ => {}
         }
     }
 

@@ -40,6 +40,7 @@ mod fixture;
 mod raw;
 
 mod address;
+mod dial;
 mod frame;
 mod hello;
 mod lifetime;

@@ -9,9 +9,9 @@ use bytes::Bytes;
 use macula_core::{Contact, NodeId};
 use macula_transport::{
     CloseCode, ConnectionError, DialError, Endpoint, Executed, Executor, InboundRequest, PeerEvent,
-    Refusal, RequestFailure, RequestHandler,
+    Refusal, RequestError, RequestFailure, RequestHandler,
 };
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep};
 
 use super::fixture::{
@@ -63,20 +63,73 @@ async fn at_its_limit_the_least_recently_used_idle_connection_makes_room(fixture
 
 async fn a_busy_connection_is_never_evicted(fixture: Fixture) {
     let a = fixture
-        .server_with(1, |config| config.max_connections = 1.try_into().unwrap())
+        .server_with(1, |config| {
+            config.max_connections = NonZeroUsize::MIN;
+            config.dial_timeout = Duration::from_millis(400);
+        })
         .await;
     let (b, c) = (fixture.server(2).await, fixture.server(3).await);
     let gate = gated(&b);
-    let busy = {
-        let (a, to) = (a.clone(), contact(&b));
-        tokio::spawn(async move { a.request(&to, request(GATE, b"busy")).await })
-    };
+    let busy = hold(&a, &b);
     gate.holds(1).await;
     let refused = soon(a.connect(&contact(&c).into())).await;
     assert_eq!(refused, Err(DialError::PoolFull));
+    assert_eq!((a.stats().dials_starved, a.stats().evictions), (1, 0));
     gate.let_through(1);
-    assert_eq!(soon(busy).await.unwrap(), Ok(Bytes::from_static(b"busy")));
-    assert!(soon(a.connect(&contact(&c).into())).await.is_ok());
+    assert_eq!(soon(busy).await.unwrap(), Ok(Bytes::from_static(b"held")));
+    assert!(
+        soon(a.connect(&contact(&c).into())).await.is_ok(),
+        "the peer is not to blame, so there is no back-off"
+    );
+}
+
+async fn a_dial_waits_for_a_connection_to_become_idle(fixture: Fixture) {
+    let a = fixture
+        .server_with(1, |config| config.max_connections = NonZeroUsize::MIN)
+        .await;
+    let (b, c) = (fixture.server(2).await, echoing(fixture.server(3).await));
+    let d = echoing(fixture.server(4).await);
+    let gate = gated(&b);
+    let busy = hold(&a, &b);
+    gate.holds(1).await;
+    let mut waiting = JoinSet::new();
+    for to in [contact(&c), contact(&d)] {
+        let a = a.clone();
+        waiting.spawn(async move { a.request(&to, request(ECHO, b"next")).await });
+    }
+    eventually(|| a.stats().dials_waiting == 2).await;
+    // Whoever dials us does not come before them.
+    let e = fixture.server(5).await;
+    let refused = soon(e.connect(&contact(&a).into())).await;
+    assert_eq!(refused, Err(DialError::Refused(CloseCode::Overloaded)));
+    gate.let_through(1);
+    assert!(soon(busy).await.unwrap().is_ok());
+    let answers = soon(waiting.join_all()).await;
+    assert!(answers.iter().all(Result::is_ok), "{answers:?}");
+    assert_eq!((a.stats().evictions, a.stats().dials_waiting), (2, 0));
+    assert_eq!((a.stats().connections, a.stats().refused_full), (1, 1));
+}
+
+async fn a_waiting_dial_ends_when_the_peer_connects_to_us(fixture: Fixture) {
+    let (a, b) = (fixture.server(1).await, fixture.server(2).await);
+    let (address, _socket) = fixture.black_hole();
+    let nowhere = Contact::new(b.node_id(), [address]).into();
+    let waiting = {
+        let a = a.clone();
+        tokio::spawn(async move { a.connect(&nowhere).await })
+    };
+    eventually(|| a.stats().dials_running == 1).await;
+    soon(b.connect(&contact(&a).into())).await.unwrap();
+    let connected = soon(waiting).await.unwrap();
+    assert_eq!(connected.map(|peer| peer.node_id), Ok(b.node_id()));
+    assert_eq!(a.stats().dials_running, 1, "it was not the dial that ended");
+    assert!(a.is_connected(&b.node_id()));
+}
+
+/// Asks something that is answered once the gate there lets it through.
+fn hold(from: &Endpoint, to: &Endpoint) -> JoinHandle<Result<Bytes, RequestError>> {
+    let (from, to) = (from.clone(), contact(to));
+    tokio::spawn(async move { from.request(&to, request(GATE, b"held")).await })
 }
 
 async fn dialling_each_other_at_once_loses_no_request(fixture: Fixture) {
@@ -117,34 +170,6 @@ async fn with_the_peer_gone_every_pending_request_fails_alike(fixture: Fixture) 
     assert!(errors.iter().all(|error| *error == errors[0]), "{errors:?}");
     event(&mut at_a, |event| *event == PeerEvent::Disconnected(gone)).await;
     assert_eq!(a.stats().connections, 0);
-}
-
-async fn a_dial_goes_on_when_its_waiter_leaves(fixture: Fixture) {
-    let (a, b) = (fixture.server(1).await, fixture.server(2).await);
-    let mut at_a = a.events();
-    let target = contact(&b).into();
-    tokio::select! {
-        biased;
-        _ = a.connect(&target) => unreachable!("a dial takes longer than one poll"),
-        () = std::future::ready(()) => {}
-    }
-    let it_is = |event: &PeerEvent| matches!(event, PeerEvent::Connected(peer) if peer.node_id == b.node_id());
-    event(&mut at_a, it_is).await;
-    assert_eq!(a.stats().dials, 1);
-}
-
-async fn a_black_hole_fails_at_the_dial_deadline(fixture: Fixture) {
-    let limit = Duration::from_millis(400);
-    let a = fixture
-        .server_with(1, |config| config.dial_timeout = limit)
-        .await;
-    let (address, _socket) = fixture.black_hole();
-    let target = Contact::new(NodeId::from_bytes([9; 32]), [address]).into();
-    let start = Instant::now();
-    let failed = soon(a.connect(&target)).await;
-    assert_eq!(failed, Err(DialError::Timeout(limit)));
-    assert!(start.elapsed() >= limit && start.elapsed() < limit * 10);
-    assert_eq!(a.stats().dial_failures, 1);
 }
 
 async fn a_connection_in_use_is_not_displaced_as_idle(fixture: Fixture) {
@@ -197,54 +222,11 @@ on_every_wire!(
     a_thousand_requests_to_a_cold_peer_open_one_connection,
     at_its_limit_the_least_recently_used_idle_connection_makes_room,
     a_busy_connection_is_never_evicted,
+    a_dial_waits_for_a_connection_to_become_idle,
+    a_waiting_dial_ends_when_the_peer_connects_to_us,
     dialling_each_other_at_once_loses_no_request,
     with_the_peer_gone_every_pending_request_fails_alike,
-    a_dial_goes_on_when_its_waiter_leaves,
-    a_black_hole_fails_at_the_dial_deadline,
 );
-
-#[tokio::test(start_paused = true)]
-async fn an_inbound_connection_ends_the_back_off() {
-    let fixture = Fixture::memory(Executor::Current);
-    let (a, b) = (fixture.server(1).await, fixture.server(2).await);
-    let (address, _socket) = fixture.black_hole();
-    let nowhere = Contact::new(b.node_id(), [address]).into();
-    assert!(matches!(
-        a.connect(&nowhere).await,
-        Err(DialError::Timeout(_))
-    ));
-    assert!(matches!(
-        a.connect(&nowhere).await,
-        Err(DialError::BackingOff(_))
-    ));
-    let mut at_a = a.events();
-    b.connect(&contact(&a).into()).await.unwrap();
-    let connected = |event: &PeerEvent| matches!(event, PeerEvent::Connected(_));
-    event(&mut at_a, connected).await;
-    assert!(a.connect(&nowhere).await.is_ok(), "the connection is taken");
-    b.shutdown().await;
-    event(&mut at_a, |event| {
-        *event == PeerEvent::Disconnected(b.node_id())
-    })
-    .await;
-    assert!(matches!(
-        a.connect(&nowhere).await,
-        Err(DialError::Timeout(_))
-    ));
-}
-
-#[tokio::test(start_paused = true)]
-async fn another_address_is_dialled_in_spite_of_the_back_off() {
-    let fixture = Fixture::memory(Executor::Current);
-    let (a, b) = (fixture.server(1).await, fixture.server(2).await);
-    let (address, _socket) = fixture.black_hole();
-    let nowhere = Contact::new(b.node_id(), [address]).into();
-    // The second joins the dial of the first, learns that it led nowhere, and dials by itself.
-    let there = contact(&b).into();
-    let (first, second) = tokio::join!(a.connect(&nowhere), a.connect(&there));
-    assert!(first.is_err());
-    assert_eq!(second.map(|peer| peer.node_id), Ok(b.node_id()));
-}
 
 #[tokio::test(start_paused = true)]
 async fn the_idle_timer_starts_when_nothing_is_in_flight() {
