@@ -2,6 +2,8 @@
 //!
 //! It fails by panicking, like any test. Nothing in it depends on how long things take, but a step
 //! that makes no progress for [`PATIENCE`] counts as failed.
+//!
+//! Beside it [`impairment`]: a bad network for those that work over UDP.
 
 #![expect(clippy::expect_used, reason = "a test suite fails by panicking")]
 
@@ -14,6 +16,7 @@ use tokio::time::timeout;
 
 use crate::{CloseCode, Connection, ConnectionError, DialError, Transport};
 
+pub mod impairment;
 mod streams;
 
 /// How long a step may take. Longer than any handshake or idle limit.

@@ -12,3 +12,5 @@ mod memory;
 mod quic;
 
 mod endpoint;
+#[cfg(feature = "quic")]
+mod impairment;
