@@ -17,7 +17,9 @@ use crate::{CloseCode, DialError, NodeRuntime, RequestError, Transport};
 mod accept;
 mod attempt;
 mod dial;
+mod hellos;
 mod pace;
+mod reject;
 
 mod handshake;
 mod hello;
@@ -46,9 +48,10 @@ mod node;
 mod peer;
 mod request;
 mod stats;
+mod trace;
 
 pub use config::{EndpointConfig, EndpointConfigError};
-pub use peer::{Peer, PeerEvent, Role};
+pub use peer::{Peer, PeerConnection, PeerEvent, Role};
 pub use request::{InboundRequest, ProtocolId, ProtocolTaken, Request, RequestHandler};
 pub use stats::EndpointStats;
 
@@ -58,6 +61,29 @@ use node::Node;
 ///
 /// Handles are cheap to clone. Dropping the last one closes the connections and frees the sockets;
 /// [`shutdown`](Self::shutdown) does so in good order.
+///
+/// # Events
+/// With `tracing`, one can follow a connection by its number. These names and fields are stable,
+/// and so is their target, `macula_transport::endpoint`; the level is `DEBUG`, or what is said.
+///
+/// | name | fields |
+/// |---|---|
+/// | `endpoint.started` (`INFO`) | `node`, `realm`, `role` |
+/// | `endpoint.shut_down` (`INFO`) | `node` |
+/// | `dial.begun` | `dial`, `to` |
+/// | `dial.succeeded` | `dial`, `connection`, `peer`, `took` |
+/// | `dial.failed` | `dial`, `to`, `error`, `took` |
+/// | `connection.opened` | `connection`, `peer`, `address`, `outbound`, `role` |
+/// | `connection.closed`, by this node | `connection`, `peer`, `reason`, `code`, traffic |
+/// | `connection.ended`, by the peer or the network | `connection`, `peer`, `error`, traffic |
+/// | `connection.unresponsive` (`WARN`) | `connection`, `peer` |
+/// | `connection.rejected` | `peer`, `address`, `reason` |
+///
+/// A dial that waits, shakes hands or says hello is one span, `dial`, with the fields `dial` and
+/// `to`. Traffic is `bytes_sent`, `bytes_received` and `packets_lost`, where the transport counts.
+/// Reasons to close: `evicted`, `displaced`, `unresponsive`, `released`, `shutdown`. Reasons to
+/// reject: `wrong_realm`, `wrong_version`, `malformed`, `silent`, `crowded`, `full`, `draining`,
+/// `left`.
 #[derive(Clone)]
 pub struct Endpoint {
     node: Arc<Node>,
@@ -76,12 +102,7 @@ impl Endpoint {
     ) -> Result<Self, EndpointConfigError> {
         config.check(!transport.local_addresses().is_empty())?;
         let node = Node::new(runtime, transport, config);
-        tracing::info!(
-            node = %node.transport.node_id(),
-            realm = %node.config.realm,
-            role = ?node.config.role,
-            "endpoint started"
-        );
+        trace::started(&node);
         Ok(Self { node })
     }
 
@@ -175,6 +196,11 @@ impl Endpoint {
         self.node.peer(node_id)
     }
 
+    /// Every connection, by peer; there may be several with one.
+    pub fn connections(&self) -> Vec<PeerConnection> {
+        self.node.pool.connections()
+    }
+
     /// Whether there is a connection to a node, in either direction.
     pub fn is_connected(&self, node_id: &NodeId) -> bool {
         self.node.pool.is_connected(node_id)
@@ -188,12 +214,14 @@ impl Endpoint {
 
     /// What it has counted.
     pub fn stats(&self) -> EndpointStats {
-        EndpointStats {
-            connections: self.node.pool.len(),
+        let mut stats = EndpointStats {
             dials_running: self.node.dials.running(),
+            hellos_awaited: self.node.hellos.len(),
             inbound_in_flight: self.node.dispatch.in_flight(),
             ..self.node.counters.snapshot()
-        }
+        };
+        self.node.pool.count(&mut stats);
+        stats
     }
 
     /// Refuses new requests and connections of peers, and waits for the requests that are being
@@ -220,7 +248,7 @@ impl Endpoint {
         let is_first = !self.node.is_closing();
         self.node.close(CloseCode::ShuttingDown).await;
         if is_first {
-            tracing::info!(node = %self.node_id().short(), "endpoint shut down");
+            trace::shut_down(&self.node);
         }
     }
 }

@@ -72,8 +72,8 @@ mod endpoint;
 pub mod contract;
 
 pub use endpoint::{
-    Endpoint, EndpointConfig, EndpointConfigError, EndpointStats, InboundRequest, Peer, PeerEvent,
-    ProtocolId, ProtocolTaken, Request, RequestHandler, Role,
+    Endpoint, EndpointConfig, EndpointConfigError, EndpointStats, InboundRequest, Peer,
+    PeerConnection, PeerEvent, ProtocolId, ProtocolTaken, Request, RequestHandler, Role,
 };
 pub use error::{
     CloseCode, ConnectionError, DialError, Executed, Refusal, RequestError, RequestFailure,
@@ -84,4 +84,4 @@ pub use executor::{Executor, NodeRuntime};
 pub use memory::{MemoryNetwork, MemoryTransport};
 #[cfg(feature = "quic")]
 pub use quic::{QuicConfig, QuicError, QuicStats, QuicTransport};
-pub use transport::{Connection, ReceiveStream, SendStream, Stream, Transport};
+pub use transport::{Connection, ReceiveStream, SendStream, Stream, Traffic, Transport};

@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::{CloseCode, Connection, DialError, Transport};
+use crate::{CloseCode, Connection, DialError, Traffic, Transport};
 
 mod accept;
 mod config;
@@ -71,6 +71,8 @@ pub struct QuicTransport {
 pub struct QuicStats {
     /// Connections that are open.
     pub connections: usize,
+    /// What went over all of them, past and present, handshakes included.
+    pub traffic: Traffic,
     /// Connections that were accepted and closed as overloaded, because nobody took them.
     pub overflowed: u64,
 }
@@ -123,6 +125,7 @@ impl QuicTransport {
     pub fn stats(&self) -> QuicStats {
         QuicStats {
             connections: self.table.len(),
+            traffic: self.table.traffic(),
             overflowed: self.queue.overflowed(),
         }
     }

@@ -1,6 +1,7 @@
 //! The joint below the endpoint: how nodes reach each other.
 
 use std::net::SocketAddr;
+use std::ops::AddAssign;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -53,6 +54,11 @@ pub trait Connection: Send + Sync + 'static {
     /// The current estimate of the round-trip time.
     fn rtt(&self) -> Duration;
 
+    /// What went over the connection so far; `None` from a transport that does not count.
+    fn traffic(&self) -> Option<Traffic> {
+        None
+    }
+
     /// Opens a bidirectional stream; waits while the peer's stream limit is reached.
     ///
     /// # Cancel safety
@@ -70,6 +76,36 @@ pub trait Connection: Send + Sync + 'static {
 
     /// Ends the connection and all its streams at once; the peer learns the code.
     fn close(&self, code: CloseCode);
+}
+
+/// What went over a connection, or over several of them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Bytes sent, everything that the transport adds included.
+    pub bytes_sent: u64,
+    /// Bytes received.
+    pub bytes_received: u64,
+    /// Packets of ours that are taken for lost.
+    pub packets_lost: u64,
+}
+
+impl Traffic {
+    /// The sum of what is known.
+    pub(crate) fn sum(one: Option<Self>, other: Option<Self>) -> Option<Self> {
+        let (Some(mut sum), Some(more)) = (one, other) else {
+            return one.or(other);
+        };
+        sum += more;
+        Some(sum)
+    }
+}
+
+impl AddAssign for Traffic {
+    fn add_assign(&mut self, more: Self) {
+        self.bytes_sent += more.bytes_sent;
+        self.bytes_received += more.bytes_received;
+        self.packets_lost += more.packets_lost;
+    }
 }
 
 /// Both directions of a stream.

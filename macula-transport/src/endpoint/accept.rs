@@ -1,14 +1,18 @@
 //! Takes in the connections of peers.
 
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
-use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::handshake::Greeting;
 use super::hello::{Hello, Purpose};
+use super::hellos::Awaited;
 use super::link::Greeted;
 use super::node::Node;
+use super::pool::Slot;
+use super::reject::Rejection;
+use super::trace;
 use crate::{CloseCode, Connection, Transport};
 
 /// Begins to accept, until the transport or the endpoint ends.
@@ -19,92 +23,121 @@ pub(super) fn start(node: &Arc<Node>) {
 }
 
 async fn accept_all(weak: Weak<Node>, transport: Arc<dyn Transport>) {
-    let waiting = Arc::new(Semaphore::new(MAX_WAITING));
     while let Some(connection) = transport.accept().await {
         let Some(node) = weak.upgrade() else { return };
         if node.dispatch.is_draining() {
-            connection.close(CloseCode::ShuttingDown);
+            reject(&node, &*connection, Rejection::Draining);
             continue;
         }
-        let Ok(permit) = Arc::clone(&waiting).try_acquire_owned() else {
-            refuse(&node, &*connection, CloseCode::Overloaded);
-            continue;
+        let newcomer = Newcomer {
+            node: weak.clone(),
+            awaited: node.hellos.enter(),
+            connection,
+            limit: node.config.dial_timeout,
         };
-        let weak = weak.clone();
-        node.spawn(async move {
-            welcome(weak, connection).await;
-            drop(permit);
-        });
+        node.spawn(newcomer.welcome());
     }
 }
 
-/// Hears a peer's hello and answers it, or closes the connection with the reason.
-async fn welcome(weak: Weak<Node>, connection: Arc<dyn Connection>) {
-    let Some(limit) = weak.upgrade().map(|node| node.config.dial_timeout) else {
-        return;
-    };
-    let heard = match timeout(limit, Greeting::hear(&*connection)).await {
-        Ok(heard) => heard,
-        Err(_) => Err(Some(CloseCode::HelloTimeout)),
-    };
-    let Some(node) = weak.upgrade() else { return };
-    let greeting = match heard {
-        Ok(greeting) => greeting,
-        Err(Some(code)) => return refuse(&node, &*connection, code),
-        Err(None) => return,
-    };
-    let own = node.hello(None, Purpose::Requests);
-    if let Err(code) = own.check(&greeting.theirs) {
-        return refuse(&node, &*connection, code);
-    }
-    match greeting.theirs.purpose {
-        Purpose::Requests => {
-            // Refused at once, so that the peer can go elsewhere; who waits for room comes before.
-            let slot = match node.pool.room().is_wanted() {
-                true => None,
-                false => node.reserve().ok(),
-            };
-            let Some(slot) = slot else {
-                return refuse(&node, &*connection, CloseCode::Overloaded);
-            };
-            drop(node);
-            let Some(hello) = answer(greeting, &own, &*connection, limit).await else {
-                return;
-            };
-            let Some(node) = weak.upgrade() else { return };
-            node.counters.accepted.add();
-            let greeted = Greeted {
-                connection,
-                hello,
-                outbound: false,
-            };
-            node.attach(slot, greeted);
+/// A connection whose peer has not said hello.
+struct Newcomer {
+    node: Weak<Node>,
+    awaited: Awaited,
+    connection: Arc<dyn Connection>,
+    /// How long the peer may take for each step.
+    limit: Duration,
+}
+
+impl Newcomer {
+    /// Hears its hello and answers it, or closes the connection with the reason.
+    async fn welcome(mut self) {
+        let heard = self.hear().await;
+        let Some(node) = self.node.upgrade() else {
+            return;
+        };
+        let own = node.hello(None, Purpose::Requests);
+        let greeting = match heard {
+            Ok(greeting) => greeting,
+            Err(why) => return reject(&node, &*self.connection, why),
+        };
+        if let Err(code) = own.check(&greeting.theirs) {
+            // Before the stream is dropped, whose reset would say less.
+            return reject(&node, &*self.connection, Rejection::of(code));
         }
-        Purpose::Probe => {
-            learn_own_address(&node, &*connection, &greeting.theirs);
-            drop(node);
-            if answer(greeting, &own, &*connection, limit).await.is_some() {
-                // The prober closes it; one that does not is not kept for longer than a dial.
-                let _ = timeout(limit, connection.closed()).await;
-                connection.close(CloseCode::Done);
+        match greeting.theirs.purpose {
+            Purpose::Requests => match reserve(&node) {
+                Some(slot) => {
+                    drop(node);
+                    self.take(slot, greeting, &own).await;
+                }
+                None => reject(&node, &*self.connection, Rejection::Full),
+            },
+            Purpose::Probe => {
+                learn_own_address(&node, &*self.connection, &greeting.theirs);
+                drop(node);
+                self.let_probe(greeting, &own).await;
             }
         }
     }
-}
 
-async fn answer(
-    greeting: Greeting,
-    own: &Hello,
-    connection: &dyn Connection,
-    limit: std::time::Duration,
-) -> Option<Hello> {
-    match timeout(limit, greeting.answer(own)).await {
-        Ok(Ok(theirs)) => Some(theirs),
-        _ => {
-            connection.close(CloseCode::HelloTimeout);
-            None
+    async fn hear(&mut self) -> Result<Greeting, Rejection> {
+        let hello = timeout(self.limit, Greeting::hear(&*self.connection));
+        match self.awaited.unless_displaced(hello).await {
+            None => Err(Rejection::Crowded),
+            Some(Err(_)) => Err(Rejection::Silent),
+            Some(Ok(heard)) => heard.map_err(|code| code.map_or(Rejection::Left, Rejection::of)),
         }
     }
+
+    /// Takes the connection into use.
+    async fn take(self, slot: Slot, greeting: Greeting, own: &Hello) {
+        let Self {
+            node,
+            awaited,
+            connection,
+            limit,
+        } = self;
+        // Its place is in the pool from now on.
+        drop(awaited);
+        let answered = timeout(limit, greeting.answer(own)).await;
+        let Some(node) = node.upgrade() else { return };
+        let hello = match answered {
+            Ok(Ok(hello)) => hello,
+            Ok(Err(_)) => return reject(&node, &*connection, Rejection::Left),
+            Err(_) => return reject(&node, &*connection, Rejection::Silent),
+        };
+        node.counters.accepted.add();
+        let greeted = Greeted {
+            connection,
+            hello,
+            outbound: false,
+        };
+        node.attach(slot, greeted);
+    }
+
+    /// Lets a peer see that it has reached us, and close the connection.
+    async fn let_probe(mut self, greeting: Greeting, own: &Hello) {
+        let connection = &*self.connection;
+        let probe = async {
+            greeting.answer(own).await?;
+            Ok::<_, crate::StreamError>(connection.closed().await)
+        };
+        // One that does not close it is not kept for longer than a dial.
+        let _ = self
+            .awaited
+            .unless_displaced(timeout(self.limit, probe))
+            .await;
+        connection.close(CloseCode::Done);
+    }
+}
+
+/// Room for one more; refused at once when there is none, so that the peer can go elsewhere. Dials
+/// that wait for room come before.
+fn reserve(node: &Node) -> Option<Slot> {
+    if node.pool.room().is_wanted() {
+        return None;
+    }
+    node.reserve().ok()
 }
 
 /// Only a peer that we are connected with is believed: anybody can dial and claim anything.
@@ -117,11 +150,8 @@ fn learn_own_address(node: &Node, connection: &dyn Connection, theirs: &Hello) {
     }
 }
 
-fn refuse(node: &Node, connection: &dyn Connection, code: CloseCode) {
-    node.counters.refused(code);
-    tracing::debug!(peer = %connection.peer().short(), ?code, "connection refused");
-    connection.close(code);
+fn reject(node: &Node, connection: &dyn Connection, why: Rejection) {
+    node.counters.refused(why);
+    trace::rejected(connection, why);
+    connection.close(why.code());
 }
-
-/// The most connections whose hello is awaited at a time.
-const MAX_WAITING: usize = 256;

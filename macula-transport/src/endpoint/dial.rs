@@ -11,6 +11,7 @@ use macula_core::{DialTarget, HostPort, NodeId};
 use rand::rngs::StdRng;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout_at};
+use tracing::Instrument as _;
 
 use super::attempt::Attempt;
 use super::backoff::Backoffs;
@@ -22,6 +23,7 @@ use super::pace::Pace;
 use super::pool::Slot;
 use super::room::Room;
 use super::stats::Counters;
+use super::trace;
 use crate::DialError;
 
 /// The dials under way, and the peers not to be dialled yet.
@@ -29,6 +31,7 @@ pub(super) struct Dials(Mutex<State>);
 
 struct State {
     running: BTreeMap<Key, Running>,
+    next_number: u64,
     backoffs: Backoffs,
     /// Whom a host led to that was dialled without knowing who is there.
     led_to: BTreeMap<HostKey, NodeId>,
@@ -74,6 +77,7 @@ impl Dials {
     pub(super) fn new(rng: StdRng) -> Self {
         Self(Mutex::new(State {
             running: BTreeMap::new(),
+            next_number: 0,
             backoffs: Backoffs::new(rng),
             led_to: BTreeMap::new(),
         }))
@@ -242,30 +246,36 @@ fn join_or_start(node: &Arc<Node>, target: &DialTarget) -> Result<Begun, DialErr
         arrived: Arc::default(),
     };
     state.running.insert(key, running.clone());
+    state.next_number += 1;
+    let number = state.next_number;
     drop(state);
     node.counters.dials.add();
-    start(node, target.clone(), report);
+    let attempt = Attempt::new(node, target.clone(), Purpose::Requests);
+    start(node, number, attempt, report);
     Ok(Begun::Started(running))
 }
 
-fn start(node: &Arc<Node>, target: DialTarget, report: watch::Sender<Option<Outcome>>) {
+fn start(node: &Arc<Node>, number: u64, attempt: Attempt, report: watch::Sender<Option<Outcome>>) {
     let weak = Arc::downgrade(node);
-    let attempt = Attempt::new(node, target, Purpose::Requests);
     let work = Work::new(node);
+    let begun = Instant::now();
+    let span = trace::dial_span(number, &attempt.target);
+    trace::dial_begun(number, &attempt.target);
     node.spawn(async move {
-        let connected = work.connect(&attempt).await;
+        let connected = work.connect(&attempt).instrument(span).await;
         let Some(node) = weak.upgrade() else { return };
-        let outcome = match connected {
-            Ok((slot, greeted)) => node
-                .attach(slot, greeted)
-                .map(Reached::new)
-                .ok_or(DialError::Closed),
+        let attached = connected.and_then(|(slot, greeted)| {
+            let lease = node.attach(slot, greeted);
+            lease.ok_or(DialError::Closed)
+        });
+        match &attached {
+            Ok(lease) => trace::dial_succeeded(number, lease.link(), begun.elapsed()),
             Err(error) => {
-                node.counters.dial_failed(&error);
-                tracing::debug!(target = %attempt.target, %error, "dial failed");
-                Err(error)
+                node.counters.dial_failed(error);
+                trace::dial_failed(number, &attempt.target, error, begun.elapsed());
             }
-        };
+        }
+        let outcome = attached.map(Reached::new);
         node.dials.finished(&node, &attempt.target, &outcome);
         report.send_replace(Some(outcome));
     });

@@ -46,7 +46,11 @@ impl Greeting {
         let theirs = read(&mut *stream.receive)
             .await
             .map_err(|failure| match failure {
-                ReadFailure::Malformed => Some(CloseCode::Malformed),
+                ReadFailure::Malformed => {
+                    // Before the stream is dropped, whose reset would say less.
+                    connection.close(CloseCode::Malformed);
+                    Some(CloseCode::Malformed)
+                }
                 ReadFailure::Stream(_) => None,
             })?;
         Ok(Self {

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::hello::Hello;
 use super::liveness::Answers;
+use super::peer::PeerConnection;
 use super::room::Room;
 use crate::{CloseCode, Connection};
 
@@ -72,6 +73,18 @@ impl Link {
 
     pub(super) fn node_id(&self) -> NodeId {
         self.connection.peer()
+    }
+
+    pub(super) fn snapshot(&self) -> PeerConnection {
+        PeerConnection {
+            number: self.number,
+            node_id: self.node_id(),
+            role: self.hello.role,
+            outbound: self.outbound,
+            address: self.connection.remote_address(),
+            rtt: self.connection.rtt(),
+            traffic: self.connection.traffic(),
+        }
     }
 
     /// Takes hold of it, unless it is being closed.

@@ -13,6 +13,7 @@ use super::config::EndpointConfig;
 use super::dial::Dials;
 use super::dispatch::Dispatch;
 use super::hello::{Hello, Purpose, Versions};
+use super::hellos::Hellos;
 use super::link::{Greeted, Lease, Link};
 use super::own_address::OwnAddresses;
 use super::pace::Pace;
@@ -20,6 +21,7 @@ use super::peer::{Peer, PeerEvent, Role};
 use super::pool::{Full, Inserted, Pool, Removed, Slot};
 use super::probe::Probes;
 use super::stats::Counters;
+use super::trace::{self, Closing};
 use super::{accept, liveness, probe, serve};
 use crate::{CloseCode, ConnectionError, NodeRuntime, Transport};
 
@@ -32,6 +34,7 @@ pub(super) struct Node {
     pub(super) pool: Arc<Pool>,
     pub(super) dials: Dials,
     pub(super) pace: Arc<Pace>,
+    pub(super) hellos: Arc<Hellos>,
     pub(super) dispatch: Arc<Dispatch>,
     pub(super) own_addresses: OwnAddresses,
     pub(super) probes: Probes,
@@ -62,6 +65,7 @@ impl Node {
             ),
             dials: Dials::new(StdRng::seed_from_u64(seed)),
             pace: Arc::new(Pace::new(config.max_handshakes)),
+            hellos: Arc::default(),
             dispatch: Arc::new(Dispatch::new(
                 config.max_inbound_requests.get(),
                 config.max_message_bytes.get(),
@@ -120,7 +124,7 @@ impl Node {
         let (slot, evicted) = self.pool.reserve()?;
         if let Some(evicted) = evicted {
             self.counters.evictions.add();
-            self.close_link(&evicted, evicted.link.idle_code());
+            self.close_link(&evicted, Closing::Evicted, evicted.link.idle_code());
         }
         Ok(slot)
     }
@@ -143,7 +147,8 @@ impl Node {
         // Taken before anybody can find the connection idle.
         let lease = link.lease();
         if let Some((displaced, code)) = displaced {
-            self.close_link(&displaced, code);
+            self.counters.displaced.add();
+            self.close_link(&displaced, Closing::Displaced, code);
         }
         self.dials.arrived(&peer);
         self.announce(&link, first, proved);
@@ -157,7 +162,7 @@ impl Node {
 
     fn announce(&self, link: &Link, first: bool, proved: Option<SocketAddr>) {
         let node_id = link.node_id();
-        tracing::debug!(peer = %node_id.short(), outbound = link.outbound, "connected");
+        trace::opened(link);
         let reached = proved
             .filter(|_| link.hello.role == Role::Server)
             .and_then(|address| self.pool.prove(&node_id, address));
@@ -179,8 +184,12 @@ impl Node {
 
     /// Takes a connection out of use and closes it.
     pub(super) fn detach(&self, link: &Link, code: CloseCode) {
+        let why = match code {
+            CloseCode::Unresponsive => Closing::Unresponsive,
+            _ => Closing::Released,
+        };
         match self.pool.remove(link) {
-            Some(removed) => self.close_link(&removed, code),
+            Some(removed) => self.close_link(&removed, why, code),
             None => link.connection.close(code),
         }
     }
@@ -188,7 +197,8 @@ impl Node {
     /// A connection has ended.
     pub(super) fn ended(&self, link: &Link, error: ConnectionError) {
         if let Some(removed) = self.pool.remove(link) {
-            tracing::debug!(peer = %link.node_id().short(), %error, "connection ended");
+            self.counters.ended.add();
+            trace::ended(link, error);
             self.disconnected(&removed);
             if removed.last && error == ConnectionError::ClosedByPeer(CloseCode::ShuttingDown) {
                 self.emit(PeerEvent::Departed(link.node_id()));
@@ -199,13 +209,13 @@ impl Node {
     /// A peer has left requests and pings unanswered: only that connection is given up.
     pub(super) fn unresponsive(&self, link: &Link) {
         self.counters.unresponsive_closed.add();
-        tracing::warn!(peer = %link.node_id().short(), "peer does not answer");
+        trace::unresponsive(link);
         self.detach(link, CloseCode::Unresponsive);
     }
 
-    fn close_link(&self, removed: &Removed, code: CloseCode) {
+    fn close_link(&self, removed: &Removed, why: Closing, code: CloseCode) {
         removed.link.connection.close(code);
-        tracing::debug!(peer = %removed.link.node_id().short(), ?code, "connection closed");
+        trace::closed(&removed.link, why, code);
         self.disconnected(removed);
     }
 

@@ -1,8 +1,11 @@
 //! What the layers above see of the nodes at the other ends.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use macula_core::{Addresses, Contact, NodeId};
+
+use crate::Traffic;
 
 /// What a node is to the network, as its hello says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -26,6 +29,26 @@ pub struct Peer {
     pub rtt: Duration,
     /// Whether we opened the connection that requests would take.
     pub outbound: bool,
+}
+
+/// One connection with a peer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PeerConnection {
+    /// Tells it apart from every other connection of this endpoint; its events carry it.
+    pub number: u64,
+    /// The peer's proved identity.
+    pub node_id: NodeId,
+    /// What the peer says it is.
+    pub role: Role,
+    /// Whether we opened it.
+    pub outbound: bool,
+    /// Where the peer's packets come from.
+    pub address: SocketAddr,
+    /// The current estimate of the round-trip time.
+    pub rtt: Duration,
+    /// What went over it; none if the transport does not count.
+    pub traffic: Option<Traffic>,
 }
 
 /// What happened between this node and a peer.

@@ -9,10 +9,12 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::link::{Greeted, Lease, Link};
-use super::peer::{Peer, Role};
+use super::peer::{Peer, PeerConnection, Role};
 use super::room::Room;
+use super::stats::EndpointStats;
+use super::trace::{self, Closing};
 use super::use_order::UseOrder;
-use crate::CloseCode;
+use crate::{CloseCode, Traffic};
 
 /// All connections of an endpoint.
 // Invariant: `by_use` holds the links of all entries, and no entry is empty.
@@ -29,6 +31,8 @@ struct State {
     by_use: UseOrder<Arc<Link>>,
     /// Connections on their way.
     reserved: usize,
+    /// What went over links that are gone, as far as the transport knows.
+    past: Option<Traffic>,
     next_number: u64,
     closed: bool,
 }
@@ -181,8 +185,23 @@ impl Pool {
         self.state().peers.get(node_id)?.peer()
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.state().by_use.len()
+    /// Every connection, by peer, oldest first.
+    pub(super) fn connections(&self) -> Vec<PeerConnection> {
+        let state = self.state();
+        let links = state.peers.values().flat_map(|entry| &entry.links);
+        links.map(|link| link.snapshot()).collect()
+    }
+
+    /// Writes down what there is, and what went over it.
+    pub(super) fn count(&self, stats: &mut EndpointStats) {
+        let state = self.state();
+        stats.connections = state.by_use.len();
+        stats.traffic = state.past;
+        for link in state.peers.values().flat_map(|entry| &entry.links) {
+            stats.connections_outbound += usize::from(link.outbound);
+            stats.traffic = Traffic::sum(stats.traffic, link.connection.traffic());
+        }
+        stats.connections_inbound = stats.connections - stats.connections_outbound;
     }
 
     /// Closes everything and lets nothing in any more; the peers that were connected.
@@ -195,6 +214,7 @@ impl Pool {
         for link in peers.values().flat_map(|entry| &entry.links) {
             link.retire();
             link.connection.close(code);
+            trace::closed(link, Closing::Shutdown, code);
         }
         peers.into_keys().collect()
     }
@@ -215,6 +235,7 @@ impl State {
             self.peers.remove(node_id);
         }
         self.by_use.remove(number);
+        self.past = Traffic::sum(self.past, link.connection.traffic());
         Some(Removed { link, last })
     }
 

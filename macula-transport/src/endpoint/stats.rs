@@ -2,7 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use crate::{CloseCode, DialError};
+use super::reject::Rejection;
+use crate::{DialError, Traffic};
 
 /// Counters of an [`Endpoint`](crate::Endpoint) since its start, and what it holds now.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -10,6 +11,14 @@ use crate::{CloseCode, DialError};
 pub struct EndpointStats {
     /// Connections held now.
     pub connections: usize,
+    /// Of these: opened by us.
+    pub connections_outbound: usize,
+    /// Of these: opened by the peer.
+    pub connections_inbound: usize,
+    /// What went over all connections, past and present; none if the transport does not count.
+    pub traffic: Option<Traffic>,
+    /// Connections from peers whose hello is awaited.
+    pub hellos_awaited: usize,
     /// Requests of peers being handled now.
     pub inbound_in_flight: usize,
     /// Dials under way, those included that wait.
@@ -46,6 +55,12 @@ pub struct EndpointStats {
     pub refused_malformed: u64,
     /// Connections from peers that said no hello in time.
     pub refused_silent: u64,
+    /// Connections from peers that had not said hello when too many others came.
+    pub refused_crowded: u64,
+    /// Connections from peers that came while this node drained.
+    pub refused_draining: u64,
+    /// Connections from peers that went before they said hello.
+    pub left_early: u64,
     /// Connections from peers that found no room.
     pub refused_full: u64,
     /// Requests sent.
@@ -60,6 +75,10 @@ pub struct EndpointStats {
     pub requests_cancelled: u64,
     /// Idle connections closed to make room.
     pub evictions: u64,
+    /// Connections closed because their peer had too many.
+    pub displaced: u64,
+    /// Connections that the peer or the network ended.
+    pub ended: u64,
     /// Connections closed because they were idle for too long.
     pub idle_closed: u64,
     /// Connections closed because the peer left requests and pings unanswered.
@@ -85,6 +104,11 @@ pub(super) struct Counters {
     pub(super) refused_wrong_version: Counter,
     pub(super) refused_malformed: Counter,
     pub(super) refused_silent: Counter,
+    pub(super) refused_crowded: Counter,
+    pub(super) refused_draining: Counter,
+    pub(super) left_early: Counter,
+    pub(super) displaced: Counter,
+    pub(super) ended: Counter,
     pub(super) refused_full: Counter,
     pub(super) requests_sent: Counter,
     pub(super) requests_handled: Counter,
@@ -136,9 +160,6 @@ impl Drop for Entered<'_> {
 impl Counters {
     pub(super) fn snapshot(&self) -> EndpointStats {
         EndpointStats {
-            connections: 0,
-            inbound_in_flight: 0,
-            dials_running: 0,
             dials_waiting: self.dials_waiting.value(),
             dials: self.dials.value(),
             dial_failures: self.dial_failures.value(),
@@ -155,6 +176,11 @@ impl Counters {
             refused_wrong_version: self.refused_wrong_version.value(),
             refused_malformed: self.refused_malformed.value(),
             refused_silent: self.refused_silent.value(),
+            refused_crowded: self.refused_crowded.value(),
+            refused_draining: self.refused_draining.value(),
+            left_early: self.left_early.value(),
+            displaced: self.displaced.value(),
+            ended: self.ended.value(),
             refused_full: self.refused_full.value(),
             requests_sent: self.requests_sent.value(),
             requests_handled: self.requests_handled.value(),
@@ -164,6 +190,7 @@ impl Counters {
             evictions: self.evictions.value(),
             idle_closed: self.idle_closed.value(),
             unresponsive_closed: self.unresponsive_closed.value(),
+            ..EndpointStats::default()
         }
     }
 
@@ -179,14 +206,17 @@ impl Counters {
         }
     }
 
-    /// Counts a connection from a peer that was refused.
-    pub(super) fn refused(&self, code: CloseCode) {
-        match code {
-            CloseCode::WrongRealm => self.refused_wrong_realm.add(),
-            CloseCode::WrongVersion => self.refused_wrong_version.add(),
-            CloseCode::HelloTimeout => self.refused_silent.add(),
-            CloseCode::Overloaded => self.refused_full.add(),
-            _ => self.refused_malformed.add(),
+    /// Counts a connection from a peer that was not taken.
+    pub(super) fn refused(&self, why: Rejection) {
+        match why {
+            Rejection::WrongRealm => self.refused_wrong_realm.add(),
+            Rejection::WrongVersion => self.refused_wrong_version.add(),
+            Rejection::Malformed => self.refused_malformed.add(),
+            Rejection::Silent => self.refused_silent.add(),
+            Rejection::Crowded => self.refused_crowded.add(),
+            Rejection::Full => self.refused_full.add(),
+            Rejection::Draining => self.refused_draining.add(),
+            Rejection::Left => self.left_early.add(),
         }
     }
 }

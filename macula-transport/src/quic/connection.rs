@@ -13,7 +13,7 @@ use super::error::connection_error;
 use super::link::{Link, LinkTable};
 use super::stream;
 use super::subscriber::ConnectionState;
-use crate::{CloseCode, Connection, ConnectionError, Stream};
+use crate::{CloseCode, Connection, ConnectionError, Stream, Traffic};
 
 pub(super) struct QuicConnection {
     link: Arc<Link>,
@@ -54,6 +54,10 @@ impl Connection for QuicConnection {
 
     fn rtt(&self) -> Duration {
         self.link.rtt()
+    }
+
+    fn traffic(&self) -> Option<Traffic> {
+        Some(self.link.traffic())
     }
 
     async fn open(&self) -> Result<Stream, ConnectionError> {

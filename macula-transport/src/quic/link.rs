@@ -10,7 +10,7 @@ use s2n_quic::connection::Handle;
 
 use super::error::application_error;
 use super::subscriber::ConnectionState;
-use crate::{CloseCode, ConnectionError, StreamError};
+use crate::{CloseCode, ConnectionError, StreamError, Traffic};
 
 /// One QUIC connection: held by the connection and by each of its streams, gone with the last.
 pub(super) struct Link {
@@ -36,6 +36,10 @@ impl Link {
 
     pub(super) fn rtt(&self) -> Duration {
         self.state.rtt()
+    }
+
+    pub(super) fn traffic(&self) -> Traffic {
+        self.state.traffic()
     }
 
     /// A handle to open a stream with; every waiter needs its own.
@@ -71,7 +75,9 @@ impl Link {
 impl Drop for Link {
     fn drop(&mut self) {
         if let Some(table) = self.table.upgrade() {
-            table.lock().links.remove(&self.number);
+            let mut links = table.lock();
+            links.links.remove(&self.number);
+            links.past += self.traffic();
         }
     }
 }
@@ -83,6 +89,8 @@ pub(super) struct LinkTable(Mutex<Links>);
 struct Links {
     next_number: u64,
     links: BTreeMap<u64, Weak<Link>>,
+    /// What went over connections that are gone.
+    past: Traffic,
     /// Set once the transport is closed: what comes later is closed at once.
     closed: Option<CloseCode>,
 }
@@ -92,6 +100,7 @@ impl LinkTable {
         Arc::new(Self(Mutex::new(Links {
             next_number: 0,
             links: BTreeMap::new(),
+            past: Traffic::default(),
             closed: None,
         })))
     }
@@ -141,6 +150,20 @@ impl LinkTable {
 
     pub(super) fn len(&self) -> usize {
         self.lock().links.len()
+    }
+
+    /// What went over all connections, past and present.
+    pub(super) fn traffic(&self) -> Traffic {
+        let (mut sum, open): (_, Vec<_>) = {
+            let links = self.lock();
+            let open = links.links.values().filter_map(Weak::upgrade);
+            (links.past, open.collect())
+        };
+        // Outside of the lock: the last owner's drop takes it.
+        for link in open {
+            sum += link.traffic();
+        }
+        sum
     }
 
     fn lock(&self) -> MutexGuard<'_, Links> {

@@ -1,5 +1,5 @@
 //! What s2n-quic tells of a connection only through its events: the peer's key, the round-trip
-//! time, and why it ended.
+//! time, what it has carried, and why it ended.
 //!
 //! The peer's key comes from a method that s2n-quic does not document yet. It is used here and
 //! nowhere else.
@@ -9,13 +9,15 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use macula_core::NodeId;
-use s2n_quic::provider::event::events::{ConnectionClosed, RecoveryMetrics, TlsExporterReady};
+use s2n_quic::provider::event::events::{
+    ConnectionClosed, DatagramReceived, DatagramSent, PacketLost, RecoveryMetrics, TlsExporterReady,
+};
 use s2n_quic::provider::event::{ConnectionInfo, ConnectionMeta, Subscriber};
 use tokio::sync::{oneshot, watch};
 
 use super::limits::INITIAL_RTT;
 use super::{error, tls};
-use crate::ConnectionError;
+use crate::{ConnectionError, Traffic};
 
 /// What is known of one connection, written by events and read by whoever holds the connection.
 #[derive(Debug)]
@@ -23,6 +25,9 @@ pub(super) struct ConnectionState {
     /// Set before the connection is handed out.
     peer: OnceLock<NodeId>,
     rtt_micros: AtomicU64,
+    bytes_sent: AtomicU64,
+    bytes_received: AtomicU64,
+    packets_lost: AtomicU64,
     end: watch::Sender<Option<ConnectionError>>,
 }
 
@@ -31,6 +36,9 @@ impl ConnectionState {
         Self {
             peer: OnceLock::new(),
             rtt_micros: AtomicU64::new(micros(INITIAL_RTT)),
+            bytes_sent: AtomicU64::new(0),
+            bytes_received: AtomicU64::new(0),
+            packets_lost: AtomicU64::new(0),
             end: watch::Sender::new(None),
         }
     }
@@ -42,6 +50,15 @@ impl ConnectionState {
 
     pub(super) fn rtt(&self) -> Duration {
         Duration::from_micros(self.rtt_micros.load(Ordering::Relaxed))
+    }
+
+    /// What its datagrams carried so far.
+    pub(super) fn traffic(&self) -> Traffic {
+        Traffic {
+            bytes_sent: self.bytes_sent.load(Ordering::Relaxed),
+            bytes_received: self.bytes_received.load(Ordering::Relaxed),
+            packets_lost: self.packets_lost.load(Ordering::Relaxed),
+        }
     }
 
     /// Why the connection ended, once it has.
@@ -117,6 +134,40 @@ impl Subscriber for StateSubscriber {
             state
                 .rtt_micros
                 .store(micros(event.smoothed_rtt), Ordering::Relaxed);
+        }
+    }
+
+    fn on_datagram_sent(
+        &mut self,
+        state: &mut Self::ConnectionContext,
+        _meta: &ConnectionMeta,
+        event: &DatagramSent,
+    ) {
+        state
+            .bytes_sent
+            .fetch_add(event.len.into(), Ordering::Relaxed);
+    }
+
+    fn on_datagram_received(
+        &mut self,
+        state: &mut Self::ConnectionContext,
+        _meta: &ConnectionMeta,
+        event: &DatagramReceived,
+    ) {
+        state
+            .bytes_received
+            .fetch_add(event.len.into(), Ordering::Relaxed);
+    }
+
+    fn on_packet_lost(
+        &mut self,
+        state: &mut Self::ConnectionContext,
+        _meta: &ConnectionMeta,
+        event: &PacketLost<'_>,
+    ) {
+        // A probe for larger packets is meant to be lost where they do not fit.
+        if !event.is_mtu_probe {
+            state.packets_lost.fetch_add(1, Ordering::Relaxed);
         }
     }
 

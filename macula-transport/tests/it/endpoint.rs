@@ -45,6 +45,7 @@ mod frame;
 mod hello;
 mod lifetime;
 mod liveness;
+mod observe;
 mod overload;
 mod pool;
 mod request;

@@ -1,10 +1,12 @@
 //! Who talks to whom at all.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use macula_core::{Contact, DialTarget};
 use macula_transport::{CloseCode, ConnectionError, DialError};
 
-use super::fixture::{Fixture, contact, soon};
+use super::fixture::{Fixture, contact, eventually, soon};
 use super::raw;
 
 async fn another_realm_is_refused_and_both_ends_know_why(fixture: Fixture) {
@@ -63,7 +65,7 @@ async fn garbage_for_a_hello_is_refused_as_malformed(fixture: Fixture) {
 }
 
 async fn who_says_no_hello_is_left_in_time(fixture: Fixture) {
-    let quick = std::time::Duration::from_millis(300);
+    let quick = Duration::from_millis(300);
     let raw = fixture.raw(1).await;
     let b = fixture
         .server_with(2, |config| config.dial_timeout = quick)
@@ -87,7 +89,86 @@ async fn a_node_that_dials_itself_is_told_so(fixture: Fixture) {
     assert!(a.peers().is_empty());
 }
 
+async fn who_says_half_a_hello_is_left_in_time(fixture: Fixture) {
+    let quick = Duration::from_millis(300);
+    let raw = fixture.raw(1).await;
+    let b = fixture
+        .server_with(2, |config| config.dial_timeout = quick)
+        .await;
+    let connection = raw::dial(&*raw, &b).await;
+    let mut stream = soon(connection.open()).await.unwrap();
+    let half = Bytes::from(raw::hello(1, "open")).slice(..5);
+    soon(stream.send.send(half)).await.unwrap();
+    let reason = soon(connection.closed()).await;
+    assert_eq!(
+        reason,
+        ConnectionError::ClosedByPeer(CloseCode::HelloTimeout)
+    );
+    assert_eq!((b.stats().refused_silent, b.stats().hellos_awaited), (1, 0));
+}
+
+async fn who_leaves_before_a_hello_is_counted(fixture: Fixture) {
+    let (raw, b) = (fixture.raw(1).await, fixture.server(2).await);
+    let connection = raw::dial(&*raw, &b).await;
+    eventually(|| b.stats().hellos_awaited == 1).await;
+    connection.close(CloseCode::Done);
+    eventually(|| b.stats().left_early == 1).await;
+    assert_eq!((b.stats().hellos_awaited, b.stats().accepted), (0, 0));
+}
+
+async fn a_crowd_that_says_nothing_keeps_nobody_out(fixture: Fixture) {
+    let (raw, b) = (fixture.raw(1).await, fixture.server(2).await);
+    let mut silent = Vec::new();
+    // What fits at a time is a matter of the endpoint's own.
+    while b.stats().refused_crowded == 0 {
+        silent.push(raw::dial(&*raw, &b).await);
+        assert!(silent.len() < 2000, "{:?}", b.stats());
+    }
+    let a = fixture.server(3).await;
+    assert!(soon(a.connect(&contact(&b).into())).await.is_ok());
+    let reason = soon(silent[0].closed()).await;
+    assert_eq!(
+        reason,
+        ConnectionError::ClosedByPeer(CloseCode::Overloaded),
+        "who had the longest time has to go"
+    );
+    assert!(b.is_connected(&a.node_id()));
+    assert!(b.stats().hellos_awaited <= silent.len());
+}
+
+async fn who_comes_while_a_node_drains_is_turned_away(fixture: Fixture) {
+    let (raw, b) = (fixture.raw(1).await, fixture.server(2).await);
+    soon(b.drain()).await;
+    let connection = raw::dial(&*raw, &b).await;
+    let reason = soon(connection.closed()).await;
+    assert_eq!(
+        reason,
+        ConnectionError::ClosedByPeer(CloseCode::ShuttingDown)
+    );
+    assert_eq!(b.stats().refused_draining, 1);
+}
+
+async fn more_connections_than_a_peer_may_have_displace_its_oldest_idle_one(fixture: Fixture) {
+    let (raw, b) = (fixture.raw(1).await, fixture.server(2).await);
+    let mut held = Vec::new();
+    while b.stats().displaced == 0 {
+        held.push(raw::greeted(&*raw, &b).await);
+        assert!(held.len() < 100, "{:?}", b.stats());
+        eventually(|| b.stats().accepted == held.len() as u64).await;
+    }
+    let reason = soon(held[0].closed()).await;
+    assert_eq!(reason, ConnectionError::ClosedByPeer(CloseCode::Idle));
+    assert_eq!(b.stats().connections, held.len() - 1);
+    assert_eq!(b.stats().connections_inbound, held.len() - 1);
+    assert_eq!(b.connections().len(), held.len() - 1);
+}
+
 on_every_wire!(
+    who_says_half_a_hello_is_left_in_time,
+    who_leaves_before_a_hello_is_counted,
+    a_crowd_that_says_nothing_keeps_nobody_out,
+    who_comes_while_a_node_drains_is_turned_away,
+    more_connections_than_a_peer_may_have_displace_its_oldest_idle_one,
     another_realm_is_refused_and_both_ends_know_why,
     a_dialler_of_another_version_is_refused_and_knows_why,
     a_listener_of_another_version_is_left_and_knows_why,

@@ -1,0 +1,148 @@
+//! The events of a connection's life, for `tracing`. Their names, targets and fields are stable;
+//! [`Endpoint`](crate::Endpoint) lists them.
+
+use std::time::Duration;
+
+use macula_core::DialTarget;
+use tracing::Span;
+
+use super::link::Link;
+use super::node::Node;
+use super::reject::Rejection;
+use crate::{CloseCode, Connection, ConnectionError, DialError};
+
+/// The target of all of them.
+const TARGET: &str = "macula_transport::endpoint";
+
+pub(super) fn started(node: &Node) {
+    tracing::info!(
+        name: "endpoint.started",
+        target: TARGET,
+        node = %node.transport.node_id(),
+        realm = %node.config.realm,
+        role = ?node.config.role,
+        "endpoint started"
+    );
+}
+
+pub(super) fn shut_down(node: &Node) {
+    let node = node.transport.node_id();
+    tracing::info!(name: "endpoint.shut_down", target: TARGET, %node, "endpoint shut down");
+}
+
+/// One dial, from its waiting for room to its hello.
+pub(super) fn dial_span(dial: u64, to: &DialTarget) -> Span {
+    tracing::debug_span!(target: TARGET, "dial", dial, %to)
+}
+
+pub(super) fn dial_begun(dial: u64, to: &DialTarget) {
+    tracing::debug!(name: "dial.begun", target: TARGET, dial, %to, "dial begun");
+}
+
+pub(super) fn dial_succeeded(dial: u64, link: &Link, took: Duration) {
+    tracing::debug!(
+        name: "dial.succeeded",
+        target: TARGET,
+        dial,
+        connection = link.number,
+        peer = %link.node_id().short(),
+        ?took,
+        "dial succeeded"
+    );
+}
+
+pub(super) fn dial_failed(dial: u64, to: &DialTarget, error: &DialError, took: Duration) {
+    tracing::debug!(name: "dial.failed", target: TARGET, dial, %to, %error, ?took, "dial failed");
+}
+
+pub(super) fn opened(link: &Link) {
+    tracing::debug!(
+        name: "connection.opened",
+        target: TARGET,
+        connection = link.number,
+        peer = %link.node_id().short(),
+        address = %link.connection.remote_address(),
+        outbound = link.outbound,
+        role = ?link.hello.role,
+        "connection opened"
+    );
+}
+
+/// Why this node closes a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Closing {
+    /// It made room for another.
+    Evicted,
+    /// The peer has too many.
+    Displaced,
+    /// The peer does not answer on it.
+    Unresponsive,
+    /// Idle for too long or of no use any more, as the code says.
+    Released,
+    /// This node shuts down, or its last handle has gone.
+    Shutdown,
+}
+
+impl Closing {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Evicted => "evicted",
+            Self::Displaced => "displaced",
+            Self::Unresponsive => "unresponsive",
+            Self::Released => "released",
+            Self::Shutdown => "shutdown",
+        }
+    }
+}
+
+pub(super) fn closed(link: &Link, why: Closing, code: CloseCode) {
+    let traffic = link.connection.traffic();
+    tracing::debug!(
+        name: "connection.closed",
+        target: TARGET,
+        connection = link.number,
+        peer = %link.node_id().short(),
+        reason = why.name(),
+        %code,
+        bytes_sent = traffic.map(|traffic| traffic.bytes_sent),
+        bytes_received = traffic.map(|traffic| traffic.bytes_received),
+        packets_lost = traffic.map(|traffic| traffic.packets_lost),
+        "connection closed"
+    );
+}
+
+pub(super) fn ended(link: &Link, error: ConnectionError) {
+    let traffic = link.connection.traffic();
+    tracing::debug!(
+        name: "connection.ended",
+        target: TARGET,
+        connection = link.number,
+        peer = %link.node_id().short(),
+        %error,
+        bytes_sent = traffic.map(|traffic| traffic.bytes_sent),
+        bytes_received = traffic.map(|traffic| traffic.bytes_received),
+        packets_lost = traffic.map(|traffic| traffic.packets_lost),
+        "connection ended"
+    );
+}
+
+pub(super) fn unresponsive(link: &Link) {
+    tracing::warn!(
+        name: "connection.unresponsive",
+        target: TARGET,
+        connection = link.number,
+        peer = %link.node_id().short(),
+        "peer does not answer"
+    );
+}
+
+pub(super) fn rejected(connection: &dyn Connection, why: Rejection) {
+    tracing::debug!(
+        name: "connection.rejected",
+        target: TARGET,
+        peer = %connection.peer().short(),
+        address = %connection.remote_address(),
+        reason = why.name(),
+        "connection rejected"
+    );
+}

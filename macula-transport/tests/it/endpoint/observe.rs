@@ -1,0 +1,141 @@
+//! What an operator sees.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex};
+
+use macula_transport::{Executor, Traffic};
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Metadata, Subscriber};
+
+use super::fixture::{ECHO, Fixture, contact, echoing, eventually, request, soon};
+
+async fn every_connection_is_listed_with_its_direction(fixture: Fixture) {
+    let (a, b) = (fixture.server(1).await, echoing(fixture.server(2).await));
+    soon(a.request(&contact(&b), request(ECHO, b"x")))
+        .await
+        .unwrap();
+    let (at_a, at_b) = (a.connections(), b.connections());
+    assert_eq!((at_a.len(), at_b.len()), (1, 1));
+    assert_eq!((at_a[0].node_id, at_a[0].outbound), (b.node_id(), true));
+    assert_eq!((at_b[0].node_id, at_b[0].outbound), (a.node_id(), false));
+    assert_eq!(at_a[0].address, b.addresses()[0]);
+    let (a, b) = (a.stats(), b.stats());
+    assert_eq!((a.connections_outbound, a.connections_inbound), (1, 0));
+    assert_eq!((b.connections_outbound, b.connections_inbound), (0, 1));
+}
+
+on_every_wire!(every_connection_is_listed_with_its_direction);
+
+#[cfg(feature = "quic")]
+#[tokio::test]
+async fn over_quic_bytes_are_counted_and_stay_counted() {
+    let fixture = Fixture::quic(Executor::Current);
+    let (a, b) = (fixture.server(1).await, echoing(fixture.server(2).await));
+    let body = &[7; 100_000];
+    soon(a.request(&contact(&b), request(ECHO, body)))
+        .await
+        .unwrap();
+    let traffic = a.connections()[0].traffic.unwrap();
+    assert!(traffic.bytes_sent > 100_000 && traffic.bytes_sent < 1_000_000);
+    assert!(traffic.bytes_received > 100_000 && traffic.bytes_received < 1_000_000);
+    soon(b.shutdown()).await;
+    eventually(|| a.stats().connections == 0).await;
+    let past = a.stats().traffic.unwrap();
+    assert!(past.bytes_sent >= traffic.bytes_sent && past.bytes_received >= traffic.bytes_received);
+    assert_eq!(a.stats().ended, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_transport_does_not_count_is_not_reported_as_nothing() {
+    let fixture = Fixture::memory(Executor::Current);
+    let (a, b) = (fixture.server(1).await, echoing(fixture.server(2).await));
+    a.request(&contact(&b), request(ECHO, b"x")).await.unwrap();
+    let none: Option<Traffic> = None;
+    assert_eq!(
+        (a.connections()[0].traffic, a.stats().traffic),
+        (none, none)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_can_be_followed_by_its_number() {
+    let log = Log::default();
+    let _guard = tracing::subscriber::set_default(log.clone());
+    let fixture = Fixture::memory(Executor::Current);
+    let (a, b) = (fixture.server(1).await, echoing(fixture.server(2).await));
+    a.request(&contact(&b), request(ECHO, b"x")).await.unwrap();
+    let number = a.connections()[0].number.to_string();
+    a.shutdown().await;
+    eventually(|| b.stats().connections == 0).await;
+    let dial = log.first("dial.begun", &[])["dial"].clone();
+    let dialled = log.first("dial.succeeded", &[("dial", &dial)]);
+    assert_eq!(dialled["connection"], number);
+    let opened = log.first("connection.opened", &[("outbound", "true")]);
+    assert_eq!(opened["connection"], number);
+    let closed = log.first("connection.closed", &[("reason", "shutdown")]);
+    assert_eq!(closed["connection"], number);
+    let ended = log.first("connection.ended", &[]);
+    assert_eq!(ended["peer"], a.node_id().short().to_string());
+    assert_eq!(ended["error"], "closed by peer: shutting down");
+}
+
+/// Keeps the endpoint's events.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<(&'static str, Fields)>>>);
+
+type Fields = BTreeMap<&'static str, String>;
+
+impl Log {
+    /// The first event of a name with some values.
+    fn first(&self, name: &str, values: &[(&'static str, &str)]) -> Fields {
+        let log = self.0.lock().unwrap();
+        let has = |fields: &Fields| values.iter().all(|(key, value)| fields[key] == *value);
+        let found = log.iter().find(|(n, fields)| *n == name && has(fields));
+        found
+            .unwrap_or_else(|| panic!("no {name} in {log:?}"))
+            .1
+            .clone()
+    }
+}
+
+impl Subscriber for Log {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.target() == "macula_transport::endpoint"
+    }
+
+    fn new_span(&self, _span: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _span: &Id, _values: &Record<'_>) {}
+
+    fn record_follows_from(&self, _span: &Id, _follows: &Id) {}
+
+    fn event(&self, event: &Event<'_>) {
+        let mut values = Values::default();
+        event.record(&mut values);
+        self.0
+            .lock()
+            .unwrap()
+            .push((event.metadata().name(), values.0));
+    }
+
+    fn enter(&self, _span: &Id) {}
+
+    fn exit(&self, _span: &Id) {}
+}
+
+#[derive(Default)]
+struct Values(Fields);
+
+impl Visit for Values {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.0.insert(field.name(), value.to_owned());
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.0.insert(field.name(), format!("{value:?}"));
+    }
+}
