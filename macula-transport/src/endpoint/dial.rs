@@ -127,7 +127,7 @@ impl Dials {
 
 impl State {
     /// A connection with whom the key stands for, if there is one.
-    fn connected(&mut self, node: &Node, key: &Key) -> Option<Lease> {
+    fn connected(&self, node: &Node, key: &Key) -> Option<Lease> {
         match key {
             Key::Node(node_id) => node.pool.lease(node_id),
             Key::Host(host) => node.pool.lease(self.led_to.get(host)?),
@@ -188,21 +188,29 @@ enum Begun {
     Connected(Reached),
 }
 
+/// Waits for the end of a dial, or for the peer to connect to us.
 async fn wait(node: &Node, target: &DialTarget, mut running: Running) -> Outcome {
+    let connected = || node.dials.state().connected(node, &key(target));
     let arrived = running.arrived.notified();
-    if let Some(lease) = node.dials.state().connected(node, &key(target)) {
+    if let Some(lease) = connected() {
         return Ok(Reached::new(lease));
     }
     tokio::select! {
         biased;
-        outcome = running.outcome.wait_for(Option::is_some) => match outcome {
-            Ok(outcome) => outcome.clone().unwrap_or(Err(DialError::Closed)),
-            Err(_) => Err(DialError::Closed),
-        },
-        () = arrived => {
-            let lease = node.dials.state().connected(node, &key(target));
-            lease.map(Reached::new).ok_or(DialError::Unreachable)
-        }
+        outcome = end(&mut running.outcome) => return outcome,
+        () = arrived => {}
+    }
+    match connected() {
+        Some(lease) => Ok(Reached::new(lease)),
+        // It has gone again.
+        None => end(&mut running.outcome).await,
+    }
+}
+
+async fn end(outcome: &mut watch::Receiver<Option<Outcome>>) -> Outcome {
+    match outcome.wait_for(Option::is_some).await {
+        Ok(outcome) => outcome.clone().unwrap_or(Err(DialError::Closed)),
+        Err(_) => Err(DialError::Closed),
     }
 }
 

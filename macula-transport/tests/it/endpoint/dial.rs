@@ -1,13 +1,18 @@
 //! Dials: when they begin, when they end, and when there is none.
 
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use macula_core::{Contact, DialTarget, NodeId};
-use macula_transport::{DialError, Executor, PeerEvent};
+use macula_transport::{
+    CloseCode, Connection, DialError, Endpoint, EndpointConfig, Executor, PeerEvent, Transport,
+};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::fixture::{ECHO, Fixture, contact, echoing, event, eventually, request, soon};
+use super::fixture::{Bound, ECHO, Fixture, contact, echoing, event, eventually, request, soon};
 
 async fn a_dial_goes_on_when_its_waiter_leaves(fixture: Fixture) {
     let (a, b) = (fixture.server(1).await, fixture.server(2).await);
@@ -237,4 +242,82 @@ async fn the_deadline_of_a_dial_covers_its_time_in_the_queue() {
     let blamed = |outcome: &&Result<_, _>| **outcome == Err(DialError::Timeout(limit));
     assert_eq!(outcomes.iter().filter(blamed).count(), 1, "{outcomes:?}");
     assert_eq!(a.stats().dials_starved, 2, "peers that were never tried");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn callers_on_many_threads_begin_one_dial_and_one_only() {
+    let fixture = Fixture::memory(Executor::Own);
+    for round in 0..20 {
+        let (a, b) = (
+            fixture.server(2 * round + 1).await,
+            echoing(fixture.server(2 * round + 2).await),
+        );
+        let mut calls = JoinSet::new();
+        for _ in 0..100 {
+            let (a, to) = (a.clone(), contact(&b));
+            calls.spawn(async move { a.request(&to, request(ECHO, b"x")).await.is_ok() });
+        }
+        assert!(soon(calls.join_all()).await.into_iter().all(|is_ok| is_ok));
+        assert_eq!((a.stats().dials, b.stats().accepted), (1, 1));
+    }
+}
+
+/// A transport that gets stuck when it dials, in the resolution of a name for example.
+struct Stuck(Arc<dyn Transport>);
+
+#[async_trait]
+impl Transport for Stuck {
+    fn node_id(&self) -> NodeId {
+        self.0.node_id()
+    }
+
+    async fn dial(&self, _target: &DialTarget) -> Result<Arc<dyn Connection>, DialError> {
+        std::future::pending().await
+    }
+
+    async fn accept(&self) -> Option<Arc<dyn Connection>> {
+        self.0.accept().await
+    }
+
+    fn local_addresses(&self) -> Vec<SocketAddr> {
+        self.0.local_addresses()
+    }
+
+    async fn close(&self, code: CloseCode) {
+        self.0.close(code).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn whatever_the_transport_does_the_dial_ends_at_its_deadline() {
+    let fixture = Fixture::memory(Executor::Current);
+    let runtime = fixture.runtime();
+    let transport = fixture.transport(&runtime, 1, Bound::Specific).await;
+    let config = EndpointConfig::default();
+    let limit = config.dial_timeout;
+    let a = Endpoint::start(runtime, Arc::new(Stuck(transport)), config).unwrap();
+    let start = Instant::now();
+    let named: DialTarget = "example.com:4433".parse().unwrap();
+    assert_eq!(a.connect(&named).await, Err(DialError::Timeout(limit)));
+    assert_eq!(start.elapsed(), limit);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_made_room_for_is_there_for_whoever_waited() {
+    let fixture = Fixture::memory(Executor::Current);
+    let a = fixture
+        .server_with(1, |config| config.max_connections = 1.try_into().unwrap())
+        .await;
+    let mut calls = JoinSet::new();
+    // Each is evicted for the next as soon as it is idle, and never before it was used.
+    for seed in 2..40 {
+        let (a, to) = (a.clone(), echoing(fixture.server(seed).await));
+        calls.spawn(async move {
+            let answer = a.request(&contact(&to), request(ECHO, b"x")).await;
+            answer.map(|_| drop(to))
+        });
+    }
+    let answers = calls.join_all().await;
+    assert!(answers.iter().all(Result::is_ok), "{answers:?}");
+    assert_eq!(a.stats().dials, 38);
 }
