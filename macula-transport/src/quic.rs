@@ -38,7 +38,7 @@ pub use config::{QuicConfig, QuicError};
 use connection::QuicConnection;
 use error::Dialled;
 use link::LinkTable;
-use socket::{Bound, Ending};
+use socket::{Bound, Ending, Network, Opening};
 use tls::{Pin, Tls};
 
 /// How long closing waits for the listening ports to be free.
@@ -97,16 +97,18 @@ impl QuicTransport {
     ///
     /// # Panics
     /// Outside of a tokio runtime, as everything of tokio does.
-    #[expect(
-        clippy::unused_async,
-        reason = "opening sockets may have to wait one day, and must happen inside of a runtime"
-    )]
     pub async fn bind(secret_key: &SecretKey, config: QuicConfig) -> Result<Arc<Self>, QuicError> {
         config.check()?;
         let tls = Tls::new(secret_key)?;
         let table = LinkTable::new();
         let (queue, acceptor) = AcceptQueue::new(config.accept_backlog, Arc::clone(&table));
-        let (sockets, listening) = Sockets::open(secret_key, &tls, &config, &acceptor)?;
+        let opening = Opening {
+            secret_key,
+            tls: &tls,
+            config: &config,
+            network: &Network::new(secret_key, &config),
+        };
+        let (sockets, listening) = Sockets::open(&opening, &acceptor).await?;
         let node_id = secret_key.node_id();
         tracing::info!(node = %node_id.short(), ?listening, "bound QUIC sockets");
         Ok(Arc::new(Self {
@@ -221,15 +223,20 @@ impl Drop for QuicTransport {
 }
 
 impl Sockets {
-    fn open(
-        secret_key: &SecretKey,
-        tls: &Tls,
-        config: &QuicConfig,
+    async fn open(
+        opening: &Opening<'_>,
         acceptor: &Acceptor,
     ) -> Result<(Self, Vec<SocketAddr>), QuicError> {
-        let (ipv4, ipv4_ending) = socket::dialler(tls, config, (Ipv4Addr::UNSPECIFIED, 0).into())?;
-        // A host without IPv6 is an ordinary host.
-        let ipv6 = socket::dialler(tls, config, (Ipv6Addr::UNSPECIFIED, 0).into()).ok();
+        let (ipv4, ipv4_ending) = opening.dialler((Ipv4Addr::UNSPECIFIED, 0).into()).await?;
+        let ipv6 = if opening.network.has_ipv6() {
+            // A host without IPv6 is an ordinary host.
+            opening
+                .dialler((Ipv6Addr::UNSPECIFIED, 0).into())
+                .await
+                .ok()
+        } else {
+            None
+        };
         let (ipv6, ipv6_ending) = ipv6.unzip();
         let mut sockets = Self {
             acceptors: JoinSet::new(),
@@ -239,8 +246,8 @@ impl Sockets {
             dialling: [ipv4_ending].into_iter().chain(ipv6_ending).collect(),
         };
         let mut addresses = Vec::new();
-        for index in 0..config.listen.len() {
-            let (listener, ending) = socket::listen(secret_key, tls, config, index)?;
+        for index in 0..opening.config.listen.len() {
+            let (listener, ending) = opening.listen(index).await?;
             addresses.push(listener.address());
             sockets.acceptors.spawn(acceptor.clone().run(listener));
             sockets.listening.push(ending);

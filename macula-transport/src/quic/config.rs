@@ -34,6 +34,12 @@ pub struct QuicConfig {
     pub stream_window_bytes: u32,
     /// How many accepted connections may wait to be taken; further ones are closed as overloaded.
     pub accept_backlog: usize,
+    /// Sockets of the `turmoil` host that it is bound on, instead of the operating system's, and
+    /// everything that QUIC draws at random from this seed; every transport of a simulation needs
+    /// another. Equal seeds give packets of equal sizes at equal times, but not of equal bytes:
+    /// TLS draws its keys from the system. IPv4 only.
+    #[cfg(feature = "simulation")]
+    pub simulation_seed: Option<u64>,
 }
 
 impl Default for QuicConfig {
@@ -47,6 +53,8 @@ impl Default for QuicConfig {
             connection_window_bytes: 8 << 20,
             stream_window_bytes: 1 << 20,
             accept_backlog: 256,
+            #[cfg(feature = "simulation")]
+            simulation_seed: None,
         }
     }
 }
@@ -70,6 +78,11 @@ impl QuicConfig {
                 "stream_window_bytes is above half of connection_window_bytes",
             ),
             (self.accept_backlog == 0, "accept_backlog is zero"),
+            #[cfg(feature = "simulation")]
+            (
+                self.simulation_seed.is_some() && self.listen.iter().any(SocketAddr::is_ipv6),
+                "a simulated host has no IPv6",
+            ),
         ];
         match broken.iter().find(|(is_broken, _)| *is_broken) {
             Some((_, rule)) => Err(QuicError::Config(rule)),

@@ -1,11 +1,11 @@
 //! The sockets of a transport: opening them, and getting them back from s2n-quic.
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use macula_core::SecretKey;
 use s2n_quic::provider::congestion_controller::Bbr;
-use s2n_quic::provider::io::tokio::Provider as Io;
 use s2n_quic::provider::tls::rustls as quic_tls;
 use s2n_quic::{Client, Server};
 use tokio::sync::oneshot;
@@ -17,6 +17,76 @@ use super::reset_token::ResetTokens;
 use super::subscriber::StateSubscriber;
 use super::tls::Tls;
 
+#[cfg(feature = "simulation")]
+mod simulated;
+mod system;
+
+#[cfg(feature = "simulation")]
+use simulated::SimulatedHost;
+
+/// Whose sockets a transport has.
+#[derive(Clone)]
+pub(super) enum Network {
+    /// The operating system's.
+    System,
+    /// A simulated host's.
+    #[cfg(feature = "simulation")]
+    Simulated(SimulatedHost),
+}
+
+impl Network {
+    /// The network that a configuration asks for, of the current runtime's host.
+    #[cfg_attr(
+        not(feature = "simulation"),
+        expect(unused_variables, reason = "there is one network only")
+    )]
+    pub(super) fn new(secret_key: &SecretKey, config: &QuicConfig) -> Self {
+        #[cfg(feature = "simulation")]
+        if let Some(seed) = config.simulation_seed {
+            return Self::Simulated(SimulatedHost::new(&secret_key.node_id(), seed));
+        }
+        Self::System
+    }
+
+    /// Opens a socket; `label` tells those of one transport apart.
+    #[cfg_attr(
+        not(feature = "simulation"),
+        expect(unused_variables, reason = "only seeds need a label")
+    )]
+    async fn open(&self, address: SocketAddr, label: &str) -> io::Result<Socket> {
+        match self {
+            Self::System => Ok(Socket::System(system::io(address)?)),
+            #[cfg(feature = "simulation")]
+            Self::Simulated(host) => {
+                let socket = host.open(address, label).await?;
+                Ok(Socket::Simulated(Box::new(socket)))
+            }
+        }
+    }
+
+    pub(super) fn has_ipv6(&self) -> bool {
+        matches!(self, Self::System)
+    }
+
+    /// Sends a packet that QUIC ignores (its fixed bit is clear, RFC 9000 §17.2) to one of our
+    /// sockets.
+    fn wake(&self, address: SocketAddr) {
+        match self {
+            Self::System => system::wake(address),
+            #[cfg(feature = "simulation")]
+            Self::Simulated(host) => host.wake(address),
+        }
+    }
+
+    async fn is_free(&self, address: SocketAddr) -> bool {
+        match self {
+            Self::System => system::is_free(address),
+            #[cfg(feature = "simulation")]
+            Self::Simulated(host) => host.is_free(address).await,
+        }
+    }
+}
+
 /// One of s2n-quic's two kinds of endpoint, on a socket of its own.
 ///
 /// s2n-quic ends an endpoint's event loop, and frees its socket, only once it wakes up and finds
@@ -24,6 +94,7 @@ use super::tls::Tls;
 pub(super) struct Bound<E> {
     endpoint: Option<E>,
     address: SocketAddr,
+    network: Network,
 }
 
 impl<E> Bound<E> {
@@ -43,13 +114,14 @@ impl<E> Bound<E> {
 impl<E> Drop for Bound<E> {
     fn drop(&mut self) {
         drop(self.endpoint.take());
-        wake(self.address);
+        self.network.wake(self.address);
     }
 }
 
 /// Resolves when the event loop on a socket has ended.
 pub(super) struct Ending {
     address: SocketAddr,
+    network: Network,
     ended: oneshot::Receiver<()>,
 }
 
@@ -62,7 +134,7 @@ impl Ending {
     pub(super) async fn wait(&mut self, deadline: Instant) -> bool {
         while Instant::now() < deadline {
             // What woke the loop may have come before its last connection had gone.
-            wake(self.address);
+            self.network.wake(self.address);
             let next = deadline.min(Instant::now() + WAKE_INTERVAL);
             if timeout_at(next, &mut self.ended).await.is_ok() {
                 return true;
@@ -74,7 +146,7 @@ impl Ending {
     /// Waits until the port can be bound again, at most until `deadline`. The event loop's socket
     /// tasks end just after it, which only the operating system can tell.
     pub(super) async fn wait_for_port(&self, deadline: Instant) -> bool {
-        while !is_free(self.address) {
+        while !self.network.is_free(self.address).await {
             if Instant::now() >= deadline {
                 return false;
             }
@@ -87,95 +159,99 @@ impl Ending {
 const WAKE_INTERVAL: Duration = Duration::from_millis(50);
 const PORT_INTERVAL: Duration = Duration::from_millis(2);
 
-/// Opens a socket that accepts connections; `index` is its place in the configuration.
-pub(super) fn listen(
-    secret_key: &SecretKey,
-    tls: &Tls,
-    config: &QuicConfig,
-    index: usize,
-) -> Result<(Bound<Server>, Ending), QuicError> {
-    let address = config.listen[index];
-    let (subscriber, ended) = StateSubscriber::new();
-    let server = Server::builder()
-        .with_io(io(address)?)?
-        .with_tls(quic_tls::Server::from(tls.server()?))?
-        .with_limits(connection_limits(config)?)?
-        .with_endpoint_limits(HandshakeLimiter)?
-        .with_congestion_controller(Bbr::default())?
-        .with_stateless_reset_token(ResetTokens::new(secret_key, index, address))?
-        .with_event(subscriber)?
-        .start()
-        .map_err(|source| QuicError::Listen { address, source })?;
-    let address = server.local_addr()?;
-    Ok((bound(server, address), Ending { address, ended }))
+/// What s2n-quic starts an endpoint on.
+enum Socket {
+    System(system::Io),
+    #[cfg(feature = "simulation")]
+    Simulated(Box<simulated::Socket>),
 }
 
-/// Opens a socket to dial from, for the family of `any`.
-pub(super) fn dialler(
-    tls: &Tls,
-    config: &QuicConfig,
-    any: SocketAddr,
-) -> Result<(Bound<Client>, Ending), QuicError> {
-    let (subscriber, ended) = StateSubscriber::new();
-    let client = Client::builder()
-        .with_io(io(any)?)?
-        .with_tls(quic_tls::Client::from(tls.client()?))?
-        .with_limits(connection_limits(config)?)?
-        .with_congestion_controller(Bbr::default())?
-        .with_event(subscriber)?
-        .start()
-        .map_err(QuicError::DialSocket)?;
-    let address = client.local_addr()?;
-    Ok((bound(client, address), Ending { address, ended }))
+/// What the sockets of one transport have in common.
+pub(super) struct Opening<'a> {
+    pub(super) secret_key: &'a SecretKey,
+    pub(super) tls: &'a Tls,
+    pub(super) config: &'a QuicConfig,
+    pub(super) network: &'a Network,
 }
 
-fn bound<E>(endpoint: E, address: SocketAddr) -> Bound<E> {
-    Bound {
-        endpoint: Some(endpoint),
-        address,
+impl Opening<'_> {
+    /// Opens a socket that accepts connections; `index` is its place in the configuration.
+    pub(super) async fn listen(&self, index: usize) -> Result<(Bound<Server>, Ending), QuicError> {
+        let asked = self.config.listen[index];
+        let label = format!("listen {index}");
+        let socket = self.network.open(asked, &label).await?;
+        let (subscriber, ended) = StateSubscriber::new();
+        let builder = Server::builder()
+            .with_tls(quic_tls::Server::from(self.tls.server()?))?
+            .with_limits(connection_limits(self.config)?)?
+            .with_endpoint_limits(HandshakeLimiter)?
+            .with_congestion_controller(Bbr::default())?
+            .with_stateless_reset_token(ResetTokens::new(self.secret_key, index, asked))?
+            .with_event(subscriber)?;
+        let refused = |source| QuicError::Listen {
+            address: asked,
+            source,
+        };
+        let (server, address) = match socket {
+            Socket::System(io) => {
+                let server = builder.with_io(io)?.start().map_err(refused)?;
+                let address = server.local_addr()?;
+                (server, address)
+            }
+            #[cfg(feature = "simulation")]
+            Socket::Simulated(socket) => {
+                let builder = builder.with_io(socket.io)?.with_random(socket.random)?;
+                (builder.start().map_err(refused)?, socket.address)
+            }
+        };
+        Ok(self.bound(server, address, ended))
     }
-}
 
-fn io(address: SocketAddr) -> Result<Io, QuicError> {
-    let io = Io::builder()
-        .with_receive_address(address)?
-        // Otherwise `[::]` would take the IPv4 port too, and IPv4 peers would look like IPv6.
-        .with_only_v6(address.is_ipv6())?
-        .build()?;
-    Ok(io)
-}
-
-/// Sends a packet that QUIC ignores (its fixed bit is clear, RFC 9000 §17.2) to one of our sockets.
-fn wake(address: SocketAddr) {
-    let Ok(socket) = UdpSocket::bind(any_port(address)) else {
-        return;
-    };
-    // If it cannot be sent, the event loop ends with the next packet or timer that wakes it.
-    let _ = socket.set_nonblocking(true);
-    let _ = socket.send_to(&[0], reachable(address));
-}
-
-fn is_free(address: SocketAddr) -> bool {
-    // An IPv6 socket of the standard library also asks for the IPv4 port, which may be another's.
-    address.ip().is_ipv6() && address.ip().is_unspecified() || UdpSocket::bind(address).is_ok()
-}
-
-/// Any port of the address's family.
-fn any_port(address: SocketAddr) -> SocketAddr {
-    match address {
-        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
-        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+    /// Opens a socket to dial from, for the family of `any`.
+    pub(super) async fn dialler(
+        &self,
+        any: SocketAddr,
+    ) -> Result<(Bound<Client>, Ending), QuicError> {
+        let socket = self.network.open(any, "dial").await?;
+        let (subscriber, ended) = StateSubscriber::new();
+        let builder = Client::builder()
+            .with_tls(quic_tls::Client::from(self.tls.client()?))?
+            .with_limits(connection_limits(self.config)?)?
+            .with_congestion_controller(Bbr::default())?
+            .with_event(subscriber)?;
+        let (client, address) = match socket {
+            Socket::System(io) => {
+                let started = builder.with_io(io)?.start();
+                let client = started.map_err(QuicError::DialSocket)?;
+                let address = client.local_addr()?;
+                (client, address)
+            }
+            #[cfg(feature = "simulation")]
+            Socket::Simulated(socket) => {
+                let builder = builder.with_io(socket.io)?.with_random(socket.random)?;
+                let client = builder.start().map_err(QuicError::DialSocket)?;
+                (client, socket.address)
+            }
+        };
+        Ok(self.bound(client, address, ended))
     }
-}
 
-/// Where a socket of this host that is bound to `address` is reached from this host.
-fn reachable(address: SocketAddr) -> SocketAddr {
-    let mut address = address;
-    if address.ip().is_unspecified() {
-        match address {
-            SocketAddr::V4(_) => address.set_ip(Ipv4Addr::LOCALHOST.into()),
-            SocketAddr::V6(_) => address.set_ip(Ipv6Addr::LOCALHOST.into()),
-        }
+    fn bound<E>(
+        &self,
+        endpoint: E,
+        address: SocketAddr,
+        ended: oneshot::Receiver<()>,
+    ) -> (Bound<E>, Ending) {
+        let ending = Ending {
+            address,
+            network: self.network.clone(),
+            ended,
+        };
+        let bound = Bound {
+            endpoint: Some(endpoint),
+            address,
+            network: self.network.clone(),
+        };
+        (bound, ending)
     }
-    address
 }
