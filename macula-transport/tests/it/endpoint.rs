@@ -3,6 +3,24 @@
 /// Turns claims, async functions of a [`fixture::Fixture`], into tests on every wire.
 macro_rules! on_every_wire {
     ($($claim:ident),* $(,)?) => {
+        on_real_wires!($($claim),*);
+        #[cfg(feature = "simulation")]
+        mod on_a_simulated_network {
+            use crate::endpoint::fixture::Fixture;
+            use crate::simulated::{Links, on_some_seeds};
+            $(#[test]
+            fn $claim() {
+                on_some_seeds(Links::GOOD, |network| {
+                    super::$claim(Fixture::simulated(network))
+                });
+            })*
+        }
+    };
+}
+
+/// The same without the simulated network, for what sends too much there.
+macro_rules! on_real_wires {
+    ($($claim:ident),* $(,)?) => {
         mod on_memory {
             use crate::endpoint::fixture::Fixture;
             $(#[tokio::test(start_paused = true)]
@@ -36,7 +54,31 @@ macro_rules! on_every_wire {
     };
 }
 
-mod fixture;
+/// The same in virtual time only, for what takes long.
+macro_rules! in_virtual_time {
+    ($($claim:ident),* $(,)?) => {
+        mod on_memory_in_virtual_time {
+            use crate::endpoint::fixture::Fixture;
+            $(#[tokio::test(start_paused = true)]
+            async fn $claim() {
+                super::$claim(Fixture::memory(macula_transport::Executor::Current)).await;
+            })*
+        }
+        #[cfg(feature = "simulation")]
+        mod on_a_simulated_network_in_virtual_time {
+            use crate::endpoint::fixture::Fixture;
+            use crate::simulated::{Links, on_some_seeds};
+            $(#[test]
+            fn $claim() {
+                on_some_seeds(Links::GOOD, |network| {
+                    super::$claim(Fixture::simulated(network))
+                });
+            })*
+        }
+    };
+}
+
+pub(crate) mod fixture;
 mod raw;
 
 mod address;

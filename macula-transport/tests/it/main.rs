@@ -14,3 +14,5 @@ mod quic;
 mod endpoint;
 #[cfg(feature = "quic")]
 mod impairment;
+#[cfg(feature = "simulation")]
+mod simulated;

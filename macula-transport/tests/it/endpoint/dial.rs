@@ -130,9 +130,14 @@ on_every_wire!(
     a_host_that_led_to_a_connected_peer_is_not_dialled_again,
 );
 
-#[tokio::test(start_paused = true)]
-async fn an_inbound_connection_ends_the_back_off() {
-    let fixture = Fixture::memory(Executor::Current);
+in_virtual_time!(
+    an_inbound_connection_ends_the_back_off,
+    another_address_is_dialled_in_spite_of_the_back_off,
+    a_host_that_does_not_answer_is_backed_off_until_it_does,
+    back_offs_that_began_together_do_not_end_together,
+);
+
+async fn an_inbound_connection_ends_the_back_off(fixture: Fixture) {
     let (a, b) = (fixture.server(1).await, fixture.server(2).await);
     let (address, _socket) = fixture.black_hole();
     let nowhere = Contact::new(b.node_id(), [address]).into();
@@ -160,9 +165,7 @@ async fn an_inbound_connection_ends_the_back_off() {
     ));
 }
 
-#[tokio::test(start_paused = true)]
-async fn another_address_is_dialled_in_spite_of_the_back_off() {
-    let fixture = Fixture::memory(Executor::Current);
+async fn another_address_is_dialled_in_spite_of_the_back_off(fixture: Fixture) {
     let (a, b) = (fixture.server(1).await, fixture.server(2).await);
     let (address, _socket) = fixture.black_hole();
     let nowhere = Contact::new(b.node_id(), [address]).into();
@@ -173,9 +176,7 @@ async fn another_address_is_dialled_in_spite_of_the_back_off() {
     assert_eq!(second.map(|peer| peer.node_id), Ok(b.node_id()));
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_host_that_does_not_answer_is_backed_off_until_it_does() {
-    let fixture = Fixture::memory(Executor::Current);
+async fn a_host_that_does_not_answer_is_backed_off_until_it_does(fixture: Fixture) {
     let a = fixture.server(1).await;
     let (address, _socket) = fixture.black_hole();
     let host: DialTarget = address.to_string().parse().unwrap();
@@ -191,9 +192,7 @@ async fn a_host_that_does_not_answer_is_backed_off_until_it_does() {
     assert!(waits[5] > 4 * waits[0], "{waits:?}");
 }
 
-#[tokio::test(start_paused = true)]
-async fn back_offs_that_began_together_do_not_end_together() {
-    let fixture = Fixture::memory(Executor::Current);
+async fn back_offs_that_began_together_do_not_end_together(fixture: Fixture) {
     let a = fixture.server(1).await;
     let (address, _socket) = fixture.black_hole();
     let targets: Vec<DialTarget> = (0..10)
@@ -291,7 +290,7 @@ impl Transport for Stuck {
 #[tokio::test(start_paused = true)]
 async fn whatever_the_transport_does_the_dial_ends_at_its_deadline() {
     let fixture = Fixture::memory(Executor::Current);
-    let runtime = fixture.runtime();
+    let runtime = fixture.runtime(1).await;
     let transport = fixture.transport(&runtime, 1, Bound::Specific).await;
     let config = EndpointConfig::default();
     let limit = config.dial_timeout;

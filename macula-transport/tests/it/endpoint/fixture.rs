@@ -12,10 +12,15 @@ use macula_transport::{
     Endpoint, EndpointConfig, Executor, InboundRequest, MemoryNetwork, NodeRuntime, PeerEvent,
     ProtocolId, Refusal, Request, RequestHandler, Role, Transport,
 };
+#[cfg(feature = "quic")]
+use macula_transport::{QuicConfig, QuicTransport};
 use tokio::sync::{Semaphore, broadcast, watch};
 
+#[cfg(feature = "simulation")]
+use crate::simulated::Network;
+
 /// A wire, and where the endpoints on it run.
-pub(super) struct Fixture {
+pub(crate) struct Fixture {
     wire: Wire,
     executor: Executor,
 }
@@ -24,18 +29,21 @@ enum Wire {
     Memory(Arc<MemoryNetwork>),
     #[cfg(feature = "quic")]
     Quic,
+    /// QUIC, each node on a host of its own.
+    #[cfg(feature = "simulation")]
+    Simulated(Network),
 }
 
 /// Where a transport is bound.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Bound {
+pub(crate) enum Bound {
     Specific,
     Any,
     Nowhere,
 }
 
 impl Fixture {
-    pub(super) fn memory(executor: Executor) -> Self {
+    pub(crate) fn memory(executor: Executor) -> Self {
         Self {
             wire: Wire::Memory(MemoryNetwork::new(7)),
             executor,
@@ -43,26 +51,36 @@ impl Fixture {
     }
 
     #[cfg(feature = "quic")]
-    pub(super) fn quic(executor: Executor) -> Self {
+    pub(crate) fn quic(executor: Executor) -> Self {
         Self {
             wire: Wire::Quic,
             executor,
         }
     }
 
+    #[cfg(feature = "simulation")]
+    pub(crate) fn simulated(network: Network) -> Self {
+        Self {
+            wire: Wire::Simulated(network),
+            executor: Executor::Current,
+        }
+    }
+
     /// An address at which nobody answers, and what keeps it so.
-    pub(super) fn black_hole(&self) -> (SocketAddr, Option<std::net::UdpSocket>) {
-        match self.wire {
+    pub(crate) fn black_hole(&self) -> (SocketAddr, Option<std::net::UdpSocket>) {
+        match &self.wire {
             Wire::Memory(_) => (([127, 66, 6, 6], 4433).into(), None),
             #[cfg(feature = "quic")]
             Wire::Quic => {
                 let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
                 (socket.local_addr().unwrap(), Some(socket))
             }
+            #[cfg(feature = "simulation")]
+            Wire::Simulated(network) => (network.black_hole(), None),
         }
     }
 
-    pub(super) async fn transport(
+    pub(crate) async fn transport(
         &self,
         runtime: &NodeRuntime,
         seed: u8,
@@ -76,13 +94,22 @@ impl Fixture {
                 Bound::Nowhere => network.dial_only(&key),
             },
             #[cfg(feature = "quic")]
-            Wire::Quic => quic(runtime, key, bound).await,
+            Wire::Quic => {
+                let config = quic_config([127, 0, 0, 1].into(), bound);
+                let binding = async move { QuicTransport::bind(&key, config).await };
+                runtime.spawn(binding).await.unwrap().unwrap()
+            }
+            #[cfg(feature = "simulation")]
+            Wire::Simulated(network) => {
+                let config = quic_config(network.ip(seed), bound);
+                network.bind(seed, config).await
+            }
         }
     }
 
     /// A node that listens at any IP, and an address that reaches it but that it does not know.
-    pub(super) async fn hidden(&self, seed: u8) -> (Endpoint, SocketAddr) {
-        let runtime = self.runtime();
+    pub(crate) async fn hidden(&self, seed: u8) -> (Endpoint, SocketAddr) {
+        let runtime = self.runtime(seed).await;
         let (transport, address): (Arc<dyn Transport>, _) = match &self.wire {
             Wire::Memory(network) => {
                 let key = SecretKey::from_bytes(&[seed; 32]);
@@ -96,23 +123,38 @@ impl Fixture {
                 let port = transport.local_addresses()[0].port();
                 (transport, ([127, 0, 0, 1], port).into())
             }
+            #[cfg(feature = "simulation")]
+            Wire::Simulated(network) => {
+                let transport = self.transport(&runtime, seed, Bound::Any).await;
+                let port = transport.local_addresses()[0].port();
+                (transport, (network.ip(seed), port).into())
+            }
         };
         let endpoint = Endpoint::start(runtime, transport, EndpointConfig::default()).unwrap();
         (endpoint, address)
     }
 
-    pub(super) fn runtime(&self) -> NodeRuntime {
-        self.executor.start().unwrap()
+    /// The runtime of a node.
+    pub(crate) async fn runtime(&self, seed: u8) -> NodeRuntime {
+        match &self.wire {
+            #[cfg(feature = "simulation")]
+            Wire::Simulated(network) => network.runtime(seed).await,
+            _ => self.executor.start().unwrap(),
+        }
     }
 
-    /// A transport without an endpoint, on the runtime of the test.
-    pub(super) async fn raw(&self, seed: u8) -> Arc<dyn Transport> {
-        let runtime = Executor::Current.start().unwrap();
+    /// A transport without an endpoint, on the runtime of the test or of its host.
+    pub(crate) async fn raw(&self, seed: u8) -> Arc<dyn Transport> {
+        let runtime = match &self.wire {
+            #[cfg(feature = "simulation")]
+            Wire::Simulated(_) => self.runtime(seed).await,
+            _ => Executor::Current.start().unwrap(),
+        };
         self.transport(&runtime, seed, Bound::Specific).await
     }
 
     /// A node that listens, with other settings than the default.
-    pub(super) async fn server_with(
+    pub(crate) async fn server_with(
         &self,
         seed: u8,
         change: impl FnOnce(&mut EndpointConfig),
@@ -120,22 +162,22 @@ impl Fixture {
         self.node(seed, Bound::Specific, change).await
     }
 
-    pub(super) async fn server(&self, seed: u8) -> Endpoint {
+    pub(crate) async fn server(&self, seed: u8) -> Endpoint {
         self.server_with(seed, |_| {}).await
     }
 
-    pub(super) async fn client(&self, seed: u8) -> Endpoint {
+    pub(crate) async fn client(&self, seed: u8) -> Endpoint {
         let client = |config: &mut EndpointConfig| config.role = Role::Client;
         self.node(seed, Bound::Nowhere, client).await
     }
 
-    pub(super) async fn node(
+    pub(crate) async fn node(
         &self,
         seed: u8,
         bound: Bound,
         change: impl FnOnce(&mut EndpointConfig),
     ) -> Endpoint {
-        let runtime = self.runtime();
+        let runtime = self.runtime(seed).await;
         let transport = self.transport(&runtime, seed, bound).await;
         let mut config = EndpointConfig::default();
         change(&mut config);
@@ -144,24 +186,20 @@ impl Fixture {
 }
 
 #[cfg(feature = "quic")]
-async fn quic(runtime: &NodeRuntime, key: SecretKey, bound: Bound) -> Arc<dyn Transport> {
-    use macula_transport::{QuicConfig, QuicTransport};
-
+fn quic_config(ip: std::net::IpAddr, bound: Bound) -> QuicConfig {
     let listen = match bound {
-        Bound::Specific => vec![([127, 0, 0, 1], 0).into()],
+        Bound::Specific => vec![(ip, 0).into()],
         Bound::Any => vec![([0, 0, 0, 0], 0).into()],
         Bound::Nowhere => Vec::new(),
     };
-    let config = QuicConfig {
+    QuicConfig {
         listen,
         ..QuicConfig::default()
-    };
-    let binding = async move { QuicTransport::bind(&key, config).await };
-    runtime.spawn(binding).await.unwrap().unwrap()
+    }
 }
 
 /// Answers with what it was asked.
-pub(super) struct Echo;
+pub(crate) struct Echo;
 
 #[async_trait]
 impl RequestHandler for Echo {
@@ -171,13 +209,13 @@ impl RequestHandler for Echo {
 }
 
 /// Holds every request until it is let through.
-pub(super) struct Gate {
+pub(crate) struct Gate {
     running: watch::Sender<usize>,
     passes: Semaphore,
 }
 
 impl Gate {
-    pub(super) fn new() -> Arc<Self> {
+    pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
             running: watch::Sender::new(0),
             passes: Semaphore::new(0),
@@ -185,14 +223,14 @@ impl Gate {
     }
 
     /// Waits until so many requests are held.
-    pub(super) async fn holds(&self, count: usize) {
+    pub(crate) async fn holds(&self, count: usize) {
         let mut running = self.running.subscribe();
         soon(running.wait_for(|running| *running == count))
             .await
             .unwrap();
     }
 
-    pub(super) fn let_through(&self, count: usize) {
+    pub(crate) fn let_through(&self, count: usize) {
         self.passes.add_permits(count);
     }
 }
@@ -221,17 +259,17 @@ impl Drop for Running<'_> {
     }
 }
 
-pub(super) const ECHO: ProtocolId = ProtocolId(100);
-pub(super) const GATE: ProtocolId = ProtocolId(101);
+pub(crate) const ECHO: ProtocolId = ProtocolId(100);
+pub(crate) const GATE: ProtocolId = ProtocolId(101);
 
 /// Lets an endpoint echo.
-pub(super) fn echoing(endpoint: Endpoint) -> Endpoint {
+pub(crate) fn echoing(endpoint: Endpoint) -> Endpoint {
     endpoint.register(ECHO, Arc::new(Echo)).unwrap();
     endpoint
 }
 
 /// Lets an endpoint hold requests at a gate.
-pub(super) fn gated(endpoint: &Endpoint) -> Arc<Gate> {
+pub(crate) fn gated(endpoint: &Endpoint) -> Arc<Gate> {
     let gate = Gate::new();
     endpoint
         .register(GATE, Arc::clone(&gate) as Arc<_>)
@@ -239,7 +277,7 @@ pub(super) fn gated(endpoint: &Endpoint) -> Arc<Gate> {
     gate
 }
 
-pub(super) fn request(protocol: ProtocolId, body: &'static [u8]) -> Request {
+pub(crate) fn request(protocol: ProtocolId, body: &'static [u8]) -> Request {
     Request {
         protocol,
         timeout: Duration::from_secs(30),
@@ -247,17 +285,17 @@ pub(super) fn request(protocol: ProtocolId, body: &'static [u8]) -> Request {
     }
 }
 
-pub(super) fn contact(endpoint: &Endpoint) -> Contact {
+pub(crate) fn contact(endpoint: &Endpoint) -> Contact {
     Contact::new(endpoint.node_id(), endpoint.addresses().iter().copied())
 }
 
 /// Only who, not where: for peers that are connected.
-pub(super) fn known(endpoint: &Endpoint) -> Contact {
+pub(crate) fn known(endpoint: &Endpoint) -> Contact {
     Contact::new(endpoint.node_id(), [])
 }
 
 /// Waits for an event.
-pub(super) async fn event(
+pub(crate) async fn event(
     events: &mut broadcast::Receiver<PeerEvent>,
     is_it: impl Fn(&PeerEvent) -> bool,
 ) -> PeerEvent {
@@ -273,7 +311,7 @@ pub(super) async fn event(
 }
 
 /// Waits until something holds that no event tells.
-pub(super) async fn eventually(holds: impl Fn() -> bool) {
+pub(crate) async fn eventually(holds: impl Fn() -> bool) {
     soon(async {
         while !holds() {
             tokio::time::sleep(Duration::from_millis(1)).await;
@@ -283,7 +321,7 @@ pub(super) async fn eventually(holds: impl Fn() -> bool) {
 }
 
 /// Waits for something that has to happen.
-pub(super) async fn soon<F: Future>(future: F) -> F::Output {
+pub(crate) async fn soon<F: Future>(future: F) -> F::Output {
     tokio::time::timeout(Duration::from_secs(60), future)
         .await
         .expect("progress")

@@ -18,7 +18,7 @@ use super::fixture::{
 
 async fn dropping_the_last_handle_frees_tasks_and_sockets(fixture: Fixture) {
     let a = fixture.server(1).await;
-    let runtime = fixture.runtime();
+    let runtime = fixture.runtime(2).await;
     let transport = fixture.transport(&runtime, 2, Bound::Specific).await;
     let sockets = Arc::downgrade(&transport);
     let b = echoing(Endpoint::start(runtime, transport, EndpointConfig::default()).unwrap());
@@ -101,7 +101,7 @@ async fn after_shutdown_nothing_works_and_says_so(fixture: Fixture) {
 }
 
 async fn settings_that_cannot_work_are_refused(fixture: Fixture) {
-    let runtime = fixture.runtime();
+    let runtime = fixture.runtime(1).await;
     let start = |transport: &Arc<dyn Transport>, config| {
         Endpoint::start(runtime.clone(), Arc::clone(transport), config).err()
     };

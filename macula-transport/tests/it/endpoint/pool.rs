@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use macula_core::{Contact, NodeId};
 use macula_transport::{
-    CloseCode, ConnectionError, DialError, Endpoint, Executed, Executor, InboundRequest, PeerEvent,
-    Refusal, RequestError, RequestFailure, RequestHandler,
+    CloseCode, ConnectionError, DialError, Endpoint, Executed, InboundRequest, PeerEvent, Refusal,
+    RequestError, RequestFailure, RequestHandler,
 };
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep};
@@ -228,9 +228,9 @@ on_every_wire!(
     with_the_peer_gone_every_pending_request_fails_alike,
 );
 
-#[tokio::test(start_paused = true)]
-async fn the_idle_timer_starts_when_nothing_is_in_flight() {
-    let fixture = Fixture::memory(Executor::Current);
+in_virtual_time!(the_idle_timer_starts_when_nothing_is_in_flight);
+
+async fn the_idle_timer_starts_when_nothing_is_in_flight(fixture: Fixture) {
     let idle = Duration::from_secs(30);
     let a = fixture
         .server_with(1, |config| config.idle_timeout = idle)
