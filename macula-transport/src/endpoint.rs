@@ -72,12 +72,15 @@ use node::Node;
 /// | `endpoint.shut_down` (`INFO`) | `node` |
 /// | `dial.begun` | `dial`, `to` |
 /// | `dial.succeeded` | `dial`, `connection`, `peer`, `took` |
+/// | `dial.first_use` (`INFO`) | `host`, `peer` |
 /// | `dial.failed` | `dial`, `to`, `error`, `took` |
 /// | `connection.opened` | `connection`, `peer`, `address`, `outbound`, `role` |
 /// | `connection.closed`, by this node | `connection`, `peer`, `reason`, `code`, traffic |
 /// | `connection.ended`, by the peer or the network | `connection`, `peer`, `error`, traffic |
 /// | `connection.unresponsive` (`WARN`) | `connection`, `peer` |
 /// | `connection.rejected` | `peer`, `address`, `reason` |
+/// | `probe.succeeded`, `probe.failed`: dialling back who dialled us | `connection`, `peer`, `address` |
+/// | `address.proved` (`INFO`): an address of this node | `address`, `peer` |
 ///
 /// A dial that waits, shakes hands or says hello is one span, `dial`, with the fields `dial` and
 /// `to`. Traffic is `bytes_sent`, `bytes_received` and `packets_lost`, where the transport counts.

@@ -11,6 +11,7 @@ use super::hello::{Hello, Purpose};
 use super::link::Greeted;
 use super::node::Node;
 use super::pace::Turn;
+use super::trace;
 use crate::{CloseCode, Connection, DialError, Transport};
 
 pub(super) struct Attempt {
@@ -53,8 +54,7 @@ impl Attempt {
             return Err(DialError::OwnNode);
         }
         if let DialTarget::FirstUse { host } = &self.target {
-            let peer = connection.peer();
-            tracing::info!(%host, %peer, "identity taken on first use");
+            trace::first_use(host, &connection.peer());
         }
         let own = Hello {
             dialled: Some(connection.remote_address()),

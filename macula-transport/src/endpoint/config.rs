@@ -37,8 +37,9 @@ pub struct EndpointConfig {
     /// One deadline over all of a dial: waiting for room and for its turn, name resolution,
     /// handshake and hello.
     pub dial_timeout: Duration,
-    /// The most dials in their handshake at a time; the others wait for their turn. More connects
-    /// sooner to many peers at once, and lets the requests that are under way wait for longer.
+    /// The most dials in their handshake at a time; the others wait for their turn, which comes soon
+    /// also when nobody answers. More connects sooner to many peers at once, and lets the requests
+    /// that are under way wait for longer.
     pub max_handshakes: NonZeroUsize,
     /// How long [`drain`](crate::Endpoint::drain) waits for running handlers.
     pub drain_timeout: Duration,
@@ -111,9 +112,9 @@ impl EndpointConfig {
     /// Default of `dial_timeout`.
     pub const DEFAULT_DIAL_TIMEOUT: Duration = Duration::from_secs(3);
 
-    /// Default of `max_handshakes`: a handshake keeps a thread busy for a fraction of a millisecond,
-    /// and a request should not wait for many of them.
-    pub const DEFAULT_MAX_HANDSHAKES: NonZeroUsize = non_zero(2);
+    /// Default of `max_handshakes`: a handshake keeps the node's thread busy for a fraction of a
+    /// millisecond, and a request should not wait for more than one of them.
+    pub const DEFAULT_MAX_HANDSHAKES: NonZeroUsize = NonZeroUsize::MIN;
 
     /// Default of `drain_timeout`.
     pub const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_secs(5);

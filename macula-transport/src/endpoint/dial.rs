@@ -130,7 +130,12 @@ impl State {
     fn connected(&self, node: &Node, key: &Key) -> Option<Lease> {
         match key {
             Key::Node(node_id) => node.pool.lease(node_id),
-            Key::Host(host) => node.pool.lease(self.led_to.get(host)?),
+            Key::Host(host) => {
+                let led_to = self.led_to.get(host)?;
+                // One that has only dialled us since says nothing of where it is reached.
+                let is_proved = node.pool.has_proved(led_to);
+                is_proved.then(|| node.pool.lease(led_to)).flatten()
+            }
         }
     }
 

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::hello::Hello;
 use super::liveness::Answers;
-use super::peer::PeerConnection;
+use super::peer::{PeerConnection, Role};
 use super::room::Room;
 use crate::{CloseCode, Connection};
 
@@ -181,8 +181,9 @@ pub(super) struct Greeted {
 }
 
 impl Greeted {
-    /// The address at which we have reached the peer, if we dialled it.
+    /// The address at which we have reached the peer, if we dialled it and others can.
     pub(super) fn proved_address(&self) -> Option<SocketAddr> {
-        self.outbound.then(|| self.connection.remote_address())
+        let is_proof = self.outbound && self.hello.role == Role::Server;
+        is_proof.then(|| self.connection.remote_address())
     }
 }

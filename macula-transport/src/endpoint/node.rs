@@ -150,8 +150,8 @@ impl Node {
             self.counters.displaced.add();
             self.close_link(&displaced, Closing::Displaced, code);
         }
-        self.dials.arrived(&peer);
         self.announce(&link, first, proved);
+        self.dials.arrived(&peer);
         if !link.outbound {
             self.learn_from(&link, was_connected);
         }
@@ -163,9 +163,7 @@ impl Node {
     fn announce(&self, link: &Link, first: bool, proved: Option<SocketAddr>) {
         let node_id = link.node_id();
         trace::opened(link);
-        let reached = proved
-            .filter(|_| link.hello.role == Role::Server)
-            .and_then(|address| self.pool.prove(&node_id, address));
+        let reached = proved.and_then(|address| self.pool.prove(&node_id, address));
         if first && let Some(peer) = self.pool.peer(&node_id) {
             self.emit(PeerEvent::Connected(peer));
         }

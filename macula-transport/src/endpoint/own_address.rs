@@ -7,6 +7,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use macula_core::{Addresses, NodeId};
 use tokio::sync::watch;
 
+use super::trace;
+
 /// What a node may tell others about where it is.
 #[derive(Debug)]
 pub(super) struct OwnAddresses {
@@ -66,7 +68,7 @@ impl OwnAddresses {
         self.current.send_if_modified(|current| {
             let is_new = *current != addresses;
             if is_new {
-                tracing::info!(%address, peer = %peer.short(), "own address proved");
+                trace::address_proved(address, &peer);
                 *current = addresses;
             }
             is_new

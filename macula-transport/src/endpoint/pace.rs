@@ -42,9 +42,9 @@ impl Turn<'_> {
     }
 }
 
-/// How long a handshake counts as work: several times what it computes. The turns divided by this
-/// are how many dials begin each second when nobody answers.
-const HANDSHAKE_SHARE: Duration = Duration::from_millis(2);
+/// How long a handshake counts as work: a few times what it computes. The turns divided by this are
+/// how many dials begin in a second when nobody answers.
+const HANDSHAKE_SHARE: Duration = Duration::from_millis(1);
 
 #[cfg(test)]
 mod tests {

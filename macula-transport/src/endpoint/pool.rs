@@ -120,6 +120,10 @@ impl Pool {
                 proved: Vec::new(),
                 permits: Arc::new(Semaphore::new(self.max_requests_per_peer)),
             });
+            // Together with the connection: whoever finds it finds where the peer is.
+            if let Some(address) = greeted.proved_address() {
+                entry.prove(address);
+            }
             let (permits, room) = (Arc::clone(&entry.permits), Arc::clone(&self.room));
             let link = Arc::new(Link::new(number, permits, room, greeted));
             entry.links.push(Arc::clone(&link));
@@ -159,9 +163,7 @@ impl Pool {
     pub(super) fn prove(&self, node_id: &NodeId, address: SocketAddr) -> Option<Contact> {
         let mut state = self.state();
         let entry = state.peers.get_mut(node_id)?;
-        entry.proved.retain(|known| *known != address);
-        entry.proved.insert(0, address);
-        entry.proved.truncate(MAX_ADDRESSES);
+        entry.prove(address);
         Some(Contact::new(*node_id, entry.proved.iter().copied()))
     }
 
@@ -267,6 +269,12 @@ impl State {
 }
 
 impl Entry {
+    fn prove(&mut self, address: SocketAddr) {
+        self.proved.retain(|known| *known != address);
+        self.proved.insert(0, address);
+        self.proved.truncate(MAX_ADDRESSES);
+    }
+
     fn peer(&self) -> Option<Peer> {
         let link = self.links.last()?;
         let role = link.hello.role;

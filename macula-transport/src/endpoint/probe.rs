@@ -15,6 +15,7 @@ use super::hello::{Hello, Purpose};
 use super::link::Link;
 use super::node::Node;
 use super::peer::{PeerEvent, Role};
+use super::trace;
 use crate::CloseCode;
 
 /// When the next probe is due.
@@ -96,7 +97,7 @@ async fn probe(weak: &Weak<Node>, link: &Link, address: SocketAddr) -> bool {
         Attempt::new(&node, target, Purpose::Probe)
     };
     let Ok(greeted) = attempt.run().await else {
-        tracing::debug!(peer = %peer.short(), %address, "peer cannot be dialled back");
+        trace::probe_failed(link, address);
         return false;
     };
     greeted.connection.close(CloseCode::Done);
@@ -104,6 +105,7 @@ async fn probe(weak: &Weak<Node>, link: &Link, address: SocketAddr) -> bool {
         return true;
     };
     node.counters.probes_succeeded.add();
+    trace::probe_succeeded(link, address);
     // We have dialled it ourselves now, so it is believed where it has dialled us.
     if let Some(dialled) = link.hello.dialled {
         node.own_addresses.confirm(peer, dialled);

@@ -1,9 +1,10 @@
 //! The events of a connection's life, for `tracing`. Their names, targets and fields are stable;
 //! [`Endpoint`](crate::Endpoint) lists them.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use macula_core::DialTarget;
+use macula_core::{DialTarget, HostPort, NodeId};
 use tracing::Span;
 
 use super::link::Link;
@@ -49,6 +50,11 @@ pub(super) fn dial_succeeded(dial: u64, link: &Link, took: Duration) {
         ?took,
         "dial succeeded"
     );
+}
+
+/// A host was dialled without knowing who is there.
+pub(super) fn first_use(host: &HostPort, peer: &NodeId) {
+    tracing::info!(name: "dial.first_use", target: TARGET, %host, %peer, "identity taken on first use");
 }
 
 pub(super) fn dial_failed(dial: u64, to: &DialTarget, error: &DialError, took: Duration) {
@@ -133,6 +139,39 @@ pub(super) fn unresponsive(link: &Link) {
         connection = link.number,
         peer = %link.node_id().short(),
         "peer does not answer"
+    );
+}
+
+pub(super) fn probe_succeeded(link: &Link, address: SocketAddr) {
+    tracing::debug!(
+        name: "probe.succeeded",
+        target: TARGET,
+        connection = link.number,
+        peer = %link.node_id().short(),
+        %address,
+        "peer can be dialled back"
+    );
+}
+
+pub(super) fn probe_failed(link: &Link, address: SocketAddr) {
+    tracing::debug!(
+        name: "probe.failed",
+        target: TARGET,
+        connection = link.number,
+        peer = %link.node_id().short(),
+        %address,
+        "peer cannot be dialled back"
+    );
+}
+
+/// A peer has reached us at an address that we did not know to be ours.
+pub(super) fn address_proved(address: SocketAddr, peer: &NodeId) {
+    tracing::info!(
+        name: "address.proved",
+        target: TARGET,
+        %address,
+        peer = %peer.short(),
+        "own address proved"
     );
 }
 
