@@ -188,22 +188,19 @@ impl Opening<'_> {
             .with_congestion_controller(Bbr::default())?
             .with_stateless_reset_token(ResetTokens::new(self.secret_key, index, asked))?
             .with_event(subscriber)?;
-        let refused = |source| QuicError::Listen {
-            address: asked,
-            source,
-        };
-        let (server, address) = match socket {
-            Socket::System(io) => {
-                let server = builder.with_io(io)?.start().map_err(refused)?;
-                let address = server.local_addr()?;
-                (server, address)
-            }
+        let started = match socket {
+            Socket::System(io) => builder.with_io(io)?.start(),
             #[cfg(feature = "simulation")]
             Socket::Simulated(socket) => {
-                let builder = builder.with_io(socket.io)?.with_random(socket.random)?;
-                (builder.start().map_err(refused)?, socket.address)
+                let builder = builder.with_io(socket.io)?;
+                builder.with_random(socket.random)?.start()
             }
         };
+        let server = started.map_err(|source| QuicError::Listen {
+            address: asked,
+            source,
+        })?;
+        let address = server.local_addr()?;
         Ok(self.bound(server, address, ended))
     }
 
@@ -219,20 +216,16 @@ impl Opening<'_> {
             .with_limits(connection_limits(self.config)?)?
             .with_congestion_controller(Bbr::default())?
             .with_event(subscriber)?;
-        let (client, address) = match socket {
-            Socket::System(io) => {
-                let started = builder.with_io(io)?.start();
-                let client = started.map_err(QuicError::DialSocket)?;
-                let address = client.local_addr()?;
-                (client, address)
-            }
+        let started = match socket {
+            Socket::System(io) => builder.with_io(io)?.start(),
             #[cfg(feature = "simulation")]
             Socket::Simulated(socket) => {
-                let builder = builder.with_io(socket.io)?.with_random(socket.random)?;
-                let client = builder.start().map_err(QuicError::DialSocket)?;
-                (client, socket.address)
+                let builder = builder.with_io(socket.io)?;
+                builder.with_random(socket.random)?.start()
             }
         };
+        let client = started.map_err(QuicError::DialSocket)?;
+        let address = client.local_addr()?;
         Ok(self.bound(client, address, ended))
     }
 

@@ -3,24 +3,6 @@
 /// Turns claims, async functions of a [`fixture::Fixture`], into tests on every wire.
 macro_rules! on_every_wire {
     ($($claim:ident),* $(,)?) => {
-        on_real_wires!($($claim),*);
-        #[cfg(feature = "simulation")]
-        mod on_a_simulated_network {
-            use crate::endpoint::fixture::Fixture;
-            use crate::simulated::{Links, on_some_seeds};
-            $(#[test]
-            fn $claim() {
-                on_some_seeds(Links::GOOD, |network| {
-                    super::$claim(Fixture::simulated(network))
-                });
-            })*
-        }
-    };
-}
-
-/// The same without the simulated network, for what sends too much there.
-macro_rules! on_real_wires {
-    ($($claim:ident),* $(,)?) => {
         mod on_memory {
             use crate::endpoint::fixture::Fixture;
             $(#[tokio::test(start_paused = true)]
@@ -49,6 +31,17 @@ macro_rules! on_real_wires {
             $(#[tokio::test]
             async fn $claim() {
                 super::$claim(Fixture::quic(macula_transport::Executor::Own)).await;
+            })*
+        }
+        #[cfg(feature = "simulation")]
+        mod on_a_simulated_network {
+            use crate::endpoint::fixture::Fixture;
+            use crate::simulated::{Links, on_some_seeds};
+            $(#[test]
+            fn $claim() {
+                on_some_seeds(Links::GOOD, |network| {
+                    super::$claim(Fixture::simulated(network))
+                });
             })*
         }
     };

@@ -1,16 +1,19 @@
 //! Sockets of a host in a network that `turmoil` simulates.
 
 use std::convert::Infallible;
-use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use macula_core::NodeId;
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
-use s2n_quic::provider::io::turmoil::Provider as Io;
 use s2n_quic::provider::random::{self, Generator};
 use tokio::runtime::Handle;
 use turmoil::net::UdpSocket;
+
+mod clock;
+mod io;
+
+use io::SimulatedIo;
 
 const CONTEXT: &str = "macula 2026 simulation: randomness of a socket";
 
@@ -38,12 +41,12 @@ impl SimulatedHost {
     }
 
     /// Binds a socket, with randomness of its own.
-    pub(super) async fn open(&self, asked: SocketAddr, label: &str) -> io::Result<Socket> {
+    pub(super) async fn open(&self, asked: SocketAddr, label: &str) -> std::io::Result<Socket> {
         let socket = UdpSocket::bind(bindable(asked)).await?;
         let seed = blake3::keyed_hash(&self.seed, label.as_bytes());
+        let address = SocketAddr::new(asked.ip(), socket.local_addr()?.port());
         Ok(Socket {
-            address: SocketAddr::new(asked.ip(), socket.local_addr()?.port()),
-            io: Io::builder().with_socket(socket)?.build()?,
+            io: SimulatedIo { socket, address },
             random: SeededRandom(StdRng::from_seed(*seed.as_bytes())),
         })
     }
@@ -68,9 +71,7 @@ impl SimulatedHost {
 
 /// A bound socket.
 pub(super) struct Socket {
-    /// At which other hosts reach it.
-    pub(super) address: SocketAddr,
-    pub(super) io: Io,
+    pub(super) io: SimulatedIo,
     pub(super) random: SeededRandom,
 }
 

@@ -166,6 +166,7 @@ async fn more_connections_than_a_peer_may_have_displace_its_oldest_idle_one(fixt
 on_every_wire!(
     who_says_half_a_hello_is_left_in_time,
     who_leaves_before_a_hello_is_counted,
+    a_crowd_that_says_nothing_keeps_nobody_out,
     who_comes_while_a_node_drains_is_turned_away,
     more_connections_than_a_peer_may_have_displace_its_oldest_idle_one,
     another_realm_is_refused_and_both_ends_know_why,
@@ -175,9 +176,3 @@ on_every_wire!(
     who_says_no_hello_is_left_in_time,
     a_node_that_dials_itself_is_told_so,
 );
-
-mod crowd {
-    use super::a_crowd_that_says_nothing_keeps_nobody_out;
-
-    on_real_wires!(a_crowd_that_says_nothing_keeps_nobody_out);
-}

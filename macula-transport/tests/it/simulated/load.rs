@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use macula_core::{Contact, DialTarget};
+use macula_transport::{CloseCode, Stream, StreamError, Transport};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
@@ -53,4 +55,56 @@ async fn no_call_is_lost_where_all_dial_each_other(network: Network) {
 #[test]
 fn all_dial_each_other_at_once_and_no_call_is_lost() {
     on_some_seeds(Links::BAD, no_call_is_lost_where_all_dial_each_other);
+}
+
+const BODY: &[u8] = &[7; 60_000];
+const STREAMS: usize = 30;
+
+async fn a_reset_ends_one_stream(network: Network) {
+    let (a, b) = (network.server(1).await, network.server(2).await);
+    let target = DialTarget::from(Contact::new(b.node_id(), b.local_addresses()));
+    let (near, far) = soon(async { tokio::join!(a.dial(&target), b.accept()) }).await;
+    let (near, far) = (near.unwrap(), far.unwrap());
+    let sending = async {
+        for number in 0..STREAMS {
+            let stream = near.open().await.unwrap();
+            tokio::spawn(send(stream, number % 3 == 0));
+        }
+    };
+    let receiving = async {
+        let mut receiving = JoinSet::new();
+        for _ in 0..STREAMS {
+            receiving.spawn(received(far.accept().await.unwrap()));
+        }
+        receiving.join_all().await
+    };
+    let ((), ends) = soon(async { tokio::join!(sending, receiving) }).await;
+    let reset = Err(StreamError::Reset(CloseCode::Overloaded));
+    assert_eq!(ends.iter().filter(|end| **end == reset).count(), 10);
+    let whole = Ok(BODY.len());
+    assert_eq!(ends.iter().filter(|end| **end == whole).count(), 20);
+}
+
+async fn send(mut stream: Stream, resets: bool) {
+    stream.send.send(Bytes::from_static(BODY)).await.unwrap();
+    if resets {
+        stream.send.reset(CloseCode::Overloaded);
+    } else {
+        stream.send.finish().unwrap();
+    }
+    // Dropping the other half would tell the receiver to stop.
+    let _ = stream.receive.receive().await;
+}
+
+async fn received(mut stream: Stream) -> Result<usize, StreamError> {
+    let mut len = 0;
+    while let Some(chunk) = stream.receive.receive().await? {
+        len += chunk.len();
+    }
+    Ok(len)
+}
+
+#[test]
+fn a_stream_that_is_reset_takes_no_other_with_it() {
+    on_some_seeds(Links::BAD, a_reset_ends_one_stream);
 }
