@@ -2,19 +2,27 @@
 
 mod clock;
 mod echo;
+mod node;
+mod path;
 
+mod bulk;
 mod client;
 mod directory;
+mod flood;
 mod machine;
 mod mesh;
 mod requests;
 mod service;
 
+pub use bulk::PairBesideBulk;
 pub use client::ClientPair;
 pub use clock::{virtual_clock, wall_clock};
 pub use directory::Directory;
+pub use flood::Flooder;
 pub use machine::FullTable;
 pub use mesh::Mesh;
+pub(crate) use node::{crowd_key, crowd_node, holding_node};
+pub use path::Path;
 pub use requests::EndpointPair;
 pub use service::ServicePair;
 

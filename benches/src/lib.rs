@@ -15,6 +15,7 @@ pub mod load;
 pub mod paired;
 
 pub mod fixture;
+pub mod part;
 pub mod raw_quic;
 pub mod zipf;
 
@@ -22,4 +23,4 @@ pub mod area;
 
 pub use figure::{Area, Figure, Unit};
 pub use measurement::{Clock, Measurement};
-pub use session::Session;
+pub use session::{Pace, Session, Traffic};

@@ -1,4 +1,4 @@
-//! Closed loops: so many requests in flight, each followed by the next.
+//! Closed loops: so many requests in flight, each followed by the next. Open ones: [`open_loop`].
 
 use std::future::Future;
 use std::time::Duration;
@@ -10,10 +10,14 @@ use tokio::time::Instant;
 
 use crate::cpu;
 
+mod open_loop;
+
+pub use open_loop::{Arrivals, open_loop};
+
 /// Significant digits of recorded latencies.
 const DIGITS: u8 = 3;
 
-/// What a closed loop came to.
+/// What a loop came to.
 #[derive(Debug, Clone)]
 pub struct Load {
     latencies: Histogram<u64>,
@@ -95,11 +99,14 @@ where
     while now < end {
         request().await?;
         let answered = Instant::now();
-        let nanos = u64::try_from((answered - now).as_nanos()).unwrap_or(u64::MAX);
-        latencies.record(nanos)?;
+        latencies.record(nanos(answered - now))?;
         now = answered;
     }
     Ok(latencies)
+}
+
+fn nanos(latency: Duration) -> u64 {
+    u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -6,19 +6,19 @@ use crate::statistics::Estimate;
 
 /// What each run of both sides gave, pair by pair.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Pairs {
-    pairs: Vec<(f64, f64)>,
+pub struct Pairs<T = f64> {
+    pairs: Vec<(T, T)>,
 }
 
-impl Pairs {
+impl<T> Pairs<T> {
     /// Runs `ours`, `theirs`, `ours`, `theirs`, … after one pair that only warms up.
     ///
     /// # Errors
     /// The first error of either side.
     pub fn run(
         count: usize,
-        mut ours: impl FnMut() -> anyhow::Result<f64>,
-        mut theirs: impl FnMut() -> anyhow::Result<f64>,
+        mut ours: impl FnMut() -> anyhow::Result<T>,
+        mut theirs: impl FnMut() -> anyhow::Result<T>,
     ) -> anyhow::Result<Self> {
         ours()?;
         theirs()?;
@@ -28,12 +28,31 @@ impl Pairs {
         Ok(Self { pairs })
     }
 
+    /// Median over the pairs of the ratio of what one figure of each side is.
+    ///
+    /// # Errors
+    /// When there are too few pairs, or a ratio is no number.
+    pub fn ratio_of(&self, figure: impl Fn(&T) -> f64) -> anyhow::Result<Estimate> {
+        let ratios = self.pairs.iter();
+        median(ratios.map(|(ours, theirs)| figure(ours) / figure(theirs)))
+    }
+
+    /// Median of a figure of our side alone.
+    ///
+    /// # Errors
+    /// When there are too few pairs, or it is no number.
+    pub fn ours(&self, figure: impl Fn(&T) -> f64) -> anyhow::Result<Estimate> {
+        median(self.pairs.iter().map(|(ours, _)| figure(ours)))
+    }
+}
+
+impl Pairs {
     /// Median of `ours / theirs` over the pairs.
     ///
     /// # Errors
     /// When there are too few pairs, or a ratio is no number.
     pub fn ratio(&self) -> anyhow::Result<Estimate> {
-        self.median_of(|ours, theirs| ours / theirs)
+        self.ratio_of(|side| *side)
     }
 
     /// Median of `ours - theirs` over the pairs.
@@ -41,17 +60,14 @@ impl Pairs {
     /// # Errors
     /// When there are too few pairs.
     pub fn difference(&self) -> anyhow::Result<Estimate> {
-        self.median_of(|ours, theirs| ours - theirs)
+        let pairs = self.pairs.iter();
+        median(pairs.map(|(ours, theirs)| ours - theirs))
     }
+}
 
-    fn median_of(&self, compare: impl Fn(f64, f64) -> f64) -> anyhow::Result<Estimate> {
-        let compared: Vec<f64> = self
-            .pairs
-            .iter()
-            .map(|&(ours, theirs)| compare(ours, theirs))
-            .collect();
-        Estimate::of_median(&compared).context("too few usable pairs")
-    }
+fn median(compared: impl Iterator<Item = f64>) -> anyhow::Result<Estimate> {
+    let compared: Vec<f64> = compared.collect();
+    Estimate::of_median(&compared).context("too few usable pairs")
 }
 
 #[cfg(test)]

@@ -7,10 +7,11 @@ mod tls;
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, anyhow, ensure};
 use bytes::{Bytes, BytesMut};
 use s2n_quic::client::Connect;
 use s2n_quic::connection::Handle;
+use s2n_quic::provider::congestion_controller::{self, Bbr, Cubic};
 use s2n_quic::provider::limits::Limits;
 use s2n_quic::stream::BidirectionalStream;
 use s2n_quic::{Client, Connection, Server};
@@ -18,11 +19,46 @@ use s2n_quic::{Client, Connection, Server};
 /// Streams a peer may have open: more than any load here has in flight.
 const MAX_OPEN_STREAMS: u64 = 1024;
 
+/// What decides how much is on its way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Congestion {
+    /// What s2n-quic takes when nobody chooses.
+    Cubic,
+    /// What copes with loss.
+    Bbr,
+}
+
+/// A server that echoes every stream.
+pub struct RawServer {
+    address: SocketAddr,
+}
+
 /// A connection to a server that echoes every stream.
 pub struct RawQuic {
     connection: Handle,
     /// Kept, because the connection ends with its endpoint.
     _client: Client,
+}
+
+impl RawServer {
+    /// Starts it on the current runtime, which it lives as long as.
+    ///
+    /// # Errors
+    /// When sockets or keys cannot be had.
+    pub fn start(congestion: Congestion) -> anyhow::Result<Self> {
+        let server = match congestion {
+            Congestion::Cubic => server(Cubic::default()),
+            Congestion::Bbr => server(Bbr::default()),
+        }?;
+        let address = server.local_addr()?;
+        tokio::spawn(serve(server));
+        Ok(Self { address })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
 }
 
 impl RawQuic {
@@ -34,22 +70,23 @@ impl RawQuic {
     /// # Cancel safety
     /// Dropping the future leaves nothing that anybody waits for.
     pub async fn start() -> anyhow::Result<Self> {
-        let key = tls::EchoKey::new()?;
-        let server = Server::builder()
-            .with_tls(key.server()?)?
-            .with_io(loopback())?
-            .with_limits(limits()?)?
-            .start()?;
-        let address = server.local_addr()?;
-        tokio::spawn(serve(server));
-        let client = Client::builder()
-            .with_tls(key.client()?)?
-            .with_io(loopback())?
-            .with_limits(limits()?)?
-            .start()?;
-        let target = Connect::new(address).with_server_name(tls::SERVER_NAME);
-        let mut connection = client.connect(target).await?;
-        connection.keep_alive(true)?;
+        let server = RawServer::start(Congestion::Cubic)?;
+        Self::connect(server.address(), Congestion::Cubic).await
+    }
+
+    /// Connects to a server, on the current runtime.
+    ///
+    /// # Errors
+    /// When it is not reached.
+    ///
+    /// # Cancel safety
+    /// Dropping the future gives it up.
+    pub async fn connect(to: SocketAddr, congestion: Congestion) -> anyhow::Result<Self> {
+        let client = match congestion {
+            Congestion::Cubic => client(Cubic::default()),
+            Congestion::Bbr => client(Bbr::default()),
+        }?;
+        let connection = connect(&client, to).await?;
         Ok(Self {
             connection: connection.handle(),
             _client: client,
@@ -72,6 +109,36 @@ impl RawQuic {
         ensure!(echo == body, "the echo differs");
         Ok(())
     }
+}
+
+/// A socket that accepts.
+fn server(congestion: impl congestion_controller::Provider) -> anyhow::Result<Server> {
+    Ok(Server::builder()
+        .with_tls(tls::EchoKey::new()?.server()?)?
+        .with_io(loopback())?
+        .with_limits(limits()?)?
+        .with_congestion_controller(congestion)
+        .map_err(|error| anyhow!("{error}"))?
+        .start()?)
+}
+
+/// A socket to dial from.
+pub(crate) fn client(congestion: impl congestion_controller::Provider) -> anyhow::Result<Client> {
+    Ok(Client::builder()
+        .with_tls(tls::EchoKey::new()?.client()?)?
+        .with_io(loopback())?
+        .with_limits(limits()?)?
+        .with_congestion_controller(congestion)
+        .map_err(|error| anyhow!("{error}"))?
+        .start()?)
+}
+
+/// A connection that stays.
+pub(crate) async fn connect(client: &Client, to: SocketAddr) -> anyhow::Result<Connection> {
+    let target = Connect::new(to).with_server_name(tls::SERVER_NAME);
+    let mut connection = client.connect(target).await?;
+    connection.keep_alive(true)?;
+    Ok(connection)
 }
 
 async fn serve(mut server: Server) {

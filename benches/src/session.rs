@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use anyhow::Context;
 use tokio::runtime::{Builder, Runtime};
+use tokio::task::JoinHandle;
 
-use crate::load::{Load, closed_loop};
+use crate::load::{Arrivals, Load, closed_loop, open_loop};
 use crate::paired::Pairs;
 
 /// Pairs of a short session: at thirteen the interval of the median is only just over 90 %.
@@ -20,6 +21,9 @@ const SLICE: Duration = Duration::from_millis(250);
 
 /// The same in a full session.
 const FULL_SLICE: Duration = Duration::from_secs(1);
+
+/// Seed of the times at which the requests of open loops come.
+const ARRIVALS_SEED: u64 = 0x0a77;
 
 /// Worker threads of the callers' runtime.
 const WORKERS: usize = 2;
@@ -45,6 +49,19 @@ impl Session {
         Ok(Self { runtime, full })
     }
 
+    /// As long a session whose callers, and all that runs in them, share one thread.
+    ///
+    /// # Errors
+    /// When the operating system gives no runtime.
+    pub fn on_one_thread(&self) -> anyhow::Result<Self> {
+        let runtime = Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .context("cannot start a runtime")?;
+        let full = self.full;
+        Ok(Self { runtime, full })
+    }
+
     /// Whether there is time for the long measurements.
     pub fn is_full(&self) -> bool {
         self.full
@@ -60,15 +77,23 @@ impl Session {
         self.runtime.block_on(future)
     }
 
+    /// Runs a future there beside whatever else is run.
+    pub fn spawn<F>(&self, future: F) -> JoinHandle<F::Output>
+    where
+        F: Future<Output: Send> + Send + 'static,
+    {
+        self.runtime.spawn(future)
+    }
+
     /// Runs both sides in turn.
     ///
     /// # Errors
     /// The first error of either side.
-    pub fn paired(
+    pub fn paired<T>(
         &self,
-        ours: impl FnMut() -> anyhow::Result<f64>,
-        theirs: impl FnMut() -> anyhow::Result<f64>,
-    ) -> anyhow::Result<Pairs> {
+        ours: impl FnMut() -> anyhow::Result<T>,
+        theirs: impl FnMut() -> anyhow::Result<T>,
+    ) -> anyhow::Result<Pairs<T>> {
         Pairs::run(self.pairs(), ours, theirs)
     }
 
@@ -81,7 +106,77 @@ impl Session {
         F: Fn() -> Fut + Clone + Send + 'static,
         Fut: Future<Output = anyhow::Result<()>> + Send + 'static,
     {
+        self.traffic(Traffic::closed(in_flight), request)
+    }
+
+    /// Makes requests in this manner for as long as one side of a pair runs.
+    ///
+    /// # Errors
+    /// The first request that failed.
+    pub fn traffic<F, Fut>(&self, traffic: Traffic, request: F) -> anyhow::Result<Load>
+    where
+        F: Fn() -> Fut + Clone + Send + 'static,
+        Fut: Future<Output = anyhow::Result<()>> + Send + 'static,
+    {
         let slice = if self.full { FULL_SLICE } else { SLICE };
-        self.block_on(closed_loop(in_flight, slice, request))
+        let duration = slice * traffic.slices;
+        match traffic.pace {
+            Pace::Closed { in_flight } => self.block_on(closed_loop(in_flight, duration, request)),
+            Pace::Open { per_second } => {
+                let arrivals = Arrivals {
+                    per_second,
+                    duration,
+                    seed: ARRIVALS_SEED,
+                };
+                self.block_on(open_loop(arrivals, request))
+            }
+        }
+    }
+}
+
+/// In which manner requests are made, and for how long.
+#[derive(Debug, Clone, Copy)]
+pub struct Traffic {
+    /// What decides when the next one is made.
+    pub pace: Pace,
+    /// For how many times the usual length of one side of a pair.
+    pub slices: u32,
+}
+
+/// What decides when the next request is made.
+#[derive(Debug, Clone, Copy)]
+pub enum Pace {
+    /// The answer to an earlier one.
+    Closed {
+        /// How many are made at first.
+        in_flight: usize,
+    },
+    /// Chance.
+    Open {
+        /// How many are made in a second, on average.
+        per_second: f64,
+    },
+}
+
+impl Traffic {
+    /// So many in flight, for the usual time.
+    pub const fn closed(in_flight: usize) -> Self {
+        Self {
+            pace: Pace::Closed { in_flight },
+            slices: 1,
+        }
+    }
+
+    /// So many times as long.
+    pub const fn for_slices(self, slices: u32) -> Self {
+        Self { slices, ..self }
+    }
+
+    /// So many a second at random times, for the usual time.
+    pub const fn open(per_second: f64) -> Self {
+        Self {
+            pace: Pace::Open { per_second },
+            slices: 1,
+        }
     }
 }

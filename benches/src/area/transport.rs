@@ -1,67 +1,139 @@
-//! Warm requests over QUIC, beside one s2n-quic stream per request.
+//! Requests over QUIC, beside one s2n-quic stream per request and beside themselves undisturbed.
 
-use std::sync::Arc;
+mod beside_raw;
+mod disturbed;
+mod memory;
 
-use bytes::Bytes;
+use std::time::Duration;
 
+use macula_transport::Executor;
+use macula_transport::contract::impairment::Impairment;
+
+use self::beside_raw::{Case, beside_raw, lossy};
+use self::disturbed::{beside_bulk, burst, flood};
+use self::memory::{connections_held, memory_per_connection};
 use crate::figure::Unit;
-use crate::fixture::EndpointPair;
 use crate::load::Load;
 use crate::measurement::{Clock, Measurement};
-use crate::raw_quic::RawQuic;
-use crate::session::Session;
+use crate::session::{Session, Traffic};
 use crate::statistics::{Estimate, Goal};
 
 /// What is measured of macula-transport.
 pub(super) const MEASUREMENTS: &[Measurement] = &[
+    ratio(
+        "warm requests of 64 bytes, 64 in flight: rate over a raw stream per request",
+        Goal::AtLeast(3.0),
+        |session| beside_raw(session, &SMALL.in_flight(64))?.ratio_of(Load::rate),
+    ),
+    ratio(
+        "the same with everything on one thread",
+        Goal::AtLeast(2.0),
+        |session| beside_raw(session, &SMALL.in_flight(64).on_one_thread())?.ratio_of(Load::rate),
+    ),
+    ratio(
+        "warm requests of 64 bytes, 1 in flight: p50 over a raw stream per request",
+        Goal::AtMost(1.2),
+        |session| beside_raw(session, &SMALL.in_flight(1))?.ratio_of(Load::median_us),
+    ),
+    ratio(
+        "the same, 1 in flight, with everything on one thread",
+        Goal::AtMost(1.2),
+        |session| {
+            beside_raw(session, &SMALL.in_flight(1).on_one_thread())?.ratio_of(Load::median_us)
+        },
+    ),
+    ratio(
+        "warm requests of 4 KiB, 64 in flight: rate over a raw stream per request",
+        Goal::AtLeast(1.2),
+        |session| beside_raw(session, &SMALL.in_flight(64).of(4 * KIB))?.ratio_of(Load::rate),
+    ),
+    ratio(
+        "requests of 16 MiB, 2 in flight: throughput over raw streams",
+        Goal::AtLeast(0.9),
+        |session| beside_raw(session, &BULK)?.ratio_of(Load::rate),
+    ),
+    ratio(
+        "20 ms round trip, 1 % loss each way, 2000 a second: p95 over a raw stream per request",
+        Goal::AtMost(1.3),
+        |session| lossy(session, &LOSSY)?.ratio_of(|load| load.quantile_us(0.95)),
+    ),
+    ratio(
+        "20 ms round trip, 1 % loss each way, 2000 a second: p99 over a raw stream per request",
+        Goal::AtMost(1.1),
+        |session| lossy(session, &LOSSY)?.ratio_of(|load| load.quantile_us(0.99)),
+    ),
+    ratio(
+        "requests of 64 bytes, 64 in flight, beside 8 unread bulk streams: rate over alone",
+        Goal::AtLeast(0.9),
+        beside_bulk,
+    ),
+    ratio(
+        "requests of 64 bytes, 2000 a second, while a peer floods: p99 over the quiet p99",
+        Goal::AtMost(2.0),
+        flood,
+    ),
+    ratio(
+        "requests of 64 bytes, 2000 a second, while 1000 peers are dialled: p99 over quiet",
+        Goal::AtMost(3.0),
+        burst,
+    ),
+    ratio(
+        "memory of an idle connection, less 8 KiB, over a raw one",
+        Goal::AtMost(1.1),
+        memory_per_connection,
+    ),
     Measurement {
-        name: "warm requests of 64 bytes, 64 in flight: rate over a raw stream per request",
-        unit: Unit::Ratio,
-        goal: Goal::AtLeast(3.0),
+        name: "idle connections held by one node",
+        unit: Unit::Count,
+        goal: Goal::AtLeast(1000.0),
         clock: Clock::Real,
-        run: rate_at_64,
-    },
-    Measurement {
-        name: "warm requests of 64 bytes, 1 in flight: p50 over a raw stream per request",
-        unit: Unit::Ratio,
-        goal: Goal::AtMost(1.2),
-        clock: Clock::Real,
-        run: median_at_1,
+        run: connections_held,
     },
 ];
 
-/// Bytes of every request and its reply.
+/// Bytes of small requests and their replies.
 pub(super) const BODY_BYTES: usize = 64;
 
-fn rate_at_64(session: &Session) -> anyhow::Result<Estimate> {
-    beside_raw(session, 64, Load::rate)
-}
+const KIB: usize = 1024;
 
-fn median_at_1(session: &Session) -> anyhow::Result<Estimate> {
-    beside_raw(session, 1, Load::median_us)
-}
+/// Small requests over loopback, the node on a thread of its own.
+const SMALL: Case = Case {
+    executor: Executor::Own,
+    impairment: None,
+    body_bytes: BODY_BYTES,
+    traffic: Traffic::closed(1),
+};
 
-fn beside_raw(
-    session: &Session,
-    in_flight: usize,
-    figure: fn(&Load) -> f64,
-) -> anyhow::Result<Estimate> {
-    let pair = Arc::new(session.block_on(EndpointPair::start())?);
-    let raw = Arc::new(session.block_on(RawQuic::start())?);
-    let body = Bytes::from(vec![0x5a; BODY_BYTES]);
-    let raw_body = body.clone();
-    let request = move || {
-        let (pair, body) = (pair.clone(), body.clone());
-        async move { pair.request(body).await }
-    };
-    let raw_request = move || {
-        let (raw, body) = (raw.clone(), raw_body.clone());
-        async move { raw.request(body).await }
-    };
-    session
-        .paired(
-            || Ok(figure(&session.load(in_flight, request.clone())?)),
-            || Ok(figure(&session.load(in_flight, raw_request.clone())?)),
-        )?
-        .ratio()
+/// Requests as large as they may be, for long enough that their number says something.
+const BULK: Case = Case {
+    body_bytes: 16 * KIB * KIB,
+    traffic: Traffic::closed(2).for_slices(4),
+    ..SMALL
+};
+
+/// Requests that do not wait for each other, over a long path that loses some datagrams: more than
+/// 20,000 of them on each side.
+const LOSSY: Case = Case {
+    impairment: Some(Impairment {
+        one_way_delay: Duration::from_millis(10),
+        jitter: Duration::ZERO,
+        loss: 0.01,
+        duplication: 0.0,
+    }),
+    traffic: Traffic::open(2000.0).for_slices(6),
+    ..SMALL
+};
+
+const fn ratio(
+    name: &'static str,
+    goal: Goal,
+    run: fn(&Session) -> anyhow::Result<Estimate>,
+) -> Measurement {
+    Measurement {
+        name,
+        unit: Unit::Ratio,
+        goal,
+        clock: Clock::Real,
+        run,
+    }
 }

@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use anyhow::bail;
+use benches::part::Part;
 use benches::{Area, Figure, Measurement, Session};
 use clap::Parser;
 
@@ -17,12 +18,18 @@ use clap::Parser;
 struct Arguments {
     /// Only the figures of this area
     area: Option<Area>,
+    /// Only the figures whose name contains this
+    #[arg(long, value_name = "TEXT")]
+    only: Option<String>,
     /// Print one JSON list instead of a table
     #[arg(long)]
     json: bool,
     /// Take the long measurements too, and more pairs of each
     #[arg(long)]
     full: bool,
+    /// Play a part in what another process of this program measures
+    #[arg(long, hide = true)]
+    part: Option<Part>,
 }
 
 fn main() -> ExitCode {
@@ -37,13 +44,24 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    if let Some(part) = arguments.part {
+        return part.play(io::stdin().lock(), io::stdout().lock());
+    }
     let session = Session::new(arguments.full)?;
     let mut figures = Vec::new();
     let mut failed = 0_usize;
-    for (area, measurement) in in_order(arguments.area) {
+    let only = arguments.only.as_deref().unwrap_or_default();
+    let measurements = in_order(arguments.area);
+    let wanted = measurements
+        .into_iter()
+        .filter(|(_, measurement)| measurement.name.contains(only));
+    for (area, measurement) in wanted {
         note(&format!("measuring {}: {}", area.name(), measurement.name))?;
         match measurement.measure(area, &session) {
-            Ok(figure) => figures.push(figure),
+            Ok(figure) => {
+                note(&figure.to_string())?;
+                figures.push(figure);
+            }
             Err(error) => {
                 failed += 1;
                 note(&format!("could not be measured: {error:#}"))?;

@@ -1,0 +1,120 @@
+//! Parts of a measurement that play in a process of their own.
+//!
+//! A node that is counted, or that is many, has a heap of its own there, whatever was measured
+//! before in this one. The two processes exchange JSON, a line for each message; the part ends with
+//! its input.
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+use anyhow::{Context, ensure};
+use clap::ValueEnum;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+mod crowd;
+mod holder;
+
+pub use crowd::Crowd;
+pub use holder::Held;
+
+/// Who plays there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Part {
+    /// Many nodes that wait to be dialled.
+    Crowd,
+    /// An endpoint that holds connections.
+    EndpointHolder,
+    /// An s2n-quic client that holds connections.
+    RawHolder,
+}
+
+impl Part {
+    /// Plays it in this process, until the input ends.
+    ///
+    /// # Errors
+    /// Whatever kept it from being played.
+    pub fn play(self, input: impl BufRead, output: impl Write) -> anyhow::Result<()> {
+        let script = Script { input, output };
+        match self {
+            Self::Crowd => crowd::play(script),
+            Self::EndpointHolder => holder::play_endpoint(script),
+            Self::RawHolder => holder::play_raw(script),
+        }
+    }
+
+    /// Starts it in another process of this program.
+    fn start(self) -> anyhow::Result<Player> {
+        let name = self.to_possible_value().context("a part without a name")?;
+        let mut process = Command::new(std::env::current_exe()?)
+            .args(["--part", name.get_name()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let output = process.stdin.take().context("no pipe to a part")?;
+        let input = process.stdout.take().context("no pipe from a part")?;
+        Ok(Player {
+            process,
+            script: Some(Script {
+                input: BufReader::new(input),
+                output,
+            }),
+        })
+    }
+}
+
+/// What is said and heard.
+struct Script<I, O> {
+    input: I,
+    output: O,
+}
+
+impl<I: BufRead, O: Write> Script<I, O> {
+    fn say(&mut self, message: &impl Serialize) -> anyhow::Result<()> {
+        serde_json::to_writer(&mut self.output, message)?;
+        self.output.write_all(b"\n")?;
+        Ok(self.output.flush()?)
+    }
+
+    /// `None` once the other process says no more.
+    fn hear<T: DeserializeOwned>(&mut self) -> anyhow::Result<Option<T>> {
+        let mut line = String::new();
+        if self.input.read_line(&mut line)? == 0 {
+            return Ok(None);
+        }
+        Ok(Some(serde_json::from_str(&line)?))
+    }
+}
+
+/// Another process that plays a part. Dropping it ends the part and waits for that.
+struct Player {
+    process: Child,
+    /// `None` once it has been told to end.
+    script: Option<Script<BufReader<ChildStdout>, ChildStdin>>,
+}
+
+impl Player {
+    /// Says something and waits for what comes back.
+    fn ask<T: DeserializeOwned>(&mut self, message: &impl Serialize) -> anyhow::Result<T> {
+        let script = self.script.as_mut().context("a part that has ended")?;
+        script.say(message)?;
+        script.hear()?.context("a part broke off")
+    }
+
+    /// Waits until it has ended well.
+    fn end(mut self) -> anyhow::Result<()> {
+        self.script = None;
+        let status = self.process.wait()?;
+        ensure!(status.success(), "a part failed: {status}");
+        Ok(())
+    }
+}
+
+impl Drop for Player {
+    fn drop(&mut self) {
+        // Closes the pipes, which is its cue.
+        self.script = None;
+        // An error says that it is gone already.
+        let _ = self.process.wait();
+    }
+}
