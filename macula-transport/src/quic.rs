@@ -37,6 +37,7 @@ use accept::{AcceptQueue, Acceptor};
 pub use config::{QuicConfig, QuicError};
 use connection::QuicConnection;
 use error::Dialled;
+use limits::HandshakeCounts;
 use link::LinkTable;
 use socket::{Bound, Ending, Network, Opening};
 use tls::{Pin, Tls};
@@ -60,6 +61,7 @@ pub struct QuicTransport {
     listening: Vec<SocketAddr>,
     table: Arc<LinkTable>,
     queue: AcceptQueue,
+    handshakes: Arc<HandshakeCounts>,
     /// `None` once closed.
     sockets: Mutex<Option<Sockets>>,
     is_closed: watch::Sender<bool>,
@@ -75,6 +77,11 @@ pub struct QuicStats {
     pub traffic: Traffic,
     /// Connections that were accepted and closed as overloaded, because nobody took them.
     pub overflowed: u64,
+    /// Handshakes of peers that first had to prove their address, because many others were in
+    /// progress.
+    pub handshakes_retried: u64,
+    /// Handshakes of peers that were refused, because too many others were in progress.
+    pub handshakes_refused: u64,
 }
 
 struct Sockets {
@@ -102,11 +109,13 @@ impl QuicTransport {
         let tls = Tls::new(secret_key)?;
         let table = LinkTable::new();
         let (queue, acceptor) = AcceptQueue::new(config.accept_backlog, Arc::clone(&table));
+        let handshakes = Arc::default();
         let opening = Opening {
             secret_key,
             tls: &tls,
             config: &config,
             network: &Network::new(secret_key, &config),
+            handshakes: &handshakes,
         };
         let (sockets, listening) = Sockets::open(&opening, &acceptor).await?;
         let node_id = secret_key.node_id();
@@ -118,6 +127,7 @@ impl QuicTransport {
             listening,
             table,
             queue,
+            handshakes,
             sockets: Mutex::new(Some(sockets)),
             is_closed: watch::Sender::new(false),
         }))
@@ -129,6 +139,8 @@ impl QuicTransport {
             connections: self.table.len(),
             traffic: self.table.traffic(),
             overflowed: self.queue.overflowed(),
+            handshakes_retried: self.handshakes.retried(),
+            handshakes_refused: self.handshakes.refused(),
         }
     }
 

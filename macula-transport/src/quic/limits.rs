@@ -1,5 +1,7 @@
 //! What a connection and a listening socket may use, in the terms of s2n-quic.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use s2n_quic::provider::endpoint_limits::{ConnectionAttempt, Limiter, Outcome};
@@ -39,14 +41,39 @@ fn limits(config: &QuicConfig) -> Result<Limits, ValidationError> {
 }
 
 /// Keeps handshakes with forged source addresses from filling a listening socket.
-pub(super) struct HandshakeLimiter;
+pub(super) struct HandshakeLimiter(pub(super) Arc<HandshakeCounts>);
+
+/// What became of those who came while too many handshakes were in progress.
+#[derive(Debug, Default)]
+pub(super) struct HandshakeCounts {
+    retried: AtomicU64,
+    refused: AtomicU64,
+}
+
+impl HandshakeCounts {
+    /// How many were asked to prove their address first.
+    pub(super) fn retried(&self) -> u64 {
+        self.retried.load(Ordering::Relaxed)
+    }
+
+    /// How many were refused.
+    pub(super) fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
+    }
+}
 
 impl Limiter for HandshakeLimiter {
     fn on_connection_attempt(&mut self, attempt: &ConnectionAttempt<'_>) -> Outcome {
         match attempt.inflight_handshakes {
             0..HANDSHAKES_BEFORE_RETRY => Outcome::allow(),
-            HANDSHAKES_BEFORE_RETRY..MAX_HANDSHAKES => Outcome::retry(),
-            MAX_HANDSHAKES.. => Outcome::close(),
+            HANDSHAKES_BEFORE_RETRY..MAX_HANDSHAKES => {
+                self.0.retried.fetch_add(1, Ordering::Relaxed);
+                Outcome::retry()
+            }
+            MAX_HANDSHAKES.. => {
+                self.0.refused.fetch_add(1, Ordering::Relaxed);
+                Outcome::close()
+            }
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use macula_core::SecretKey;
@@ -12,7 +13,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::config::{QuicConfig, QuicError};
-use super::limits::{HandshakeLimiter, connection_limits};
+use super::limits::{HandshakeCounts, HandshakeLimiter, connection_limits};
 use super::reset_token::ResetTokens;
 use super::subscriber::StateSubscriber;
 use super::tls::Tls;
@@ -172,6 +173,7 @@ pub(super) struct Opening<'a> {
     pub(super) tls: &'a Tls,
     pub(super) config: &'a QuicConfig,
     pub(super) network: &'a Network,
+    pub(super) handshakes: &'a Arc<HandshakeCounts>,
 }
 
 impl Opening<'_> {
@@ -184,7 +186,7 @@ impl Opening<'_> {
         let builder = Server::builder()
             .with_tls(quic_tls::Server::from(self.tls.server()?))?
             .with_limits(connection_limits(self.config)?)?
-            .with_endpoint_limits(HandshakeLimiter)?
+            .with_endpoint_limits(HandshakeLimiter(Arc::clone(self.handshakes)))?
             .with_congestion_controller(Bbr::default())?
             .with_stateless_reset_token(ResetTokens::new(self.secret_key, index, asked))?
             .with_event(subscriber)?;

@@ -11,6 +11,7 @@ use macula_transport::{Connection, QuicConfig, QuicTransport, Transport};
 mod address;
 mod close;
 mod contract;
+mod half_open;
 mod identity;
 mod restart;
 mod stream;
