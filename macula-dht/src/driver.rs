@@ -60,7 +60,7 @@ impl KademliaDht {
         let (task, stats) = Task::new(machine, endpoint.clone(), clock.clone(), inbox);
         let handler = Handler::new(&commands, clock.clone(), task.rejects());
         endpoint
-            .register(ProtocolId::DHT, Arc::new(handler))
+            .register_inline(ProtocolId::DHT, Arc::new(handler))
             .map_err(|_| DhtConfigError::AlreadyStarted)?;
         let task = endpoint.runtime().spawn(task.run());
         Ok(Arc::new(Self {

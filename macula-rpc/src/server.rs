@@ -61,7 +61,7 @@ impl Server {
             counters: Counters::default(),
         });
         endpoint
-            .register(ProtocolId::RPC, Arc::new(Inbound(Arc::downgrade(&server))))
+            .register_inline(ProtocolId::RPC, Arc::new(Inbound(Arc::downgrade(&server))))
             .map_err(ServerError::AlreadyServing)?;
         Ok(server)
     }

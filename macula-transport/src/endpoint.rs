@@ -1,14 +1,17 @@
 //! What the layers above use: one per node, over any [`Transport`].
 //!
 //! The folder, in the order of a connection's life: `dial` and `accept` bring it about, `hello` and
-//! `handshake` agree on it, `pool` keeps it as a `link`, `serve` takes in what the peer asks,
-//! `inbound` answers with the handlers of `dispatch`, and `outbound` asks; `carrier` and `frame` say
-//! how either travels. `probe` and `own_address` find out who can be reached where.
+//! `handshake` agree on it, `pool` keeps it as a `link`. What travels on it are frames (`frame`) on a
+//! few streams (`lane`): `outbound` asks, by a `call` that has its place among the link's `calls`;
+//! `serve` takes in the peer's streams, `inbound` answers with the handlers of `dispatch`, within a
+//! `quota`, and `running` knows which of them are at work. `liveness` watches who still answers,
+//! `goodbye` takes leave. `probe` and `own_address` find out who can be reached where.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use macula_core::{Addresses, Contact, DialTarget, NodeId, Realm};
+use tokio::runtime::Handle;
 use tokio::sync::broadcast;
 use tokio::time::timeout;
 
@@ -29,14 +32,21 @@ mod pool;
 mod room;
 mod use_order;
 
+mod frame;
+mod lane;
+
+mod call;
+mod calls;
+mod outbound;
+
 mod dispatch;
 mod inbound;
-mod liveness;
-mod outbound;
+mod quota;
+mod running;
 mod serve;
 
-mod carrier;
-mod frame;
+mod goodbye;
+mod liveness;
 
 mod backoff;
 mod horizon;
@@ -147,9 +157,10 @@ impl Endpoint {
         known.map(|addresses| addresses.clone()).unwrap_or_default()
     }
 
-    /// Lets a handler answer the requests of a protocol.
+    /// Lets a handler answer the requests of a protocol, each in a task of its own.
     ///
-    /// The endpoint holds the handler until [`shutdown`](Self::shutdown): a handler that holds an
+    /// The tasks run on the runtime that this is called on, or on the endpoint's own when it is
+    /// called outside of any. The endpoint holds the handler until [`shutdown`](Self::shutdown): a handler that holds an
     /// `Endpoint` in turn keeps it alive until then.
     ///
     /// # Errors
@@ -159,7 +170,25 @@ impl Endpoint {
         protocol: ProtocolId,
         handler: Arc<dyn RequestHandler>,
     ) -> Result<(), ProtocolTaken> {
-        self.node.dispatch.register(protocol, handler)
+        let runtime = Handle::try_current();
+        let runtime = runtime.unwrap_or_else(|_| self.node.runtime.handle().clone());
+        self.node
+            .dispatch
+            .register(protocol, handler, Some(runtime))
+    }
+
+    /// The same for a handler that is short and never blocks: it runs at once on the endpoint's own
+    /// runtime, between reading a request and writing its reply, and moves to a task only if it has
+    /// to wait. That is several times as fast; whoever is slow here holds up all requests.
+    ///
+    /// # Errors
+    /// [`ProtocolTaken`] when the protocol has a handler.
+    pub fn register_inline(
+        &self,
+        protocol: ProtocolId,
+        handler: Arc<dyn RequestHandler>,
+    ) -> Result<(), ProtocolTaken> {
+        self.node.dispatch.register(protocol, handler, None)
     }
 
     /// Connects to a node, or takes the connection that there is, in either direction.
@@ -228,17 +257,22 @@ impl Endpoint {
     }
 
     /// Refuses new requests and connections of peers, and waits for the requests that are being
-    /// handled, for at most the configured `drain_timeout`.
+    /// handled, for at most the configured `drain_timeout`, and for their replies to arrive.
     ///
     /// # Cancel safety
     /// The refusing goes on when the future is dropped.
     pub async fn drain(&self) {
         let dispatch = &self.node.dispatch;
         dispatch.start_draining();
+        let mut farewells = self.node.say_goodbye(CloseCode::ShuttingDown);
         let limit = self.node.config.drain_timeout;
         if timeout(limit, dispatch.idle()).await.is_err() {
             tracing::warn!(in_flight = dispatch.in_flight(), "drained not in time");
         }
+        let _ = timeout(goodbye::LINGER, async {
+            while farewells.join_next().await.is_some() {}
+        })
+        .await;
     }
 
     /// Drains, tells the peers, closes every connection and frees the sockets. Doing it twice is

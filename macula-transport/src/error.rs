@@ -208,10 +208,13 @@ pub enum Refusal {
     /// The request is longer than it takes.
     #[error("request is too large")]
     TooLarge,
+    /// It is about to close the connection that the request came on; another would do.
+    #[error("connection is being closed")]
+    Leaving,
 }
 
 impl Refusal {
-    const KNOWN: [(Self, u8); 7] = [
+    const KNOWN: [(Self, u8); 8] = [
         (Self::Overloaded, 1),
         (Self::ShuttingDown, 2),
         (Self::UnknownProtocol, 3),
@@ -219,6 +222,7 @@ impl Refusal {
         (Self::Denied, 5),
         (Self::DeadlineExceeded, 6),
         (Self::TooLarge, 7),
+        (Self::Leaving, 8),
     ];
 
     /// The number on the wire.

@@ -1,8 +1,10 @@
 //! The joint below the endpoint: how nodes reach each other.
 
+use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::ops::AddAssign;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -118,13 +120,13 @@ pub struct Stream {
 
 /// The sending half of a stream. Dropping it unfinished resets it, so that a cancelled sender never
 /// looks complete.
-#[async_trait]
 pub trait SendStream: Send + Sync + 'static {
-    /// Sends a chunk; waits while flow control holds us back.
-    ///
-    /// # Cancel safety
-    /// Not cancel safe: after dropping the future the stream can only be reset.
-    async fn send(&mut self, chunk: Bytes) -> Result<(), StreamError>;
+    /// Takes bytes from the front of `chunk` as flow control permits; ready once it is empty.
+    fn poll_send(
+        &mut self,
+        cx: &mut Context<'_>,
+        chunk: &mut Bytes,
+    ) -> Poll<Result<(), StreamError>>;
 
     /// Says that nothing follows; what was sent is still delivered.
     fn finish(&mut self) -> Result<(), StreamError>;
@@ -134,15 +136,38 @@ pub trait SendStream: Send + Sync + 'static {
 }
 
 /// The receiving half of a stream. Dropping it unread tells the peer to stop sending.
-#[async_trait]
 pub trait ReceiveStream: Send + Sync + 'static {
-    /// Waits for the next chunk; `None` after the last. Chunks are not messages: the transport may
-    /// split and join them.
-    ///
-    /// # Cancel safety
-    /// No chunk is lost when the future is dropped.
-    async fn receive(&mut self) -> Result<Option<Bytes>, StreamError>;
+    /// The next chunk; `None` after the last. Chunks are not messages: the transport may split and
+    /// join them.
+    fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, StreamError>>;
 
     /// Tells the peer to stop sending.
     fn stop(&mut self, code: CloseCode);
+}
+
+impl dyn SendStream + '_ {
+    /// Sends a chunk; waits while flow control holds us back.
+    ///
+    /// # Errors
+    /// [`StreamError`].
+    ///
+    /// # Cancel safety
+    /// Not cancel safe: how much of the chunk was sent is lost with the future, so that the stream
+    /// can only be reset.
+    pub async fn send(&mut self, mut chunk: Bytes) -> Result<(), StreamError> {
+        poll_fn(|cx| self.poll_send(cx, &mut chunk)).await
+    }
+}
+
+impl dyn ReceiveStream + '_ {
+    /// Waits for the next chunk; `None` after the last.
+    ///
+    /// # Errors
+    /// [`StreamError`].
+    ///
+    /// # Cancel safety
+    /// No chunk is lost when the future is dropped.
+    pub async fn receive(&mut self) -> Result<Option<Bytes>, StreamError> {
+        poll_fn(|cx| self.poll_receive(cx)).await
+    }
 }

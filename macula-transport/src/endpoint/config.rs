@@ -47,6 +47,8 @@ pub struct EndpointConfig {
     pub max_message_bytes: NonZeroUsize,
     /// The most requests being handled at a time; more are answered as overload.
     pub max_inbound_requests: NonZeroUsize,
+    /// The same for the requests of one protocol: what is left over is for the others.
+    pub max_inbound_requests_per_protocol: NonZeroUsize,
     /// The same for the requests of one peer.
     pub max_inbound_requests_per_peer: NonZeroUsize,
     /// Seed of all jitter; derived from the node id when none is given.
@@ -69,6 +71,7 @@ impl Default for EndpointConfig {
             drain_timeout: Self::DEFAULT_DRAIN_TIMEOUT,
             max_message_bytes: Self::DEFAULT_MAX_MESSAGE_BYTES,
             max_inbound_requests: Self::DEFAULT_MAX_INBOUND_REQUESTS,
+            max_inbound_requests_per_protocol: Self::DEFAULT_MAX_INBOUND_REQUESTS_PER_PROTOCOL,
             max_inbound_requests_per_peer: Self::DEFAULT_MAX_INBOUND_REQUESTS_PER_PEER,
             seed: None,
         }
@@ -124,6 +127,9 @@ impl EndpointConfig {
 
     /// Default of `max_inbound_requests`.
     pub const DEFAULT_MAX_INBOUND_REQUESTS: NonZeroUsize = non_zero(4096);
+
+    /// Default of `max_inbound_requests_per_protocol`.
+    pub const DEFAULT_MAX_INBOUND_REQUESTS_PER_PROTOCOL: NonZeroUsize = non_zero(3072);
 
     /// Default of `max_inbound_requests_per_peer`.
     pub const DEFAULT_MAX_INBOUND_REQUESTS_PER_PEER: NonZeroUsize = non_zero(1024);

@@ -4,64 +4,87 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::runtime::Handle;
 
+use super::config::EndpointConfig;
+use super::link::{Lease, Link};
+use super::quota::{Quota, Share};
 use super::request::{ProtocolId, ProtocolTaken, RequestHandler};
 use crate::Refusal;
 
-/// The handlers, and the permits for their work.
+/// The handlers, and the quotas for their work.
 pub(super) struct Dispatch {
-    handlers: RwLock<BTreeMap<ProtocolId, Arc<dyn RequestHandler>>>,
-    requests: Arc<Semaphore>,
-    max_requests: usize,
-    body_blocks: Arc<Semaphore>,
+    protocols: RwLock<BTreeMap<ProtocolId, Protocol>>,
+    requests: Arc<Quota>,
+    max_per_protocol: usize,
+    body_bytes: Arc<Quota>,
     draining: AtomicBool,
 }
 
-/// Leave to work on one request.
-pub(super) struct Admission {
-    _total: OwnedSemaphorePermit,
-    _of_peer: OwnedSemaphorePermit,
+/// Who answers a protocol.
+#[derive(Clone)]
+pub(super) struct Protocol {
+    pub(super) handler: Arc<dyn RequestHandler>,
+    /// Where it runs; on the spot when there is none.
+    pub(super) runtime: Option<Handle>,
+    requests: Arc<Quota>,
 }
 
-/// Memory set aside for one body, as much of it as has arrived: what is only announced costs
-/// nothing, so that nobody can be kept out by it.
-pub(super) struct Memory {
-    blocks: Arc<Semaphore>,
-    held: Option<OwnedSemaphorePermit>,
-    held_bytes: usize,
+/// What one request takes of the limits until its reply is out.
+pub(super) struct Hold {
+    _lease: Lease,
+    _of_peer: Share,
+    _of_protocol: Share,
+    _total: Share,
+    _body: BodyShare,
 }
 
-impl Memory {
-    /// Sets aside enough for so many bytes in all; says whether there is as much.
+/// Memory for one body, as much of it as has arrived: what is only announced costs nothing, so that
+/// nobody can be kept out by it.
+pub(super) struct BodyShare {
+    of_peer: Share,
+    total: Share,
+}
+
+impl BodyShare {
+    /// Takes enough for so many bytes in all; whether there is as much.
     pub(super) fn grow_to(&mut self, len_bytes: usize) -> bool {
-        let missing = len_bytes.saturating_sub(self.held_bytes);
-        let blocks = missing.div_ceil(BLOCK_BYTES);
-        if blocks == 0 {
-            return true;
+        self.of_peer.grow_to(len_bytes) && self.total.grow_to(len_bytes)
+    }
+}
+
+/// What one peer may take of this node, over all its connections.
+pub(super) struct PeerLimits {
+    requests: Arc<Quota>,
+    body_bytes: Arc<Quota>,
+}
+
+impl PeerLimits {
+    pub(super) fn new(config: &EndpointConfig) -> Self {
+        let longest = config.max_message_bytes.get();
+        Self {
+            requests: Quota::new(config.max_inbound_requests_per_peer.get()),
+            body_bytes: Quota::new(MAX_INBOUND_BYTES_PER_PEER.max(longest)),
         }
-        let wanted = u32::try_from(blocks).unwrap_or(u32::MAX);
-        let Ok(permit) = Arc::clone(&self.blocks).try_acquire_many_owned(wanted) else {
-            return false;
-        };
-        self.held_bytes += blocks * BLOCK_BYTES;
-        match &mut self.held {
-            Some(held) => held.merge(permit),
-            None => self.held = Some(permit),
+    }
+
+    /// The same limits, for another peer.
+    pub(super) fn anew(&self) -> Self {
+        Self {
+            requests: self.requests.anew(),
+            body_bytes: self.body_bytes.anew(),
         }
-        true
     }
 }
 
 impl Dispatch {
-    pub(super) fn new(max_requests: usize, max_message_bytes: usize) -> Self {
-        let max_requests = max_requests.min(MAX_PERMITS);
-        let max_bytes = MAX_INBOUND_BYTES.max(max_message_bytes);
+    pub(super) fn new(config: &EndpointConfig) -> Self {
+        let longest = config.max_message_bytes.get();
         Self {
-            handlers: RwLock::default(),
-            requests: Arc::new(Semaphore::new(max_requests)),
-            max_requests,
-            body_blocks: Arc::new(Semaphore::new(max_bytes.div_ceil(BLOCK_BYTES))),
+            protocols: RwLock::default(),
+            requests: Quota::new(config.max_inbound_requests.get()),
+            max_per_protocol: config.max_inbound_requests_per_protocol.get(),
+            body_bytes: Quota::new(MAX_INBOUND_BYTES.max(longest)),
             draining: AtomicBool::new(false),
         }
     }
@@ -70,85 +93,97 @@ impl Dispatch {
         &self,
         protocol: ProtocolId,
         handler: Arc<dyn RequestHandler>,
+        runtime: Option<Handle>,
     ) -> Result<(), ProtocolTaken> {
-        let mut handlers = self
-            .handlers
+        let mut protocols = self
+            .protocols
             .write()
             .unwrap_or_else(PoisonError::into_inner);
-        if protocol == ProtocolId::CONTROL || handlers.contains_key(&protocol) {
+        if protocol == ProtocolId::CONTROL || protocols.contains_key(&protocol) {
             return Err(ProtocolTaken(protocol));
         }
-        handlers.insert(protocol, handler);
+        let requests = Quota::new(self.max_per_protocol);
+        let entry = Protocol {
+            handler,
+            runtime,
+            requests,
+        };
+        protocols.insert(protocol, entry);
         Ok(())
     }
 
-    pub(super) fn handler(&self, protocol: ProtocolId) -> Option<Arc<dyn RequestHandler>> {
-        let handlers = self.handlers.read().unwrap_or_else(PoisonError::into_inner);
-        handlers.get(&protocol).cloned()
+    pub(super) fn protocol(&self, protocol: ProtocolId) -> Result<Protocol, Refusal> {
+        let protocols = self.protocols.read();
+        let protocols = protocols.unwrap_or_else(PoisonError::into_inner);
+        protocols
+            .get(&protocol)
+            .cloned()
+            .ok_or(Refusal::UnknownProtocol)
     }
 
     /// Admits a request of a peer, or says at once why not.
-    pub(super) fn admit(&self, of_peer: &Arc<Semaphore>) -> Result<Admission, Refusal> {
-        if self.is_draining() {
-            return Err(Refusal::ShuttingDown);
-        }
-        let permit = |permits: &Arc<Semaphore>| {
-            Arc::clone(permits)
-                .try_acquire_owned()
-                .map_err(|_| Refusal::Overloaded)
+    pub(super) fn admit(
+        &self,
+        link: &Arc<Link>,
+        protocol: &Protocol,
+        body: BodyShare,
+    ) -> Result<Hold, Refusal> {
+        let share = |quota: &Arc<Quota>| quota.take(1).ok_or(Refusal::Overloaded);
+        let hold = Hold {
+            _lease: link.lease().ok_or(Refusal::Leaving)?,
+            _of_peer: share(&link.limits.requests)?,
+            _of_protocol: share(&protocol.requests)?,
+            _total: share(&self.requests)?,
+            _body: body,
         };
-        Ok(Admission {
-            _of_peer: permit(of_peer)?,
-            _total: permit(&self.requests)?,
-        })
+        // Looked at after the share is taken, so that a drain either is seen or waits for it.
+        match self.is_draining() {
+            true => Err(Refusal::ShuttingDown),
+            false => Ok(hold),
+        }
     }
 
-    /// Memory for a body that is about to be read: none yet.
-    pub(super) fn memory(&self) -> Memory {
-        Memory {
-            blocks: Arc::clone(&self.body_blocks),
-            held: None,
-            held_bytes: 0,
+    /// Memory for a body of a peer that is about to be read: none yet.
+    pub(super) fn body_of(&self, peer: &PeerLimits) -> BodyShare {
+        BodyShare {
+            of_peer: peer.body_bytes.share(),
+            total: self.body_bytes.share(),
         }
     }
 
     pub(super) fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::Relaxed)
+        self.draining.load(Ordering::SeqCst)
     }
 
     /// Refuses everything from now on.
     pub(super) fn start_draining(&self) {
-        self.draining.store(true, Ordering::Relaxed);
+        self.draining.store(true, Ordering::SeqCst);
     }
 
     /// Waits until nothing is being worked on; only after [`start_draining`](Self::start_draining).
     pub(super) async fn idle(&self) {
-        let all = u32::try_from(self.max_requests).unwrap_or(u32::MAX);
-        let _ = self.requests.acquire_many(all).await;
+        self.requests.emptied().await;
     }
 
     pub(super) fn in_flight(&self) -> usize {
-        self.max_requests - self.requests.available_permits().min(self.max_requests)
+        self.requests.used()
     }
 
     /// Lets go of the handlers, which may hold the endpoint.
     pub(super) fn clear(&self) {
-        let mut handlers = self
-            .handlers
+        let mut protocols = self
+            .protocols
             .write()
             .unwrap_or_else(PoisonError::into_inner);
-        let dropped = std::mem::take(&mut *handlers);
-        drop(handlers);
+        let dropped = std::mem::take(&mut *protocols);
+        drop(protocols);
         drop(dropped);
     }
 }
-
-/// The most permits that can be waited for at once.
-const MAX_PERMITS: usize = u32::MAX as usize;
 
 /// The most memory for the bodies of requests being read or handled, all peers together; one of
 /// the greatest length always fits.
 const MAX_INBOUND_BYTES: usize = 128 * 1024 * 1024;
 
-/// Memory for bodies is counted in blocks of this size.
-const BLOCK_BYTES: usize = 1024;
+/// The same for one peer: it takes several to fill the whole.
+const MAX_INBOUND_BYTES_PER_PEER: usize = 32 * 1024 * 1024;

@@ -1,214 +1,275 @@
-//! One request of a peer, from its first byte to its reply.
+//! One request of a peer, from its frame to its reply.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::runtime::Handle;
+use tokio::time::{Instant, timeout_at};
 
-use super::carrier::{MessageReader, ReadError, send_message};
-use super::dispatch::{Admission, Dispatch};
-use super::frame::{BadHeader, Header, Kind};
-use super::link::Lease;
+use super::calls::MAX_LANE_BODY_BYTES;
+use super::dispatch::{BodyShare, Dispatch, Hold, Protocol};
+use super::frame::{CallId, Header, Kind};
+use super::horizon::after;
+use super::lane::{self, Lane, Reply};
+use super::link::Link;
 use super::node::Node;
 use super::request::{InboundRequest, ProtocolId};
+use super::running::Work;
 use super::stats::Counters;
-use crate::{CloseCode, ReceiveStream, Refusal, Stream};
+use crate::Refusal;
 
-/// The work on one request. Dropping it ends the handler and resets the stream.
+/// What answers the requests of one connection's peer.
+#[derive(Clone)]
 pub(super) struct Inbound {
-    lease: Lease,
-    _admission: Admission,
-    stream: Stream,
+    pub(super) link: Arc<Link>,
+    pub(super) counters: Arc<Counters>,
+    pub(super) max_body_bytes: usize,
     dispatch: Arc<Dispatch>,
-    counters: Arc<Counters>,
-    max_body_bytes: usize,
-    header_timeout: Duration,
-    /// Whether a handler has begun with it.
-    is_begun: bool,
+    node: Weak<Node>,
 }
 
-/// Why a request is not handled.
-enum Unread {
-    Refused(Refusal),
-    /// The peer has given it up, or is gone.
-    Gone,
+/// A request frame as it came in.
+pub(super) struct Arrived {
+    pub(super) header: Header,
+    /// When its header was there: its time runs from then on.
+    pub(super) at: Instant,
+    pub(super) body: Bytes,
+    /// The memory that the body takes.
+    pub(super) share: BodyShare,
 }
 
-/// How the handler's work ended.
-enum Handled {
-    Answered(Result<Bytes, Refusal>),
-    Abandoned,
-}
+type Outcome = Result<Bytes, Refusal>;
+
+type Handling = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 
 impl Inbound {
-    pub(super) fn new(node: &Node, lease: Lease, admission: Admission, stream: Stream) -> Self {
+    pub(super) fn new(node: &Arc<Node>, link: &Arc<Link>) -> Self {
         Self {
-            lease,
-            _admission: admission,
-            stream,
-            dispatch: Arc::clone(&node.dispatch),
+            link: Arc::clone(link),
             counters: Arc::clone(&node.counters),
             max_body_bytes: node.config.max_message_bytes.get(),
-            header_timeout: node.config.dial_timeout,
-            is_begun: false,
+            dispatch: Arc::clone(&node.dispatch),
+            node: Arc::downgrade(node),
         }
     }
 
-    pub(super) async fn run(mut self) {
-        let header = match self.header().await {
-            Ok(header) => header,
-            Err(unread) => return self.give_up(unread).await,
-        };
-        let deadline = Instant::now() + header.0.remaining;
-        // Everything from here on, the reply included, is for nobody after the deadline.
-        if timeout_at(deadline, self.answer(header, deadline))
-            .await
-            .is_err()
-        {
-            self.out_of_time().await;
-        }
-        // The peer ends its half once it has the reply. Until then this counts as running, so that
-        // a shutdown does not cut the reply off.
-        let heard = timeout(LINGER, self.stream.receive.receive()).await;
-        if self.is_begun && heard.is_ok() {
-            self.lease.link().end_unheard();
-        }
+    /// Memory for the body of the next request: none yet.
+    pub(super) fn body(&self) -> BodyShare {
+        self.dispatch.body_of(&self.link.limits)
     }
 
-    /// Reads the head; what was read beyond it comes along.
-    async fn header(&mut self) -> Result<(Header, Bytes), Unread> {
-        let mut reader = MessageReader::new(&mut *self.stream.receive);
-        let header = match timeout(self.header_timeout, reader.header(self.max_body_bytes)).await {
-            Ok(header) => header.map_err(unread)?,
-            Err(_) => return Err(Unread::Refused(Refusal::Malformed)),
-        };
-        match header.kind {
-            Kind::Request if header.remaining.is_zero() => {
-                Err(Unread::Refused(Refusal::DeadlineExceeded))
+    /// Takes a request in; what can be answered on the spot is.
+    pub(super) fn take(&self, lane: &Arc<Lane>, arrived: Arrived) -> Option<Reply> {
+        let Arrived {
+            header,
+            at,
+            body,
+            share,
+        } = arrived;
+        if ProtocolId(header.code) == ProtocolId::CONTROL {
+            // Not idle for now, which is what it may have been sent for.
+            drop(self.link.lease());
+            return Some(Reply::new(Kind::Reply, header.call, Bytes::new()));
+        }
+        match self.admit(&header, body.len(), share) {
+            Ok((protocol, hold)) => {
+                let call = Handled {
+                    inbound: self.clone(),
+                    lane: Arc::clone(lane),
+                    call: header.call,
+                    came_alone: header.alone,
+                    hold: Some(hold),
+                };
+                self.counters.requests_handled.add();
+                call.begin(protocol, after(at, header.remaining), body)
             }
-            Kind::Request => Ok((header, reader.into_rest())),
-            Kind::Reply | Kind::Refusal | Kind::ReplyTooLarge | Kind::OutOfTime => {
-                Err(Unread::Refused(Refusal::Malformed))
-            }
+            Err(refusal) => Some(self.refuse(&header, refusal)),
         }
     }
 
-    async fn answer(&mut self, (header, rest): (Header, Bytes), deadline: Instant) {
-        // Held until the reply is out.
-        // Held until the reply is out.
-        let mut memory = self.dispatch.memory();
-        let mut reader = MessageReader::resume(&mut *self.stream.receive, rest);
-        let mut has_room = |len_bytes| memory.grow_to(len_bytes);
-        let body = match reader.body(&header, &mut has_room).await {
-            Ok(body) => body,
-            Err(error) => return self.give_up(unread(error)).await,
-        };
-        match self.handle(ProtocolId(header.code), body, deadline).await {
-            Handled::Answered(Ok(reply)) => self.reply(reply).await,
-            Handled::Answered(Err(refusal)) => self.give_up(Unread::Refused(refusal)).await,
-            Handled::Abandoned => self.give_up(Unread::Gone).await,
+    fn admit(
+        &self,
+        header: &Header,
+        body_len: usize,
+        mut share: BodyShare,
+    ) -> Result<(Protocol, Hold), Refusal> {
+        if header.remaining.is_zero() {
+            return Err(Refusal::DeadlineExceeded);
+        }
+        // Two calls under one id could not be told apart.
+        if !self.link.running.is_free(header.call) {
+            return Err(Refusal::Malformed);
+        }
+        if !share.grow_to(body_len) {
+            return Err(Refusal::Overloaded);
+        }
+        let protocol = self.dispatch.protocol(ProtocolId(header.code))?;
+        let hold = self.dispatch.admit(&self.link, &protocol, share)?;
+        Ok((protocol, hold))
+    }
+
+    /// The answer to a request that is not carried out.
+    pub(super) fn refuse(&self, header: &Header, refusal: Refusal) -> Reply {
+        match refusal {
+            Refusal::Overloaded => self.counters.requests_overloaded.add(),
+            Refusal::Malformed => self.counters.requests_malformed.add(),
+            _ => {}
+        }
+        Reply::refusal(header.call, refusal)
+    }
+
+    /// The peer no longer wants a reply.
+    pub(super) fn cancel(&self, call: CallId) {
+        match self.link.running.take(call) {
+            Some(work) => self.abort([work]),
+            None => self.counters.late_frames.add(),
         }
     }
 
-    async fn handle(&mut self, protocol: ProtocolId, body: Bytes, deadline: Instant) -> Handled {
-        if protocol == ProtocolId::CONTROL {
-            return Handled::Answered(Ok(Bytes::new()));
+    /// Ends what nobody waits for any more.
+    pub(super) fn abort(&self, works: impl IntoIterator<Item = Work>) {
+        for work in works {
+            self.counters.requests_cancelled.add();
+            work.abort();
         }
-        let Some(handler) = self.dispatch.handler(protocol) else {
-            return Handled::Answered(Err(Refusal::UnknownProtocol));
-        };
-        self.counters.requests_handled.add();
-        let link = self.lease.link();
-        link.begin_unheard();
-        self.is_begun = true;
+    }
+}
+
+/// A request that was admitted. Dropping it without an outcome says so to the peer.
+struct Handled {
+    inbound: Inbound,
+    lane: Arc<Lane>,
+    call: CallId,
+    /// It came on a stream of its own, which takes a reply of any length.
+    came_alone: bool,
+    hold: Option<Hold>,
+}
+
+impl Handled {
+    /// Lets the handler begin: on the spot as far as it gets without waiting, or in a task.
+    fn begin(mut self, protocol: Protocol, deadline: Instant, body: Bytes) -> Option<Reply> {
+        let link = &self.inbound.link;
         let request = InboundRequest {
             from: link.node_id(),
             role: link.hello.role,
             remaining: deadline.saturating_duration_since(Instant::now()),
             body,
         };
-        tokio::select! {
-            biased;
-            answer = handler.handle(request) => Handled::Answered(answer),
-            () = abandoned(&mut *self.stream.receive) => Handled::Abandoned,
-        }
-    }
-
-    async fn reply(&mut self, body: Bytes) {
-        let (kind, body) = if body.len() <= self.max_body_bytes {
-            (Kind::Reply, body)
-        } else {
-            (Kind::ReplyTooLarge, Bytes::new())
-        };
-        // At most the limit, which fits.
-        let body_len = u32::try_from(body.len()).unwrap_or(u32::MAX);
-        self.send(Header::new(kind, 0, body_len), body).await;
-    }
-
-    async fn give_up(&mut self, unread: Unread) {
-        match unread {
-            Unread::Gone => {
-                self.counters.requests_cancelled.add();
-                self.stream.send.reset(CloseCode::Cancelled);
-            }
-            Unread::Refused(refusal) => {
-                match refusal {
-                    Refusal::Overloaded => self.counters.requests_overloaded.add(),
-                    Refusal::Malformed => self.counters.requests_malformed.add(),
-                    _ => {}
+        let Protocol {
+            handler, runtime, ..
+        } = protocol;
+        let mut handling: Handling = Box::pin(async move { handler.handle(request).await });
+        let runtime = match runtime {
+            Some(runtime) => runtime,
+            None => match poll_once(&mut handling) {
+                Ok(Poll::Pending) => Handle::current(),
+                Ok(Poll::Ready(outcome)) => return self.reply(outcome),
+                Err(Panicked) => {
+                    let hold = self.hold.take();
+                    return Some(Reply::aborted(self.call, hold));
                 }
-                let header = Header::new(Kind::Refusal, refusal.to_wire(), 0);
-                let sending = self.send(header, Bytes::new());
-                let _ = timeout(LINGER, sending).await;
+            },
+        };
+        let running = self.inbound.clone();
+        let call = self.call;
+        running.link.running.begin(call, &self.lane);
+        let task = runtime.spawn(self.run(handling, deadline));
+        running.link.running.started(call, task.abort_handle());
+        None
+    }
+
+    async fn run(mut self, handling: Handling, deadline: Instant) {
+        let reply = match timeout_at(deadline, handling).await {
+            Ok(outcome) => self.reply(outcome),
+            Err(_) => {
+                self.inbound.counters.requests_cancelled.add();
+                let mut reply = Reply::new(Kind::OutOfTime, self.call, Bytes::new());
+                reply.hold = self.hold.take();
+                Some(reply)
             }
+        };
+        if let Some(reply) = reply {
+            self.answer(reply);
         }
     }
 
-    /// The caller is about to notice by itself, unless its clock is the slower one.
-    async fn out_of_time(&mut self) {
-        self.counters.requests_cancelled.add();
-        let sending = self.send(Header::new(Kind::OutOfTime, 0, 0), Bytes::new());
-        let _ = timeout(LINGER, sending).await;
+    /// Makes the answer out of a handler's outcome; `None` when it goes its own way.
+    fn reply(&mut self, outcome: Outcome) -> Option<Reply> {
+        let mut reply = match outcome {
+            Ok(body) if body.len() > self.inbound.max_body_bytes => {
+                Reply::new(Kind::ReplyTooLarge, self.call, Bytes::new())
+            }
+            Ok(body) => Reply::new(Kind::Reply, self.call, body),
+            Err(refusal) => {
+                let header = Header::new(Kind::Refusal, self.call, 0);
+                self.inbound.refuse(&header, refusal)
+            }
+        };
+        reply.hold = self.hold.take();
+        if reply.body.len() <= MAX_LANE_BODY_BYTES || self.came_alone {
+            return Some(reply);
+        }
+        self.send_alone(reply);
+        None
     }
 
-    async fn send(&mut self, header: Header, body: Bytes) {
-        let sent = send_message(&mut *self.stream.send, header, body).await;
-        if sent.is_ok() {
-            let _ = self.stream.send.finish();
+    /// Sends a long reply on a stream of its own. Until it is out it can be cancelled.
+    fn send_alone(&self, reply: Reply) {
+        let (link, call) = (&self.inbound.link, self.call);
+        let Some(node) = self.inbound.node.upgrade() else {
+            return;
+        };
+        link.running.begin(call, &self.lane);
+        let sending = lane::reply_alone(Arc::clone(link), Arc::clone(&self.lane), reply);
+        let task = node.spawn(sending);
+        link.running.started(call, task);
+    }
+
+    fn answer(&self, reply: Reply) {
+        let running = &self.inbound.link.running;
+        running.end(self.call, || self.lane.reply(reply));
+    }
+}
+
+impl Drop for Handled {
+    fn drop(&mut self) {
+        if let Some(hold) = self.hold.take() {
+            self.answer(Reply::aborted(self.call, Some(hold)));
         }
     }
 }
 
-/// Answers a request that was not admitted.
-pub(super) async fn refuse(mut stream: Stream, refusal: Refusal) {
-    let header = Header::new(Kind::Refusal, refusal.to_wire(), 0);
-    if send_message(&mut *stream.send, header, Bytes::new())
-        .await
-        .is_ok()
-    {
-        let _ = stream.send.finish();
-    }
-}
-
-fn unread(error: ReadError) -> Unread {
-    match error {
-        ReadError::Header(BadHeader::BodyTooLarge) => Unread::Refused(Refusal::TooLarge),
-        ReadError::NoRoom => Unread::Refused(Refusal::Overloaded),
-        ReadError::Header(_) | ReadError::Truncated | ReadError::Trailing => {
-            Unread::Refused(Refusal::Malformed)
+impl Reply {
+    fn new(kind: Kind, call: CallId, body: Bytes) -> Self {
+        // At most the limit of a message, which fits.
+        let body_len = u32::try_from(body.len()).unwrap_or(u32::MAX);
+        Self {
+            header: Header::new(kind, call, body_len),
+            body,
+            hold: None,
         }
-        ReadError::Stream(_) => Unread::Gone,
+    }
+
+    fn refusal(call: CallId, refusal: Refusal) -> Self {
+        let mut reply = Self::new(Kind::Refusal, call, Bytes::new());
+        reply.header.code = refusal.to_wire();
+        reply
+    }
+
+    fn aborted(call: CallId, hold: Option<Hold>) -> Self {
+        let mut reply = Self::new(Kind::Aborted, call, Bytes::new());
+        reply.hold = hold;
+        reply
     }
 }
 
-/// Waits until the peer gives its request up. A peer that ends its half early cannot do so any more.
-async fn abandoned(receive: &mut dyn ReceiveStream) {
-    // More bytes than the request has end it too: whoever sends them breaks the protocol.
-    if let Ok(None) = receive.receive().await {
-        std::future::pending::<()>().await;
-    }
-}
+struct Panicked;
 
-/// How long to wait for the peer to say that it has the reply.
-const LINGER: Duration = Duration::from_secs(1);
+/// Lets a handler go as far as it gets without waiting. Its panic shall not end the lane.
+fn poll_once(handling: &mut Handling) -> Result<Poll<Outcome>, Panicked> {
+    let mut cx = Context::from_waker(Waker::noop());
+    catch_unwind(AssertUnwindSafe(|| handling.as_mut().poll(&mut cx))).map_err(|_| Panicked)
+}

@@ -5,14 +5,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use macula_core::NodeId;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
+use super::calls::Calls;
+use super::dispatch::PeerLimits;
 use super::hello::Hello;
-use super::liveness::Answers;
 use super::peer::{PeerConnection, Role};
 use super::room::Room;
-use crate::{CloseCode, Connection};
+use super::running::{Running, Work};
+use crate::{CloseCode, Connection, ConnectionError};
 
 /// A live connection.
 pub(super) struct Link {
@@ -21,10 +23,14 @@ pub(super) struct Link {
     pub(super) connection: Arc<dyn Connection>,
     pub(super) hello: Hello,
     pub(super) outbound: bool,
-    /// How many requests of this peer may be handled at a time, over all its connections.
-    pub(super) permits: Arc<Semaphore>,
-    /// What the peer owes us.
-    pub(super) answers: Answers,
+    /// What this peer may take of this node, over all its connections.
+    pub(super) limits: Arc<PeerLimits>,
+    /// What we have asked.
+    pub(super) calls: Calls,
+    /// What the peer has asked.
+    pub(super) running: Running,
+    /// Turns of the long bodies that we send.
+    turns: Semaphore,
     /// Where to tell that it has become idle.
     room: Arc<Room>,
     usage: Mutex<Usage>,
@@ -32,8 +38,6 @@ pub(super) struct Link {
 
 struct Usage {
     in_flight: usize,
-    /// Requests that a handler has begun and whose peer has not shown that it knows the end.
-    unheard: usize,
     last_used: Instant,
     /// No longer to be used: it is being closed.
     retired: bool,
@@ -49,7 +53,7 @@ pub(super) struct Lease {
 impl Link {
     pub(super) fn new(
         number: u64,
-        permits: Arc<Semaphore>,
+        limits: Arc<PeerLimits>,
         room: Arc<Room>,
         greeted: Greeted,
     ) -> Self {
@@ -58,12 +62,13 @@ impl Link {
             connection: greeted.connection,
             hello: greeted.hello,
             outbound: greeted.outbound,
-            permits,
-            answers: Answers::new(),
+            limits,
+            calls: Calls::new(),
+            running: Running::new(),
+            turns: Semaphore::new(MAX_ALONE),
             room,
             usage: Mutex::new(Usage {
                 in_flight: 0,
-                unheard: 0,
                 last_used: Instant::now(),
                 retired: false,
                 kept: false,
@@ -100,6 +105,11 @@ impl Link {
         })
     }
 
+    /// Whether the peer takes requests on it, as far as we know.
+    pub(super) fn takes_requests(&self) -> bool {
+        self.calls.stopped().is_none()
+    }
+
     /// Since when nothing has been in flight.
     pub(super) fn idle_since(&self) -> Option<Instant> {
         let usage = self.usage();
@@ -120,28 +130,28 @@ impl Link {
         retires
     }
 
-    /// What to close it with once it has retired idle. [`CloseCode::Idle`] tells the peer that
-    /// whatever it still waits for was not carried out, which has to be so.
-    pub(super) fn idle_code(&self) -> CloseCode {
-        match self.usage().unheard {
-            0 => CloseCode::Idle,
-            _ => CloseCode::Done,
-        }
-    }
-
-    /// A handler begins with a request of the peer.
-    pub(super) fn begin_unheard(&self) {
-        self.usage().unheard += 1;
-    }
-
-    /// The peer knows how it ended, or no longer wants to.
-    pub(super) fn end_unheard(&self) {
-        self.usage().unheard -= 1;
-    }
-
     /// Takes it out of use whatever is in flight.
     pub(super) fn retire(&self) {
         self.usage().retired = true;
+    }
+
+    /// Waits until one more long body may be sent on a stream of its own.
+    pub(super) async fn turn_alone(&self) -> Option<SemaphorePermit<'_>> {
+        // The semaphore is never closed.
+        self.turns.acquire().await.ok()
+    }
+
+    /// Ends it at once, and everything on it.
+    pub(super) fn close(&self, code: CloseCode) {
+        self.retire();
+        self.connection.close(code);
+        self.end(ConnectionError::Closed(code));
+    }
+
+    /// It has ended: whoever waits for something on it hears so.
+    pub(super) fn end(&self, error: ConnectionError) {
+        self.calls.end(error);
+        self.running.take_all().into_iter().for_each(Work::abort);
     }
 
     /// Whether the caller is the first to keep it from growing idle.
@@ -187,3 +197,7 @@ impl Greeted {
         is_proof.then(|| self.connection.remote_address())
     }
 }
+
+/// The most long bodies that are sent on streams of their own at a time. The others wait for their
+/// turn, so that lanes always find room in the connection's window and among its streams.
+const MAX_ALONE: usize = 8;

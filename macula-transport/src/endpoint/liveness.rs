@@ -4,28 +4,19 @@
 //! takes no handler; a slow handler therefore kills no connection, and a dead peer is found out
 //! long before its socket is.
 
-use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use bytes::Bytes;
-use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::carrier::{Outgoing, exchange};
+use super::call::{Call, Sent};
+use super::calls::Outgoing;
 use super::config::EndpointConfig;
 use super::link::Link;
 use super::node::Node;
-use crate::{Connection, RequestError, RequestFailure};
 
 /// What a peer owes us: the requests that it has not answered.
 pub(super) struct Answers {
-    state: Mutex<State>,
-    /// Wakes the watch out of its rest.
-    awaited: Notify,
-}
-
-struct State {
     awaited: usize,
     /// Since when everything has stayed unanswered. Requests that were given up count too: callers
     /// of little patience would hide a dead peer otherwise.
@@ -35,88 +26,45 @@ struct State {
     watch_rests: bool,
 }
 
-/// A request that the peer has not answered. Dropping it gives the answer up.
-pub(super) struct Awaited<'a>(&'a Answers);
-
 impl Answers {
     pub(super) fn new() -> Self {
         Self {
-            state: Mutex::new(State {
-                awaited: 0,
-                unanswered_since: None,
-                watch_rests: false,
-            }),
-            awaited: Notify::new(),
+            awaited: 0,
+            unanswered_since: None,
+            watch_rests: false,
         }
     }
 
-    /// Notes that a request goes out.
-    pub(super) fn await_one(&self) -> Awaited<'_> {
-        let mut state = self.state();
-        state.unanswered_since.get_or_insert_with(Instant::now);
-        state.awaited += 1;
-        let wakes = std::mem::take(&mut state.watch_rests);
-        drop(state);
-        if wakes {
-            self.awaited.notify_one();
-        }
-        Awaited(self)
+    /// A request goes out; whether the watch has to be woken.
+    pub(super) fn begin(&mut self, now: Instant) -> bool {
+        self.unanswered_since.get_or_insert(now);
+        self.awaited += 1;
+        std::mem::take(&mut self.watch_rests)
+    }
+
+    /// A request is no longer waited for, whatever came of it.
+    pub(super) fn end(&mut self) {
+        self.awaited -= 1;
+    }
+
+    /// The peer has said something: any word is a sign of life.
+    pub(super) fn heard(&mut self, now: Instant) {
+        self.unanswered_since = (self.awaited > 0).then_some(now);
+    }
+
+    pub(super) fn awaited(&self) -> usize {
+        self.awaited
     }
 
     /// How long the peer has left everything unanswered; `None` while it owes nothing.
-    fn quiet_for(&self) -> Option<Duration> {
-        let since = self.state().unanswered_since;
-        since.map(|since| since.elapsed())
-    }
-
-    /// Waits until the peer owes an answer.
-    async fn owed(&self) {
-        while !self.is_owed() {
-            self.awaited.notified().await;
-        }
+    pub(super) fn quiet_for(&self) -> Option<Duration> {
+        self.unanswered_since.map(|since| since.elapsed())
     }
 
     /// Whether the peer owes an answer; if not, the next request wakes the watch.
-    fn is_owed(&self) -> bool {
-        let mut state = self.state();
-        state.watch_rests = state.unanswered_since.is_none();
-        !state.watch_rests
-    }
-
-    fn heard(&self) {
-        let mut state = self.state();
-        state.unanswered_since = (state.awaited > 0).then(Instant::now);
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Awaited<'_> {
-    /// Notes how it ended: any word of the peer's is a sign of life, a refusal too.
-    pub(super) fn ended(self, answer: &Result<Bytes, RequestError>) {
-        let answers = self.0;
-        drop(self);
-        if is_sign_of_life(answer) {
-            answers.heard();
-        }
-    }
-}
-
-impl Drop for Awaited<'_> {
-    fn drop(&mut self) {
-        self.0.state().awaited -= 1;
-    }
-}
-
-fn is_sign_of_life(answer: &Result<Bytes, RequestError>) -> bool {
-    match answer {
-        Ok(_) => true,
-        Err(error) => matches!(
-            error.failure,
-            RequestFailure::Refused(_) | RequestFailure::Timeout(_) | RequestFailure::Malformed
-        ),
+    pub(super) fn is_owed(&mut self) -> bool {
+        self.watch_rests = self.unanswered_since.is_none();
+        !self.watch_rests
     }
 }
 
@@ -163,7 +111,7 @@ impl Watch {
     /// Returns once the peer is to be taken for dead.
     async fn await_silence(&self) {
         loop {
-            self.link.answers.owed().await;
+            self.link.calls.owed().await;
             sleep(self.interval).await;
             if self.is_quiet() && self.misses_every_ping().await {
                 return;
@@ -172,34 +120,36 @@ impl Watch {
     }
 
     fn is_quiet(&self) -> bool {
-        let quiet = self.link.answers.quiet_for();
+        let quiet = self.link.calls.quiet_for();
         quiet.is_some_and(|quiet| quiet >= self.interval)
     }
 
     async fn misses_every_ping(&self) -> bool {
         for _ in 0..self.max_missed {
-            match ping(&*self.link.connection, self.interval).await {
+            match self.ping().await {
                 Pinged::Missed if self.is_quiet() => {}
-                Pinged::Missed | Pinged::NotSent => return false,
-                Pinged::Answered => {
-                    self.link.answers.heard();
-                    return false;
-                }
+                Pinged::Missed | Pinged::NotSent | Pinged::Answered => return false,
             }
         }
         true
     }
-}
 
-async fn ping(connection: &dyn Connection, patience: Duration) -> Pinged {
-    let ping = Outgoing::ping(patience);
-    let deadline = ping.deadline;
-    let sent = AtomicBool::new(false);
-    let answer = timeout_at(deadline, exchange(connection, ping, 0, &sent)).await;
-    match answer {
-        Ok(answer) if is_sign_of_life(&answer) => Pinged::Answered,
-        _ if sent.into_inner() => Pinged::Missed,
-        _ => Pinged::NotSent,
+    async fn ping(&self) -> Pinged {
+        let Some(node) = self.node.upgrade() else {
+            return Pinged::NotSent;
+        };
+        let ping = Outgoing::ping(self.interval);
+        let (deadline, sent) = (ping.deadline, Sent::default());
+        let call = Call::begin(&node, &self.link, ping, &sent).await;
+        drop(node);
+        let Ok(call) = call else {
+            return Pinged::NotSent;
+        };
+        match timeout_at(deadline, call).await {
+            Ok(answer) if answer.is_heard() => Pinged::Answered,
+            _ if sent.is_sent() => Pinged::Missed,
+            _ => Pinged::NotSent,
+        }
     }
 }
 

@@ -7,11 +7,12 @@ use std::sync::Arc;
 use macula_core::NodeId;
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
-use tokio::sync::{broadcast, watch};
+use tokio::sync::{Semaphore, broadcast, watch};
+use tokio::task::{AbortHandle, JoinSet};
 
 use super::config::EndpointConfig;
 use super::dial::Dials;
-use super::dispatch::Dispatch;
+use super::dispatch::{Dispatch, PeerLimits};
 use super::hello::{Hello, Purpose, Versions};
 use super::hellos::Hellos;
 use super::link::{Greeted, Lease, Link};
@@ -22,7 +23,7 @@ use super::pool::{Full, Inserted, Pool, Removed, Slot};
 use super::probe::Probes;
 use super::stats::Counters;
 use super::trace::{self, Closing};
-use super::{accept, liveness, probe, serve};
+use super::{accept, goodbye, liveness, probe, serve};
 use crate::{CloseCode, ConnectionError, NodeRuntime, Transport};
 
 /// One node's endpoint. Its handles own it; its tasks hold it weakly, so that dropping the last
@@ -40,6 +41,8 @@ pub(super) struct Node {
     pub(super) probes: Probes,
     pub(super) counters: Arc<Counters>,
     pub(super) events: broadcast::Sender<PeerEvent>,
+    /// How many more connections may be taken leave of.
+    farewells: Arc<Semaphore>,
     /// Turns true when the endpoint shuts down, and ends when it is dropped.
     closing: watch::Sender<bool>,
 }
@@ -59,17 +62,12 @@ impl Node {
             Role::Client => OwnAddresses::none(),
         };
         let node = Arc::new(Self {
-            pool: Pool::new(
-                config.max_connections.get(),
-                config.max_inbound_requests_per_peer.get(),
-            ),
+            pool: Pool::new(config.max_connections.get(), PeerLimits::new(&config)),
             dials: Dials::new(StdRng::seed_from_u64(seed)),
             pace: Arc::new(Pace::new(config.max_handshakes)),
             hellos: Arc::default(),
-            dispatch: Arc::new(Dispatch::new(
-                config.max_inbound_requests.get(),
-                config.max_message_bytes.get(),
-            )),
+            dispatch: Arc::new(Dispatch::new(&config)),
+            farewells: Arc::new(Semaphore::new(MAX_FAREWELLS)),
             own_addresses,
             probes: Probes::new(),
             counters: Arc::default(),
@@ -84,15 +82,16 @@ impl Node {
     }
 
     /// Runs a part of the endpoint until it is done or the endpoint ends.
-    pub(super) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+    pub(super) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
         let mut closing = self.closing.subscribe();
-        self.runtime.spawn(async move {
+        let task = self.runtime.spawn(async move {
             tokio::select! {
                 biased;
                 _ = closing.wait_for(|closing| *closing) => {}
                 () = work => {}
             }
         });
+        task.abort_handle()
     }
 
     pub(super) fn is_closing(&self) -> bool {
@@ -124,7 +123,7 @@ impl Node {
         let (slot, evicted) = self.pool.reserve()?;
         if let Some(evicted) = evicted {
             self.counters.evictions.add();
-            self.close_link(&evicted, Closing::Evicted, evicted.link.idle_code());
+            self.leave(&evicted, Closing::Evicted);
         }
         Ok(slot)
     }
@@ -148,7 +147,10 @@ impl Node {
         let lease = link.lease();
         if let Some((displaced, code)) = displaced {
             self.counters.displaced.add();
-            self.close_link(&displaced, Closing::Displaced, code);
+            match code {
+                CloseCode::Idle => self.leave(&displaced, Closing::Displaced),
+                code => self.close_link(&displaced, Closing::Displaced, code),
+            }
         }
         self.announce(&link, first, proved);
         self.dials.arrived(&peer);
@@ -188,12 +190,30 @@ impl Node {
         };
         match self.pool.remove(link) {
             Some(removed) => self.close_link(&removed, why, code),
-            None => link.connection.close(code),
+            None => link.close(code),
         }
+    }
+
+    /// Takes a connection that has grown idle out of use.
+    pub(super) fn retire(&self, link: &Link) {
+        if let Some(removed) = self.pool.remove(link) {
+            self.leave(&removed, Closing::Released);
+        }
+    }
+
+    /// Tells all peers that this node takes no more requests; done once all have what they wait for.
+    pub(super) fn say_goodbye(&self, code: CloseCode) -> JoinSet<()> {
+        let mut farewells = JoinSet::new();
+        for link in self.pool.links() {
+            let saying = async move { goodbye::say(&link, code).await };
+            farewells.spawn_on(saying, self.runtime.handle());
+        }
+        farewells
     }
 
     /// A connection has ended.
     pub(super) fn ended(&self, link: &Link, error: ConnectionError) {
+        link.end(error);
         if let Some(removed) = self.pool.remove(link) {
             self.counters.ended.add();
             trace::ended(link, error);
@@ -211,8 +231,22 @@ impl Node {
         self.detach(link, CloseCode::Unresponsive);
     }
 
+    /// Closes a connection that nobody uses in good order.
+    fn leave(&self, removed: &Removed, why: Closing) {
+        let Ok(turn) = Arc::clone(&self.farewells).try_acquire_owned() else {
+            return self.close_link(removed, why, CloseCode::Done);
+        };
+        let leaving = goodbye::leave(Arc::clone(&removed.link), CloseCode::Idle);
+        self.spawn(async move {
+            leaving.await;
+            drop(turn);
+        });
+        trace::closed(&removed.link, why, CloseCode::Idle);
+        self.disconnected(removed);
+    }
+
     fn close_link(&self, removed: &Removed, why: Closing, code: CloseCode) {
-        removed.link.connection.close(code);
+        removed.link.close(code);
         trace::closed(&removed.link, why, code);
         self.disconnected(removed);
     }
@@ -267,6 +301,9 @@ fn seed_of(node_id: &NodeId) -> u64 {
         .filter_map(|chunk| chunk.try_into().ok())
         .fold(0, |seed, chunk| seed ^ u64::from_be_bytes(chunk))
 }
+
+/// How many idle connections are taken leave of at a time; more are closed at once.
+const MAX_FAREWELLS: usize = 64;
 
 /// How many events a slow listener can lag behind before it loses some.
 const EVENT_BACKLOG: usize = 1024;

@@ -1,20 +1,23 @@
 //! What this node wants of its peers: connections, and answers to requests.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 use macula_core::{Contact, DialTarget, NodeId};
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::carrier::{Outgoing, exchange};
+use super::call::{Call, Sent};
+use super::calls::{Answer, Outgoing, Stopped};
 use super::dial::dial;
 use super::horizon::after;
 use super::link::{Lease, Link};
 use super::node::Node;
 use super::peer::{Peer, Role};
 use super::request::Request;
-use crate::{CloseCode, DialError, Executed, RequestError, RequestFailure, StreamError};
+use crate::{
+    CloseCode, ConnectionError, DialError, Executed, Refusal, RequestError, RequestFailure,
+    StreamError,
+};
 
 /// Connects to a node unless it is connected.
 pub(super) async fn connect(node: &Arc<Node>, target: &DialTarget) -> Result<Peer, DialError> {
@@ -49,79 +52,104 @@ pub(super) async fn request(
     }
     let limit_bytes = node.config.max_message_bytes.get();
     if request.body.len() > limit_bytes {
-        return Err(RequestError::not_executed(RequestFailure::TooLarge {
-            limit_bytes,
-        }));
+        let failure = RequestFailure::TooLarge { limit_bytes };
+        return Err(RequestError::not_executed(failure));
     }
-    let deadline = after(Instant::now(), request.timeout);
     let outgoing = Outgoing {
         protocol: request.protocol,
-        timeout: request.timeout,
-        deadline,
+        deadline: after(Instant::now(), request.timeout),
         body: request.body,
     };
-    let sent = AtomicBool::new(false);
+    let sent = Sent::default();
     let answer = attempts(node, to, &outgoing, &sent);
-    timeout_at(deadline, answer).await.unwrap_or_else(|_| {
-        Err(RequestError {
+    match timeout_at(outgoing.deadline, answer).await {
+        Ok(answer) => answer?.into_result(request.timeout, limit_bytes),
+        Err(_) => Err(RequestError {
             failure: RequestFailure::Timeout(request.timeout),
-            executed: match sent.load(Ordering::Relaxed) {
+            executed: match sent.is_sent() {
                 true => Executed::Unknown,
                 false => Executed::No,
             },
-        })
-    })
+        }),
+    }
 }
 
 async fn attempts(
     node: &Arc<Node>,
     to: &Contact,
     request: &Outgoing,
-    sent: &AtomicBool,
-) -> Result<Bytes, RequestError> {
-    let mut retried = false;
-    loop {
-        let lease = lease(node, to)
-            .await
-            .map_err(|error| RequestError::not_executed(RequestFailure::Dial(error)))?;
-        let link = Arc::clone(lease.link());
-        let limit_bytes = node.config.max_message_bytes.get();
-        let awaited = link.answers.await_one();
-        let answer = exchange(&*link.connection, request.clone(), limit_bytes, sent).await;
-        awaited.ended(&answer);
-        drop(lease);
-        match answer {
-            // The pooled connection had ended before the request got anywhere: once more.
-            Err(error) if !retried && ended_before(&error) => {
-                retried = true;
-                sent.store(false, Ordering::Relaxed);
-                node.detach(&link, CloseCode::Done);
-            }
-            answer => {
-                if sent.load(Ordering::Relaxed) {
-                    node.counters.requests_sent.add();
-                }
-                return answer;
-            }
+    sent: &Sent,
+) -> Result<Answer, RequestError> {
+    for _ in 1..MAX_ATTEMPTS {
+        // One that has not begun found a connection that had ended, or was about to.
+        if let Attempted::Answered(answer) = attempt(node, to, request, sent).await? {
+            return Ok(answer);
         }
+    }
+    match attempt(node, to, request, sent).await? {
+        Attempted::Answered(answer) => Ok(answer),
+        Attempted::NotBegun(failure) => Err(RequestError::not_executed(failure)),
     }
 }
 
-fn ended_before(error: &RequestError) -> bool {
-    let interrupted = matches!(
-        error.failure,
-        RequestFailure::Interrupted(StreamError::Connection(_))
-    );
-    interrupted && error.executed == Executed::No
+/// What came of sending a request on the connection there was.
+enum Attempted {
+    Answered(Answer),
+    NotBegun(RequestFailure),
 }
 
-async fn lease(node: &Arc<Node>, to: &Contact) -> Result<Lease, DialError> {
+async fn attempt(
+    node: &Arc<Node>,
+    to: &Contact,
+    request: &Outgoing,
+    sent: &Sent,
+) -> Result<Attempted, RequestError> {
+    let lease = match lease(node, to).await {
+        Ok(lease) => lease,
+        Err(failure @ RequestFailure::Interrupted(_)) => return Ok(Attempted::NotBegun(failure)),
+        Err(failure) => return Err(RequestError::not_executed(failure)),
+    };
+    let link = lease.link();
+    let outcome = match Call::begin(node, link, request.clone(), sent).await {
+        Ok(call) => Ok(call.await),
+        Err(stopped) => Err(stopped),
+    };
+    let failure = match outcome {
+        Err(Stopped::Ended(error)) | Ok(Answer::Unsent(StreamError::Connection(error))) => {
+            RequestFailure::Interrupted(error.into())
+        }
+        Err(Stopped::Leaving(CloseCode::ShuttingDown)) => {
+            RequestFailure::Refused(Refusal::ShuttingDown)
+        }
+        Err(Stopped::Leaving(_)) | Ok(Answer::Refused(Refusal::Leaving)) => {
+            link.calls.stop(CloseCode::Idle);
+            return Ok(Attempted::NotBegun(RequestFailure::Refused(
+                Refusal::Leaving,
+            )));
+        }
+        Ok(answer) => return Ok(Attempted::Answered(answer)),
+    };
+    if let RequestFailure::Interrupted(_) = failure {
+        node.detach(link, CloseCode::Done);
+    }
+    Ok(Attempted::NotBegun(failure))
+}
+
+async fn lease(node: &Arc<Node>, to: &Contact) -> Result<Lease, RequestFailure> {
     if let Some(lease) = node.pool.lease(&to.node_id) {
         return Ok(lease);
     }
-    let reached = dial(node, &to.into()).await?;
-    node.pool.lease(&reached.peer).ok_or(DialError::Unreachable)
+    if node.pool.is_departing(&to.node_id) {
+        return Err(RequestFailure::Refused(Refusal::ShuttingDown));
+    }
+    let reached = dial(node, &to.into()).await.map_err(RequestFailure::Dial)?;
+    // It may have ended as soon as it came about.
+    let lost = RequestFailure::Interrupted(ConnectionError::Lost.into());
+    node.pool.lease(&reached.peer).ok_or(lost)
 }
+
+/// How often a request is put on a connection that turns out to have ended before.
+const MAX_ATTEMPTS: usize = 3;
 
 /// Uses a connection regularly from now on, so that neither end finds it idle.
 fn keep_alive(node: &Arc<Node>, link: &Arc<Link>) {
@@ -140,18 +168,15 @@ async fn ping_regularly(node: Weak<Node>, link: Weak<Link>) {
         let Some(lease) = link.upgrade().and_then(|link| link.lease()) else {
             return;
         };
+        let Some(node) = node.upgrade() else { return };
         let ping = Outgoing::ping(every);
-        let deadline = ping.deadline;
-        let sent = AtomicBool::new(false);
-        let awaited = lease.link().answers.await_one();
-        let answer = exchange(&*lease.link().connection, ping, 0, &sent);
-        let Ok(answer) = timeout_at(deadline, answer).await else {
-            continue;
-        };
-        awaited.ended(&answer);
-        if let Err(error) = answer {
-            let peer: NodeId = lease.link().node_id();
-            tracing::debug!(peer = %peer.short(), %error, "keep-alive failed");
+        let (deadline, sent) = (ping.deadline, Sent::default());
+        if let Ok(call) = Call::begin(&node, lease.link(), ping, &sent).await {
+            drop(node);
+            if timeout_at(deadline, call).await.is_err() {
+                let peer: NodeId = lease.link().node_id();
+                tracing::debug!(peer = %peer.short(), "keep-alive is not answered");
+            }
         }
     }
 }

@@ -5,9 +5,10 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use macula_core::{Contact, MAX_ADDRESSES, NodeId};
-use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
+use super::calls::Stopped;
+use super::dispatch::PeerLimits;
 use super::link::{Greeted, Lease, Link};
 use super::peer::{Peer, PeerConnection, Role};
 use super::room::Room;
@@ -20,7 +21,7 @@ use crate::{CloseCode, Traffic};
 // Invariant: `by_use` holds the links of all entries, and no entry is empty.
 pub(super) struct Pool {
     max_links: usize,
-    max_requests_per_peer: usize,
+    limits: PeerLimits,
     room: Arc<Room>,
     state: Mutex<State>,
 }
@@ -42,7 +43,7 @@ struct Entry {
     links: Vec<Arc<Link>>,
     /// Where we have reached the peer ourselves.
     proved: Vec<SocketAddr>,
-    permits: Arc<Semaphore>,
+    limits: Arc<PeerLimits>,
 }
 
 /// Room for one more connection.
@@ -78,10 +79,11 @@ pub(super) struct Inserted {
 }
 
 impl Pool {
-    pub(super) fn new(max_links: usize, max_requests_per_peer: usize) -> Arc<Self> {
+    /// A pool of so many connections; each peer gets limits of its own like these.
+    pub(super) fn new(max_links: usize, limits: PeerLimits) -> Arc<Self> {
         Arc::new(Self {
             max_links,
-            max_requests_per_peer: max_requests_per_peer.min(Semaphore::MAX_PERMITS),
+            limits,
             room: Arc::new(Room::new()),
             state: Mutex::default(),
         })
@@ -118,14 +120,14 @@ impl Pool {
             let entry = state.peers.entry(node_id).or_insert_with(|| Entry {
                 links: Vec::new(),
                 proved: Vec::new(),
-                permits: Arc::new(Semaphore::new(self.max_requests_per_peer)),
+                limits: Arc::new(self.limits.anew()),
             });
             // Together with the connection: whoever finds it finds where the peer is.
             if let Some(address) = greeted.proved_address() {
                 entry.prove(address);
             }
-            let (permits, room) = (Arc::clone(&entry.permits), Arc::clone(&self.room));
-            let link = Arc::new(Link::new(number, permits, room, greeted));
+            let (limits, room) = (Arc::clone(&entry.limits), Arc::clone(&self.room));
+            let link = Arc::new(Link::new(number, limits, room, greeted));
             entry.links.push(Arc::clone(&link));
             let first = entry.links.len() == 1;
             let now = Instant::now();
@@ -151,8 +153,16 @@ impl Pool {
     /// Takes hold of the connection to a peer that requests take.
     pub(super) fn lease(&self, node_id: &NodeId) -> Option<Lease> {
         let state = self.state();
-        let entry = state.peers.get(node_id)?;
-        entry.links.iter().rev().find_map(Link::lease)
+        let mut links = state.peers.get(node_id)?.links.iter().rev();
+        links.find_map(|link| link.takes_requests().then(|| link.lease())?)
+    }
+
+    /// Whether a peer has said goodbye because it shuts down.
+    pub(super) fn is_departing(&self, node_id: &NodeId) -> bool {
+        let departing = Some(Stopped::Leaving(CloseCode::ShuttingDown));
+        let state = self.state();
+        let links = state.peers.get(node_id).map(|entry| &entry.links);
+        links.is_some_and(|links| links.iter().any(|link| link.calls.stopped() == departing))
     }
 
     pub(super) fn is_connected(&self, node_id: &NodeId) -> bool {
@@ -214,11 +224,17 @@ impl Pool {
         let peers = std::mem::take(&mut state.peers);
         drop(state);
         for link in peers.values().flat_map(|entry| &entry.links) {
-            link.retire();
-            link.connection.close(code);
+            link.close(code);
             trace::closed(link, Closing::Shutdown, code);
         }
         peers.into_keys().collect()
+    }
+
+    /// All connections.
+    pub(super) fn links(&self) -> Vec<Arc<Link>> {
+        let state = self.state();
+        let links = state.peers.values().flat_map(|entry| &entry.links);
+        links.cloned().collect()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -261,7 +277,7 @@ impl State {
         let older = &entry.links[..entry.links.len() - 1];
         let idle = older.iter().find(|link| link.retire_if_idle());
         let (number, code) = match idle {
-            Some(link) => (link.number, link.idle_code()),
+            Some(link) => (link.number, CloseCode::Idle),
             None => (older.first()?.number, CloseCode::Overloaded),
         };
         Some((self.remove(node_id, number)?, code))

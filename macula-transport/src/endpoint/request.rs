@@ -43,9 +43,10 @@ pub struct Request {
 pub trait RequestHandler: Send + Sync + 'static {
     /// Answers one request.
     ///
-    /// Runs in a task of its own on the endpoint's runtime: it must not block. The future is
-    /// dropped when the caller gives up, when the request's time is over, or when the connection
-    /// ends.
+    /// Runs in a task of its own, where
+    /// [`register`](crate::Endpoint::register) or
+    /// [`register_inline`](crate::Endpoint::register_inline) says. The future is dropped when the
+    /// caller gives up, when the request's time is over, or when the connection ends.
     ///
     /// # Errors
     /// [`Refusal`] when nothing was carried out.

@@ -73,6 +73,12 @@ pub struct EndpointStats {
     pub requests_malformed: u64,
     /// Requests of peers that were given up, by the peer or by their deadline.
     pub requests_cancelled: u64,
+    /// Replies and cancels for requests that had come to an end already.
+    pub late_frames: u64,
+    /// Streams given up because what came on them is no frame.
+    pub streams_malformed: u64,
+    /// Streams given up because the peer had begun a frame and did not go on.
+    pub streams_stalled: u64,
     /// Idle connections closed to make room.
     pub evictions: u64,
     /// Connections closed because their peer had too many.
@@ -115,6 +121,9 @@ pub(super) struct Counters {
     pub(super) requests_overloaded: Counter,
     pub(super) requests_malformed: Counter,
     pub(super) requests_cancelled: Counter,
+    pub(super) late_frames: Counter,
+    pub(super) streams_malformed: Counter,
+    pub(super) streams_stalled: Counter,
     pub(super) evictions: Counter,
     pub(super) idle_closed: Counter,
     pub(super) unresponsive_closed: Counter,
@@ -125,7 +134,11 @@ pub(super) struct Counter(AtomicU64);
 
 impl Counter {
     pub(super) fn add(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
+        self.add_many(1);
+    }
+
+    pub(super) fn add_many(&self, count: u64) {
+        self.0.fetch_add(count, Ordering::Relaxed);
     }
 
     fn value(&self) -> u64 {
@@ -187,6 +200,9 @@ impl Counters {
             requests_overloaded: self.requests_overloaded.value(),
             requests_malformed: self.requests_malformed.value(),
             requests_cancelled: self.requests_cancelled.value(),
+            late_frames: self.late_frames.value(),
+            streams_malformed: self.streams_malformed.value(),
+            streams_stalled: self.streams_stalled.value(),
             evictions: self.evictions.value(),
             idle_closed: self.idle_closed.value(),
             unresponsive_closed: self.unresponsive_closed.value(),

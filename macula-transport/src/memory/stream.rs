@@ -1,15 +1,16 @@
 //! The two halves of a stream, as one end of it sees them.
 
-use std::sync::Arc;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
 
-use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use super::connection::{End as ConnectionEnd, Opened};
 use super::pipe::{End, MAX_CHUNK_BYTES, Pipe, Pulled, Pushed};
-use crate::{CloseCode, ReceiveStream, SendStream, Stream, StreamError};
+use crate::{CloseCode, ConnectionError, ReceiveStream, SendStream, Stream, StreamError};
 
 /// Holds one stream of the opener's limit until every half is gone.
 pub(super) type Credit = Arc<OwnedSemaphorePermit>;
@@ -28,12 +29,14 @@ pub(super) fn stream(
             pipe: outbound,
             announcement,
             ended: false,
+            wait: Wait::default(),
             _credit: Arc::clone(&credit),
         }),
         receive: Box::new(MemoryReceive {
             side: Arc::clone(side),
             pipe: inbound,
             ended: false,
+            wait: Wait::default(),
             _credit: credit,
         }),
     }
@@ -45,6 +48,7 @@ struct MemorySend {
     /// Kept until the first byte: only then the stream exists for the peer.
     announcement: Option<Opened>,
     ended: bool,
+    wait: Wait,
     _credit: Credit,
 }
 
@@ -55,36 +59,41 @@ impl MemorySend {
         }
     }
 
-    async fn push(&self, mut piece: Bytes) -> Result<(), StreamError> {
-        loop {
-            self.side.check()?;
-            match self.pipe.push(piece, self.side.due()) {
-                Pushed::Queued => return Ok(()),
-                Pushed::Stopped(code) => return Err(StreamError::Reset(code)),
-                Pushed::Ended => return Err(StreamError::Closed),
-                Pushed::Full(back) => piece = back,
-            }
-            tokio::select! {
-                () = self.pipe.writable.notified() => {}
-                error = self.side.ended() => return Err(error.into()),
-            }
+    /// Sends one piece, or gives it back.
+    fn push(&self, piece: Bytes) -> Result<Option<Bytes>, StreamError> {
+        self.side.check()?;
+        match self.pipe.push(piece, self.side.due()) {
+            Pushed::Queued => Ok(None),
+            Pushed::Full(back) => Ok(Some(back)),
+            Pushed::Stopped(code) => Err(StreamError::Reset(code)),
+            Pushed::Ended => Err(StreamError::Closed),
         }
     }
 }
 
-#[async_trait]
 impl SendStream for MemorySend {
-    async fn send(&mut self, mut chunk: Bytes) -> Result<(), StreamError> {
+    fn poll_send(
+        &mut self,
+        cx: &mut Context<'_>,
+        chunk: &mut Bytes,
+    ) -> Poll<Result<(), StreamError>> {
         if self.ended {
-            return Err(StreamError::Closed);
+            return Poll::Ready(Err(StreamError::Closed));
         }
         self.side.check()?;
         self.announce();
         while !chunk.is_empty() {
-            let piece = chunk.split_to(chunk.len().min(MAX_CHUNK_BYTES));
-            self.push(piece).await?;
+            let piece = chunk.slice(..chunk.len().min(MAX_CHUNK_BYTES));
+            let len = piece.len();
+            match self.push(piece)? {
+                None => drop(chunk.split_to(len)),
+                Some(_) => {
+                    let (side, pipe) = (&self.side, &self.pipe);
+                    ready!(self.wait.poll(cx, || writable(side, pipe)))?;
+                }
+            }
         }
-        Ok(())
+        Poll::Ready(Ok(()))
     }
 
     fn finish(&mut self) -> Result<(), StreamError> {
@@ -117,14 +126,14 @@ struct MemoryReceive {
     side: Arc<ConnectionEnd>,
     pipe: Arc<Pipe>,
     ended: bool,
+    wait: Wait,
     _credit: Credit,
 }
 
-#[async_trait]
 impl ReceiveStream for MemoryReceive {
-    async fn receive(&mut self) -> Result<Option<Bytes>, StreamError> {
+    fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, StreamError>> {
         if self.ended {
-            return Err(StreamError::Closed);
+            return Poll::Ready(Err(StreamError::Closed));
         }
         loop {
             self.side.check()?;
@@ -134,17 +143,14 @@ impl ReceiveStream for MemoryReceive {
                 self.pipe.pull(Instant::now())
             };
             let due = match pulled {
-                Pulled::Chunk(chunk) => return Ok(Some(chunk)),
-                Pulled::End(End::Finished) => return Ok(None),
-                Pulled::End(End::Reset(code)) => return Err(StreamError::Reset(code)),
+                Pulled::Chunk(chunk) => return Poll::Ready(Ok(Some(chunk))),
+                Pulled::End(End::Finished) => return Poll::Ready(Ok(None)),
+                Pulled::End(End::Reset(code)) => return Poll::Ready(Err(StreamError::Reset(code))),
                 Pulled::Due(due) => Some(due),
                 Pulled::Nothing => None,
             };
-            tokio::select! {
-                () = self.pipe.readable.notified() => {}
-                () = self.side.delivery(due) => {}
-                error = self.side.ended() => return Err(error.into()),
-            }
+            let (side, pipe) = (&self.side, &self.pipe);
+            ready!(self.wait.poll(cx, || readable(side, pipe, due)))?;
         }
     }
 
@@ -158,4 +164,47 @@ impl Drop for MemoryReceive {
     fn drop(&mut self) {
         self.pipe.stop(CloseCode::Cancelled);
     }
+}
+
+/// What a half waits for at the moment.
+///
+/// The lock is never contended: it makes a future shareable that nobody shares.
+#[derive(Default)]
+struct Wait(Mutex<Option<Waiting>>);
+
+type Waiting = Pin<Box<dyn Future<Output = Result<(), ConnectionError>> + Send>>;
+
+impl Wait {
+    /// Goes on waiting, or begins to.
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        begin: impl FnOnce() -> Waiting,
+    ) -> Poll<Result<(), ConnectionError>> {
+        let waiting = self.0.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let outcome = ready!(waiting.get_or_insert_with(begin).as_mut().poll(cx));
+        *waiting = None;
+        Poll::Ready(outcome)
+    }
+}
+
+fn writable(side: &Arc<ConnectionEnd>, pipe: &Arc<Pipe>) -> Waiting {
+    let (side, pipe) = (Arc::clone(side), Arc::clone(pipe));
+    Box::pin(async move {
+        tokio::select! {
+            () = pipe.writable.notified() => Ok(()),
+            error = side.ended() => Err(error),
+        }
+    })
+}
+
+fn readable(side: &Arc<ConnectionEnd>, pipe: &Arc<Pipe>, due: Option<Instant>) -> Waiting {
+    let (side, pipe) = (Arc::clone(side), Arc::clone(pipe));
+    Box::pin(async move {
+        tokio::select! {
+            () = pipe.readable.notified() => Ok(()),
+            () = side.delivery(due) => Ok(()),
+            error = side.ended() => Err(error),
+        }
+    })
 }

@@ -1,8 +1,8 @@
 //! The two halves of a QUIC stream.
 
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
-use async_trait::async_trait;
 use bytes::Bytes;
 use s2n_quic::stream;
 
@@ -40,15 +40,17 @@ enum SendState {
     Reset,
 }
 
-#[async_trait]
 impl SendStream for QuicSendStream {
-    async fn send(&mut self, chunk: Bytes) -> Result<(), StreamError> {
+    fn poll_send(
+        &mut self,
+        cx: &mut Context<'_>,
+        chunk: &mut Bytes,
+    ) -> Poll<Result<(), StreamError>> {
         if self.state != SendState::Open {
-            return Err(StreamError::Closed);
+            return Poll::Ready(Err(StreamError::Closed));
         }
         self.inner
-            .send(chunk)
-            .await
+            .poll_send(chunk, cx)
             .map_err(|error| self.link.stream_error(error::stream_error(error)))
     }
 
@@ -100,27 +102,25 @@ enum ReceiveState {
     Broken(StreamError),
 }
 
-#[async_trait]
 impl ReceiveStream for QuicReceiveStream {
-    async fn receive(&mut self) -> Result<Option<Bytes>, StreamError> {
-        match self.state {
-            ReceiveState::Open => {}
-            ReceiveState::Finished => return Ok(None),
-            ReceiveState::Stopped => return Err(StreamError::Closed),
-            ReceiveState::Broken(error) => return Err(error),
-        }
-        match self.inner.receive().await {
-            Ok(Some(chunk)) => Ok(Some(chunk)),
-            Ok(None) => {
-                self.state = ReceiveState::Finished;
-                Ok(None)
-            }
-            Err(error) => {
-                let error = self.link.stream_error(error::stream_error(error));
-                self.state = ReceiveState::Broken(error);
-                Err(error)
-            }
-        }
+    fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, StreamError>> {
+        Poll::Ready(match self.state {
+            ReceiveState::Open => match ready!(self.inner.poll_receive(cx)) {
+                Ok(Some(chunk)) => Ok(Some(chunk)),
+                Ok(None) => {
+                    self.state = ReceiveState::Finished;
+                    Ok(None)
+                }
+                Err(error) => {
+                    let error = self.link.stream_error(error::stream_error(error));
+                    self.state = ReceiveState::Broken(error);
+                    Err(error)
+                }
+            },
+            ReceiveState::Finished => Ok(None),
+            ReceiveState::Stopped => Err(StreamError::Closed),
+            ReceiveState::Broken(error) => Err(error),
+        })
     }
 
     fn stop(&mut self, code: CloseCode) {

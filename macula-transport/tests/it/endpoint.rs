@@ -77,6 +77,7 @@ mod raw;
 mod address;
 mod dial;
 mod frame;
+mod goodbye;
 mod hello;
 mod lifetime;
 mod liveness;

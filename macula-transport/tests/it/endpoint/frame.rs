@@ -2,41 +2,65 @@
 
 use bytes::Bytes;
 use macula_core::Contact;
-use macula_transport::{Executed, RequestFailure};
+use macula_transport::{CloseCode, Executed, RequestFailure, StreamError};
 
-use super::fixture::{ECHO, Fixture, contact, echoing, request, soon};
-use super::raw;
+use super::fixture::{ECHO, Fixture, GATE, contact, echoing, eventually, gated, request, soon};
+use super::raw::{self, HEADER_LEN};
 
 const REQUEST: u8 = 1;
 const REPLY: u8 = 2;
 const REFUSAL: u8 = 3;
+const CANCEL: u8 = 7;
+const ITEM: u8 = 8;
 const MALFORMED: u8 = 4;
 const TOO_LARGE: u8 = 7;
 
-async fn bad_frames_fail_their_own_request_and_nothing_else(fixture: Fixture) {
+async fn what_is_no_frame_breaks_its_stream_and_nothing_else(fixture: Fixture) {
     let (raw, b) = (fixture.raw(1).await, echoing(fixture.server(2).await));
     let c = fixture.server(3).await;
     let connection = raw::greeted(&*raw, &b).await;
     let good = [raw::header(1, REQUEST, ECHO.0, 2), b"hi".to_vec()].concat();
     let bad = [
-        (b"not a frame at all".to_vec(), MALFORMED),
-        (raw::header(9, REQUEST, ECHO.0, 0), MALFORMED),
-        (raw::header(1, 77, ECHO.0, 0), MALFORMED),
-        (raw::header(1, REPLY, ECHO.0, 0), MALFORMED),
-        (raw::header(1, REQUEST, ECHO.0, u32::MAX), TOO_LARGE),
-        (good[..good.len() - 1].to_vec(), MALFORMED),
-        (good[..7].to_vec(), MALFORMED),
-        ([good.clone(), vec![0]].concat(), MALFORMED),
+        b"this is not a frame at all".to_vec(),
+        raw::header(9, REQUEST, ECHO.0, 0),
+        raw::header(1, 77, ECHO.0, 0),
+        raw::header(1, ITEM, ECHO.0, 0),
+        good[..good.len() - 1].to_vec(),
+        good[..7].to_vec(),
     ];
-    for (bytes, reason) in bad {
-        let answer = raw::exchange(&*connection, &bytes).await.unwrap();
-        assert_eq!(answer[1..3], [REFUSAL, reason], "{bytes:?}");
+    for bytes in &bad {
+        let mut stream = soon(connection.open()).await.unwrap();
+        soon(stream.send.send(bytes.clone().into())).await.unwrap();
+        let _ = stream.send.finish();
+        let broken = soon(raw::whole(&mut *stream.receive)).await;
+        let reset = StreamError::Reset(CloseCode::Malformed);
+        assert_eq!(broken, Err(reset), "{bytes:?}");
     }
+    assert_eq!(b.stats().streams_malformed, bad.len() as u64);
     let answer = raw::exchange(&*connection, &good).await.unwrap();
     assert_eq!(answer[1], REPLY);
-    assert_eq!(answer[14..], b"hi"[..]);
+    assert_eq!(answer[HEADER_LEN..], b"hi"[..]);
     let elsewhere = soon(c.request(&contact(&b), request(ECHO, b"fine"))).await;
     assert_eq!(elsewhere, Ok(Bytes::from_static(b"fine")));
+}
+
+async fn an_oversized_request_is_refused_and_the_next_is_answered(fixture: Fixture) {
+    let small = |config: &mut macula_transport::EndpointConfig| {
+        config.max_message_bytes = 1000.try_into().unwrap();
+    };
+    let (raw, b) = (
+        fixture.raw(1).await,
+        echoing(fixture.server_with(2, small).await),
+    );
+    let connection = raw::greeted(&*raw, &b).await;
+    let long = [raw::header_of(1, [1, REQUEST, ECHO.0], 5000), vec![0; 5000]];
+    let good = [raw::header_of(2, [1, REQUEST, ECHO.0], 2), b"hi".to_vec()];
+    let bytes = [long.concat(), good.concat()].concat();
+    let answers = raw::exchange(&*connection, &bytes).await.unwrap();
+    assert_eq!(answers[1..3], [REFUSAL, TOO_LARGE]);
+    assert_eq!(raw::call_of(&answers), 1);
+    let second = &answers[HEADER_LEN..];
+    assert_eq!((raw::call_of(second), second[1]), (2, REPLY));
 }
 
 async fn a_frame_byte_by_byte_is_understood(fixture: Fixture) {
@@ -44,31 +68,79 @@ async fn a_frame_byte_by_byte_is_understood(fixture: Fixture) {
     let connection = raw::greeted(&*raw, &b).await;
     let mut stream = soon(connection.open()).await.unwrap();
     for byte in [raw::header(1, REQUEST, ECHO.0, 5), b"bytes".to_vec()].concat() {
-        stream
-            .send
-            .send(Bytes::copy_from_slice(&[byte]))
-            .await
-            .unwrap();
+        let byte = Bytes::copy_from_slice(&[byte]);
+        soon(stream.send.send(byte)).await.unwrap();
         tokio::task::yield_now().await;
     }
-    let answer = soon(raw::read_all(&mut *stream.receive)).await.unwrap();
-    assert_eq!(answer[14..], b"bytes"[..]);
+    let answer = raw::read_exactly(&mut *stream.receive, HEADER_LEN + 5).await;
+    assert_eq!(answer[HEADER_LEN..], b"bytes"[..]);
+}
+
+async fn many_frames_in_one_chunk_are_all_answered(fixture: Fixture) {
+    let (raw, b) = (fixture.raw(1).await, echoing(fixture.server(2).await));
+    let connection = raw::greeted(&*raw, &b).await;
+    let frames: Vec<u8> = (0..500)
+        .flat_map(|call| raw::header_of(call, [1, REQUEST, ECHO.0], 0))
+        .collect();
+    let answers = raw::exchange(&*connection, &frames).await.unwrap();
+    let mut answered: Vec<_> = answers.chunks(HEADER_LEN).map(raw::call_of).collect();
+    answered.sort_unstable();
+    assert_eq!(answered, (0..500).collect::<Vec<_>>());
+}
+
+async fn a_second_call_under_the_same_id_is_refused_and_the_first_is_unharmed(fixture: Fixture) {
+    let (raw, b) = (fixture.raw(1).await, echoing(fixture.server(2).await));
+    let gate = gated(&b);
+    let connection = raw::greeted(&*raw, &b).await;
+    let mut first = raw::ask(&*connection, GATE).await;
+    gate.holds(1).await;
+    let mut second = raw::ask(&*connection, ECHO).await;
+    let refusal = raw::read_exactly(&mut *second.receive, HEADER_LEN).await;
+    assert_eq!(refusal[1..3], [REFUSAL, MALFORMED]);
+    gate.let_through(1);
+    let answer = raw::read_exactly(&mut *first.receive, HEADER_LEN).await;
+    assert_eq!(answer[1], REPLY);
+}
+
+async fn a_cancel_that_overtakes_its_request_leaves_nothing_behind(fixture: Fixture) {
+    let (raw, b) = (fixture.raw(1).await, echoing(fixture.server(2).await));
+    let connection = raw::greeted(&*raw, &b).await;
+    let cancel = raw::header(1, CANCEL, 0, 0);
+    raw::exchange(&*connection, &cancel).await.unwrap();
+    assert_eq!(b.stats().late_frames, 1);
+    let request = raw::header(1, REQUEST, ECHO.0, 0);
+    let answer = raw::exchange(&*connection, &request).await.unwrap();
+    assert_eq!(answer[1], REPLY, "what was not there was not cancelled");
+    assert_eq!(b.stats().inbound_in_flight, 0);
+}
+
+async fn a_cancel_aborts_its_handler_and_the_lane_goes_on(fixture: Fixture) {
+    let (raw, b) = (fixture.raw(1).await, echoing(fixture.server(2).await));
+    let gate = gated(&b);
+    let connection = raw::greeted(&*raw, &b).await;
+    let mut stream = raw::ask(&*connection, GATE).await;
+    gate.holds(1).await;
+    let more = [
+        raw::header(1, CANCEL, 0, 0),
+        raw::header_of(2, [1, REQUEST, ECHO.0], 0),
+    ];
+    soon(stream.send.send(more.concat().into())).await.unwrap();
+    gate.holds(0).await;
+    let answer = raw::read_exactly(&mut *stream.receive, HEADER_LEN).await;
+    assert_eq!((raw::call_of(&answer), answer[1]), (2, REPLY));
+    eventually(|| b.stats().inbound_in_flight == 0).await;
+    assert_eq!(b.stats().requests_cancelled, 1);
 }
 
 async fn a_garbage_answer_fails_typed(fixture: Fixture) {
     let (a, raw) = (fixture.client(1).await, fixture.raw(2).await);
     let to = Contact::new(raw.node_id(), raw.local_addresses());
     let answers = [
-        b"HTTP/1.1 200 OK".to_vec(),
-        raw::header(1, REQUEST, 0, 0),
+        b"HTTP/1.1 200 OK, and so on".to_vec(),
         raw::header(1, REPLY, 0, 10),
     ];
     let answering = async {
-        let connection = raw.accept().await.unwrap();
-        let mut hello = connection.accept().await.unwrap();
-        let own = Bytes::from(raw::hello(1, "open"));
-        hello.send.send(own).await.unwrap();
-        hello.send.finish().unwrap();
+        let connection = raw::welcome(&*raw).await;
         for answer in answers.clone() {
             let mut stream = connection.accept().await.unwrap();
             stream.send.send(answer.into()).await.unwrap();
@@ -88,8 +160,23 @@ async fn a_garbage_answer_fails_typed(fixture: Fixture) {
     soon(async { tokio::join!(asking, answering) }).await;
 }
 
+async fn an_answer_that_nobody_waits_for_is_counted_and_dropped(fixture: Fixture) {
+    let (raw, b) = (fixture.raw(1).await, echoing(fixture.server(2).await));
+    let connection = raw::greeted(&*raw, &b).await;
+    let stray = raw::header(1, REPLY, 0, 0);
+    raw::exchange(&*connection, &stray).await.unwrap();
+    assert_eq!(b.stats().late_frames, 1);
+    assert_eq!(b.stats().connections, 1);
+}
+
 on_every_wire!(
-    bad_frames_fail_their_own_request_and_nothing_else,
+    what_is_no_frame_breaks_its_stream_and_nothing_else,
+    an_oversized_request_is_refused_and_the_next_is_answered,
     a_frame_byte_by_byte_is_understood,
+    many_frames_in_one_chunk_are_all_answered,
+    a_second_call_under_the_same_id_is_refused_and_the_first_is_unharmed,
+    a_cancel_that_overtakes_its_request_leaves_nothing_behind,
+    a_cancel_aborts_its_handler_and_the_lane_goes_on,
     a_garbage_answer_fails_typed,
+    an_answer_that_nobody_waits_for_is_counted_and_dropped,
 );

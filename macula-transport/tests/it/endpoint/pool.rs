@@ -191,34 +191,8 @@ async fn a_connection_in_use_is_not_displaced_as_idle(fixture: Fixture) {
     );
 }
 
-async fn a_connection_whose_last_reply_was_perhaps_not_heard_is_not_evicted_as_idle(
-    fixture: Fixture,
-) {
-    let b = fixture
-        .server_with(2, |config| config.max_connections = NonZeroUsize::MIN)
-        .await;
-    let (raw, b) = (fixture.raw(1).await, echoing(b));
-    let cases = [(true, 3, CloseCode::Idle), (false, 4, CloseCode::Done)];
-    for (hears, seed, code) in cases {
-        let other = fixture.server(seed).await;
-        let connection = raw::greeted(&*raw, &b).await;
-        let mut stream = raw::ask(&*connection, ECHO).await;
-        assert!(soon(stream.receive.receive()).await.unwrap().is_some());
-        if hears {
-            stream.send.finish().unwrap();
-        }
-        eventually(|| b.stats().inbound_in_flight == 0).await;
-        let evictions = b.stats().evictions;
-        soon(other.connect(&contact(&b).into())).await.unwrap();
-        assert_eq!(b.stats().evictions, evictions + 1);
-        let ended = soon(connection.closed()).await;
-        assert_eq!(ended, ConnectionError::ClosedByPeer(code));
-    }
-}
-
 on_every_wire!(
     a_connection_in_use_is_not_displaced_as_idle,
-    a_connection_whose_last_reply_was_perhaps_not_heard_is_not_evicted_as_idle,
     a_thousand_requests_to_a_cold_peer_open_one_connection,
     at_its_limit_the_least_recently_used_idle_connection_makes_room,
     a_busy_connection_is_never_evicted,

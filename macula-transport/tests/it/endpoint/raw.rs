@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use macula_core::{Contact, DialTarget};
-use macula_transport::{Connection, Endpoint, ProtocolId, ReceiveStream, Stream, Transport};
+use macula_transport::{
+    Connection, Endpoint, ProtocolId, ReceiveStream, Stream, StreamError, Transport,
+};
 
 use super::fixture::soon;
 
@@ -31,9 +33,23 @@ pub(super) fn hello_claiming(address: SocketAddr) -> Vec<u8> {
     bytes
 }
 
-/// The head of a message.
+/// Length of the head of a frame.
+pub(super) const HEADER_LEN: usize = 22;
+
+/// The call that a frame is about.
+pub(super) fn call_of(frame: &[u8]) -> u64 {
+    u64::from_be_bytes(frame[4..12].try_into().unwrap())
+}
+
+/// The head of a frame, of a call by whatever id.
 pub(super) fn header(version: u8, kind: u8, code: u8, body_len: u32) -> Vec<u8> {
+    header_of(1, [version, kind, code], body_len)
+}
+
+/// The head of a frame of a call.
+pub(super) fn header_of(call: u64, [version, kind, code]: [u8; 3], body_len: u32) -> Vec<u8> {
     let mut bytes = vec![version, kind, code, 0];
+    bytes.extend(call.to_be_bytes());
     bytes.extend(30_000_u32.to_be_bytes());
     bytes.extend(body_len.to_be_bytes());
     bytes.extend([0, 0]);
@@ -72,9 +88,36 @@ pub(super) async fn exchange(connection: &dyn Connection, bytes: &[u8]) -> Optio
 }
 
 pub(super) async fn read_all(receive: &mut dyn ReceiveStream) -> Option<Bytes> {
+    whole(receive).await.ok()
+}
+
+/// The same, with the reason if the stream breaks off.
+pub(super) async fn whole(receive: &mut dyn ReceiveStream) -> Result<Bytes, StreamError> {
     let mut all = BytesMut::new();
-    while let Some(chunk) = receive.receive().await.ok()? {
+    while let Some(chunk) = receive.receive().await? {
         all.extend_from_slice(&chunk);
     }
-    Some(all.freeze())
+    Ok(all.freeze())
+}
+
+/// Reads so many bytes.
+pub(super) async fn read_exactly(receive: &mut dyn ReceiveStream, len: usize) -> Bytes {
+    let mut all = BytesMut::new();
+    while all.len() < len {
+        let chunk = soon(receive.receive()).await.unwrap();
+        all.extend_from_slice(&chunk.expect("more bytes"));
+    }
+    assert_eq!(all.len(), len, "{all:?}");
+    all.freeze()
+}
+
+/// A peer that an endpoint dials: takes the connection and exchanges hellos.
+pub(super) async fn welcome(transport: &dyn Transport) -> Arc<dyn Connection> {
+    let connection = soon(transport.accept()).await.unwrap();
+    let mut stream = soon(connection.accept()).await.unwrap();
+    soon(whole(&mut *stream.receive)).await.unwrap();
+    let own = Bytes::from(hello(1, "open"));
+    soon(stream.send.send(own)).await.unwrap();
+    stream.send.finish().unwrap();
+    connection
 }

@@ -38,7 +38,9 @@ async fn a_large_body_arrives_whole_both_ways(fixture: Fixture) {
 async fn five_thousand_requests_at_once_are_all_answered(fixture: Fixture) {
     let b = fixture
         .server_with(2, |config| {
+            config.max_inbound_requests = 5000.try_into().unwrap();
             config.max_inbound_requests_per_peer = 5000.try_into().unwrap();
+            config.max_inbound_requests_per_protocol = 5000.try_into().unwrap();
         })
         .await;
     let (a, b) = (fixture.server(1).await, echoing(b));

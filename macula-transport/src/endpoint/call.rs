@@ -1,0 +1,80 @@
+//! One request of this node, from the caller's side.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+
+use tokio::sync::SemaphorePermit;
+
+use super::calls::{Answer, Begun, Outgoing, Stopped};
+use super::frame::CallId;
+use super::inbound::Inbound;
+use super::lane::{self, Lane};
+use super::link::Link;
+use super::node::Node;
+
+/// A request under way: a future of its answer. Dropping it gives the request up; nothing is sent
+/// if nothing was sent yet, and a cancel otherwise.
+pub(super) struct Call<'a> {
+    link: &'a Link,
+    id: CallId,
+    sent: &'a Sent,
+    is_over: bool,
+    _turn: Option<SemaphorePermit<'a>>,
+}
+
+/// Whether a request that was given up had left this node.
+#[derive(Debug, Default)]
+pub(super) struct Sent(AtomicBool);
+
+impl Sent {
+    pub(super) fn is_sent(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl<'a> Call<'a> {
+    /// Puts a request on its way; one with a long body waits for its turn first.
+    pub(super) async fn begin(
+        node: &Arc<Node>,
+        link: &'a Arc<Link>,
+        request: Outgoing,
+        sent: &'a Sent,
+    ) -> Result<Self, Stopped> {
+        let (turn, alone) = match request.travels_alone() {
+            true => (link.turn_alone().await, Some(Lane::alone())),
+            false => (None, None),
+        };
+        let Begun { call, new_lane } = link.calls.begin(&request, alone).await?;
+        let begun = Self {
+            link,
+            id: call,
+            sent,
+            is_over: false,
+            _turn: turn,
+        };
+        if let Some(lane) = new_lane {
+            node.spawn(lane::opened(lane, Inbound::new(node, link)));
+        }
+        Ok(begun)
+    }
+}
+
+impl Future for Call<'_> {
+    type Output = Answer;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answer> {
+        let answer = self.link.calls.poll_answer(self.id, cx);
+        self.is_over |= answer.is_ready();
+        answer
+    }
+}
+
+impl Drop for Call<'_> {
+    fn drop(&mut self) {
+        if !self.is_over && self.link.calls.give_up(self.id) {
+            self.sent.0.store(true, Ordering::Relaxed);
+        }
+    }
+}

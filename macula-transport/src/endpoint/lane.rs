@@ -1,0 +1,140 @@
+//! A stream that many calls share, or, for a long body, one call alone.
+//!
+//! Either side opens lanes for its own requests; the replies come back on them. This is the end that
+//! others hold: what is to be written goes into its outbox. The task that owns the stream is in
+//! `run`.
+
+use std::mem;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Waker};
+
+use bytes::Bytes;
+
+use super::calls::Asks;
+use super::dispatch::Hold;
+use super::frame::{CallId, Header};
+
+mod alone;
+mod run;
+
+pub(super) use alone::reply_alone;
+pub(super) use run::{accepted, opened};
+
+/// What is to go out on one stream.
+// Bounded: an ask holds a place among the calls of its connection, an answer a share of a quota.
+pub(super) struct Lane {
+    is_alone: bool,
+    outbox: Mutex<Outbox>,
+}
+
+#[derive(Default)]
+struct Outbox {
+    asks: Asks,
+    answers: Vec<Reply>,
+    /// Whom to wake when something comes in.
+    waker: Option<Waker>,
+    /// The stream has ended.
+    is_closed: bool,
+}
+
+/// What a caller wants to be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ask {
+    Request(CallId),
+    Cancel(CallId),
+}
+
+/// An answer to the peer, with what its request holds until it is written.
+pub(super) struct Reply {
+    pub(super) header: Header,
+    pub(super) body: Bytes,
+    pub(super) hold: Option<Hold>,
+}
+
+impl Lane {
+    /// One that many calls share.
+    pub(super) fn shared() -> Arc<Self> {
+        Self::new(false)
+    }
+
+    /// One for a single call.
+    pub(super) fn alone() -> Arc<Self> {
+        Self::new(true)
+    }
+
+    fn new(is_alone: bool) -> Arc<Self> {
+        Arc::new(Self {
+            is_alone,
+            outbox: Mutex::default(),
+        })
+    }
+
+    pub(super) fn is_alone(&self) -> bool {
+        self.is_alone
+    }
+
+    /// Whether both are the same.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        std::ptr::eq(self, other)
+    }
+
+    pub(super) fn ask(&self, ask: Ask) {
+        self.put(|outbox| outbox.asks.push_back(ask));
+    }
+
+    pub(super) fn reply(&self, reply: Reply) {
+        self.put(|outbox| outbox.answers.push(reply));
+    }
+
+    /// Lets the stream's task look again.
+    pub(super) fn wake(&self) {
+        self.put(|_| {});
+    }
+
+    fn put(&self, put: impl FnOnce(&mut Outbox)) {
+        let mut outbox = self.outbox();
+        if outbox.is_closed {
+            return;
+        }
+        put(&mut outbox);
+        let waker = outbox.waker.take();
+        drop(outbox);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Moves everything out into empty containers, or notes whom to wake. Whether there was anything.
+    fn poll_take(&self, cx: &mut Context<'_>, asks: &mut Asks, answers: &mut Vec<Reply>) -> bool {
+        let mut outbox = self.outbox();
+        if outbox.asks.is_empty() && outbox.answers.is_empty() {
+            match &mut outbox.waker {
+                Some(waker) => waker.clone_from(cx.waker()),
+                none => *none = Some(cx.waker().clone()),
+            }
+            return false;
+        }
+        mem::swap(&mut outbox.asks, asks);
+        mem::swap(&mut outbox.answers, answers);
+        true
+    }
+
+    /// Whether nothing is to go out.
+    fn is_empty(&self) -> bool {
+        let outbox = self.outbox();
+        outbox.asks.is_empty() && outbox.answers.is_empty()
+    }
+
+    /// Takes nothing in any more.
+    fn close(&self) {
+        let mut outbox = self.outbox();
+        outbox.is_closed = true;
+        let dropped = (mem::take(&mut outbox.asks), mem::take(&mut outbox.answers));
+        drop(outbox);
+        drop(dropped);
+    }
+
+    fn outbox(&self) -> MutexGuard<'_, Outbox> {
+        self.outbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

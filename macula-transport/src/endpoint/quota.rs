@@ -1,0 +1,140 @@
+//! How much of something there may be at a time, and who holds how much of it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::sync::Notify;
+
+/// A limit and what is used of it. Taking is a few atomic operations and never waits.
+pub(super) struct Quota {
+    limit: usize,
+    used: AtomicUsize,
+    emptied: Notify,
+}
+
+/// What one holder has taken; dropping it gives it back.
+pub(super) struct Share {
+    quota: Arc<Quota>,
+    held: usize,
+}
+
+impl Quota {
+    pub(super) fn new(limit: usize) -> Arc<Self> {
+        Arc::new(Self {
+            limit,
+            used: AtomicUsize::new(0),
+            emptied: Notify::new(),
+        })
+    }
+
+    /// The same limit, of which nothing is used.
+    pub(super) fn anew(&self) -> Arc<Self> {
+        Self::new(self.limit)
+    }
+
+    /// A share of nothing yet.
+    pub(super) fn share(self: &Arc<Self>) -> Share {
+        Share {
+            quota: Arc::clone(self),
+            held: 0,
+        }
+    }
+
+    /// A share of so much; `None` if there is not as much left.
+    pub(super) fn take(self: &Arc<Self>, amount: usize) -> Option<Share> {
+        let mut share = self.share();
+        share.grow_to(amount).then_some(share)
+    }
+
+    pub(super) fn used(&self) -> usize {
+        self.used.load(Ordering::SeqCst)
+    }
+
+    /// Waits until nothing is used.
+    pub(super) async fn emptied(&self) {
+        loop {
+            let emptied = self.emptied.notified();
+            if self.used() == 0 {
+                return;
+            }
+            emptied.await;
+        }
+    }
+}
+
+impl Share {
+    /// Takes more, up to so much in all; whether there was as much.
+    pub(super) fn grow_to(&mut self, amount: usize) -> bool {
+        let more = amount.saturating_sub(self.held);
+        if more == 0 {
+            return true;
+        }
+        let before = self.quota.used.fetch_add(more, Ordering::SeqCst);
+        if before.saturating_add(more) > self.quota.limit {
+            self.quota.give_back(more);
+            return false;
+        }
+        self.held += more;
+        true
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        if self.held > 0 {
+            self.quota.give_back(self.held);
+        }
+    }
+}
+
+impl Quota {
+    fn give_back(&self, amount: usize) {
+        if self.used.fetch_sub(amount, Ordering::SeqCst) == amount {
+            self.emptied.notify_waiters();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::Future as _;
+    use std::pin::pin;
+    use std::task::{Context, Waker};
+
+    use super::*;
+
+    #[test]
+    fn no_more_is_taken_than_there_is_and_all_comes_back() {
+        let quota = Quota::new(3);
+        let (first, second) = (quota.take(1), quota.take(2));
+        assert!(first.is_some() && second.is_some());
+        assert!(quota.take(1).is_none());
+        assert_eq!(quota.used(), 3);
+        drop(second);
+        assert!(quota.take(2).is_some());
+        drop(first);
+        assert_eq!(quota.used(), 0);
+    }
+
+    #[test]
+    fn a_share_that_cannot_grow_keeps_what_it_has() {
+        let quota = Quota::new(10);
+        let mut share = quota.share();
+        assert!(share.grow_to(6) && share.grow_to(4));
+        assert!(!share.grow_to(11));
+        assert_eq!(quota.used(), 6);
+    }
+
+    #[test]
+    fn the_last_to_give_back_wakes_who_waits() {
+        let quota = Quota::new(10);
+        let (first, second) = (quota.take(1), quota.take(1));
+        let mut emptied = pin!(quota.emptied());
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(emptied.as_mut().poll(&mut cx).is_pending());
+        drop(first);
+        assert!(emptied.as_mut().poll(&mut cx).is_pending());
+        drop(second);
+        assert!(emptied.as_mut().poll(&mut cx).is_ready());
+    }
+}

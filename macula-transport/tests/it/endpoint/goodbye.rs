@@ -1,0 +1,147 @@
+//! Connections that are taken leave of.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use macula_core::Contact;
+use macula_transport::{
+    CloseCode, Connection, ConnectionError, PeerEvent, Refusal, RequestFailure, Stream,
+};
+
+use super::fixture::{ECHO, Fixture, contact, echoing, event, eventually, request, soon};
+use super::raw::{self, HEADER_LEN};
+
+const REPLY: u8 = 2;
+const REFUSAL: u8 = 3;
+const GOAWAY: u8 = 10;
+const LEAVING: u8 = 8;
+
+fn with_room_for_one(config: &mut macula_transport::EndpointConfig) {
+    config.max_connections = std::num::NonZeroUsize::MIN;
+}
+
+/// Waits for a goodbye, and its reason.
+async fn goodbye(connection: &dyn Connection) -> (Stream, CloseCode) {
+    let mut stream = soon(connection.accept()).await.unwrap();
+    let frame = raw::read_exactly(&mut *stream.receive, HEADER_LEN).await;
+    assert_eq!(frame[1], GOAWAY);
+    (stream, CloseCode::from_wire(frame[2].into()))
+}
+
+async fn an_idle_connection_is_closed_once_the_peer_has_heard_goodbye(fixture: Fixture) {
+    let b = echoing(fixture.server_with(2, with_room_for_one).await);
+    let (raw, other) = (fixture.raw(1).await, fixture.server(3).await);
+    let connection = raw::greeted(&*raw, &b).await;
+    let mut lane = raw::ask(&*connection, ECHO).await;
+    let answer = raw::read_exactly(&mut *lane.receive, HEADER_LEN).await;
+    assert_eq!(answer[1], REPLY);
+    eventually(|| b.stats().inbound_in_flight == 0).await;
+    soon(other.connect(&contact(&b).into())).await.unwrap();
+
+    let (mut farewell, code) = goodbye(&*connection).await;
+    assert_eq!(code, CloseCode::Idle);
+    let late = raw::header_of(2, [1, 1, ECHO.0], 0);
+    soon(lane.send.send(late.into())).await.unwrap();
+    let refusal = raw::read_exactly(&mut *lane.receive, HEADER_LEN).await;
+    assert_eq!(refusal[1..3], [REFUSAL, LEAVING]);
+
+    farewell.send.finish().unwrap();
+    let ended = soon(connection.closed()).await;
+    assert_eq!(ended, ConnectionError::ClosedByPeer(CloseCode::Idle));
+    assert_eq!(b.stats().evictions, 1);
+}
+
+async fn whoever_does_not_answer_a_goodbye_is_not_waited_for(fixture: Fixture) {
+    let b = echoing(fixture.server_with(2, with_room_for_one).await);
+    let (raw, other) = (fixture.raw(1).await, fixture.server(3).await);
+    let connection = raw::greeted(&*raw, &b).await;
+    eventually(|| b.stats().connections == 1).await;
+    soon(other.connect(&contact(&b).into())).await.unwrap();
+    let _unanswered = goodbye(&*connection).await;
+    let ended = soon(connection.closed()).await;
+    assert_eq!(ended, ConnectionError::ClosedByPeer(CloseCode::Idle));
+}
+
+async fn after_a_goodbye_requests_take_another_connection(fixture: Fixture) {
+    let (a, raw) = (fixture.client(1).await, fixture.raw(2).await);
+    let to = Contact::new(raw.node_id(), raw.local_addresses());
+    let (heard_it, has_heard) = tokio::sync::oneshot::channel();
+    let peer = async {
+        let first = raw::welcome(&*raw).await;
+        let mut lane = first.accept().await.unwrap();
+        raw::read_exactly(&mut *lane.receive, HEADER_LEN).await;
+        lane.send
+            .send(raw::header_of(0, [1, REPLY, 0], 0).into())
+            .await
+            .unwrap();
+        let mut farewell = first.open().await.unwrap();
+        let goaway = raw::header_of(0, [1, GOAWAY, 6], 0);
+        farewell.send.send(goaway.into()).await.unwrap();
+        farewell.send.finish().unwrap();
+        let heard = raw::whole(&mut *farewell.receive).await;
+        assert_eq!(heard, Ok(Bytes::new()), "nothing was waited for");
+        heard_it.send(()).unwrap();
+        let second = raw::welcome(&*raw).await;
+        let mut lane = second.accept().await.unwrap();
+        raw::read_exactly(&mut *lane.receive, HEADER_LEN).await;
+        let reply = [raw::header_of(0, [1, REPLY, 0], 6), b"second".to_vec()];
+        lane.send.send(reply.concat().into()).await.unwrap();
+        let _ = lane.receive.receive().await;
+        (first, second)
+    };
+    let asking = async {
+        let first = a.request(&to, request(ECHO, b"")).await;
+        assert_eq!(first, Ok(Bytes::new()));
+        has_heard.await.unwrap();
+        let second = a.request(&to, request(ECHO, b"")).await;
+        assert_eq!(second, Ok(Bytes::from_static(b"second")));
+        a.shutdown().await;
+    };
+    soon(async { tokio::join!(peer, asking) }).await;
+    assert_eq!(a.stats().dials, 2);
+}
+
+async fn a_node_that_shuts_down_says_so_and_is_not_dialled_again(fixture: Fixture) {
+    let (a, b) = (fixture.server(1).await, echoing(fixture.server(2).await));
+    let mut at_a = a.events();
+    soon(a.request(&contact(&b), request(ECHO, b"")))
+        .await
+        .unwrap();
+    soon(b.drain()).await;
+    let error = soon(a.request(&contact(&b), request(ECHO, b"")))
+        .await
+        .unwrap_err();
+    assert_eq!(
+        error.failure,
+        RequestFailure::Refused(Refusal::ShuttingDown)
+    );
+    assert_eq!(a.stats().dials, 1);
+    soon(b.shutdown()).await;
+    let gone = PeerEvent::Departed(b.node_id());
+    event(&mut at_a, |event| *event == gone).await;
+}
+
+async fn requests_outlive_the_idle_end_of_their_connection(fixture: Fixture) {
+    let brief = |config: &mut macula_transport::EndpointConfig| {
+        config.idle_timeout = Duration::from_millis(30);
+    };
+    let a = fixture.server_with(1, brief).await;
+    let b = echoing(fixture.server_with(2, brief).await);
+    soon(a.request(&contact(&b), request(ECHO, b"")))
+        .await
+        .unwrap();
+    for pause_ms in 20..40 {
+        tokio::time::sleep(Duration::from_millis(pause_ms)).await;
+        let answer = soon(a.request(&contact(&b), request(ECHO, b"again"))).await;
+        assert_eq!(answer, Ok(Bytes::from_static(b"again")));
+    }
+    assert!(a.stats().idle_closed + b.stats().idle_closed > 0);
+}
+
+on_every_wire!(
+    an_idle_connection_is_closed_once_the_peer_has_heard_goodbye,
+    whoever_does_not_answer_a_goodbye_is_not_waited_for,
+    after_a_goodbye_requests_take_another_connection,
+    a_node_that_shuts_down_says_so_and_is_not_dialled_again,
+    requests_outlive_the_idle_end_of_their_connection,
+);
