@@ -6,6 +6,7 @@ mod contract;
 mod dial;
 mod fault;
 mod load;
+mod socket;
 mod trace;
 
 pub(crate) use network::{Links, Network, on_some_seeds, simulate};

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use macula_core::SecretKey;
-use macula_transport::{Executor, NodeRuntime, QuicConfig, QuicTransport};
+use macula_transport::{Executor, NodeRuntime, QuicConfig, QuicError, QuicTransport};
 use tokio::sync::watch;
 use turmoil::{Builder, Protocol, Sim};
 
@@ -133,12 +133,20 @@ impl Network {
     }
 
     /// A node on the host of its seed.
-    pub(crate) async fn bind(&self, seed: u8, mut config: QuicConfig) -> Arc<QuicTransport> {
+    pub(crate) async fn bind(&self, seed: u8, config: QuicConfig) -> Arc<QuicTransport> {
+        self.try_bind(seed, config).await.unwrap()
+    }
+
+    pub(crate) async fn try_bind(
+        &self,
+        seed: u8,
+        mut config: QuicConfig,
+    ) -> Result<Arc<QuicTransport>, QuicError> {
         let runtime = self.runtime(seed).await;
         config.simulation_seed = Some(self.next_seed());
         let key = SecretKey::from_bytes(&[seed; 32]);
         let binding = async move { QuicTransport::bind(&key, config).await };
-        runtime.spawn(binding).await.unwrap().unwrap()
+        runtime.spawn(binding).await.unwrap()
     }
 
     /// A node that listens at the address of its host.

@@ -1,14 +1,17 @@
 //! What happens follows from the seed.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use tokio::task::JoinSet;
+use tokio::time::sleep;
 
 use super::{Links, Network, simulate};
 use crate::endpoint::fixture::{ECHO, Fixture, contact, echoing, request, soon};
 
-/// Two nodes that call each other on links that lose and reorder.
+/// Two nodes that call each other on links that lose and reorder, and are cut off meanwhile.
 async fn calls_both_ways(network: Network) {
-    let fixture = Fixture::simulated(network);
+    let fixture = Fixture::simulated(network.clone());
     let a = echoing(fixture.server(1).await);
     let b = echoing(fixture.server(2).await);
     let mut calls = JoinSet::new();
@@ -18,6 +21,10 @@ async fn calls_both_ways(network: Network) {
             calls.spawn(async move { from.request(&to, request(ECHO, b"echo")).await });
         }
     }
+    sleep(Duration::from_millis(150)).await;
+    network.cut(1, 2);
+    sleep(Duration::from_millis(150)).await;
+    network.heal(1, 2);
     for answer in soon(calls.join_all()).await {
         assert_eq!(answer, Ok(Bytes::from_static(b"echo")));
     }
