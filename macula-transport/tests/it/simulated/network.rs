@@ -99,12 +99,13 @@ impl Network {
         crashed.await.unwrap();
     }
 
-    /// Loses every packet between two hosts from now on.
+    /// Loses every packet between two hosts from now on, those under way included.
     pub(crate) fn cut(&self, one: u8, other: u8) {
         turmoil::partition(name(one), name(other));
     }
 
-    /// Loses every packet from one host to another.
+    /// Loses every packet from one host to another. Not for links with losses: the end of one
+    /// would end this too.
     pub(crate) fn mute(&self, from: u8, to: u8) {
         turmoil::partition_oneway(name(from), name(to));
     }
