@@ -50,8 +50,8 @@ impl Default for QuicConfig {
             keep_alive: Duration::from_secs(15),
             handshake_timeout: Duration::from_secs(5),
             max_streams: 1024,
-            connection_window_bytes: 8 << 20,
-            stream_window_bytes: 1 << 20,
+            connection_window_bytes: 24 << 20,
+            stream_window_bytes: 2 << 20,
             accept_backlog: 256,
             #[cfg(feature = "simulation")]
             simulation_seed: None,
@@ -136,7 +136,7 @@ mod tests {
     #[test]
     fn a_stream_window_that_could_starve_the_connection_is_refused() {
         let config = QuicConfig {
-            stream_window_bytes: 6 << 20,
+            stream_window_bytes: 13 << 20,
             ..QuicConfig::default()
         };
         assert!(matches!(config.check(), Err(QuicError::Config(_))));

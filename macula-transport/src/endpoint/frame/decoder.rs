@@ -134,7 +134,7 @@ impl FrameDecoder {
             return Some(Decoded::TooLarge(head.header));
         }
         if chunk.len() < len {
-            let body = BytesMut::new();
+            let body = BytesMut::with_capacity(len.min(EAGER_BYTES));
             self.part = Part::Body { head, body };
             return None;
         }
@@ -160,6 +160,9 @@ impl Part {
         len: 0,
     };
 }
+
+/// So much memory is had for a body at once, that of longer ones grows as they come.
+const EAGER_BYTES: usize = 8 * 1024;
 
 /// Drops bytes; whether all that were to be dropped have come.
 fn skip(chunk: &mut Bytes, left: &mut usize) -> bool {

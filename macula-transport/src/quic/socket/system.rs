@@ -9,10 +9,15 @@ pub(super) use s2n_quic::provider::io::tokio::Provider as Io;
 pub(super) fn io(address: SocketAddr) -> io::Result<Io> {
     Io::builder()
         .with_receive_address(address)?
+        .with_max_mtu(MAX_MTU)?
         // Otherwise `[::]` would take the IPv4 port too, and IPv4 peers would look like IPv6.
         .with_only_v6(address.is_ipv6())?
         .build()
 }
+
+/// The largest datagrams that are tried (RFC 8899): what data centres and loopback carry. A path
+/// that carries less is found out by a few probes.
+const MAX_MTU: u16 = 9000;
 
 pub(super) fn wake(address: SocketAddr) {
     let Ok(socket) = UdpSocket::bind(any_port(address)) else {
