@@ -44,6 +44,7 @@ mod inbound;
 mod quota;
 mod running;
 mod serve;
+mod turns;
 
 mod goodbye;
 mod liveness;
@@ -298,3 +299,6 @@ impl std::fmt::Debug for Endpoint {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,14 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
-use tokio::sync::SemaphorePermit;
-
 use super::calls::{Answer, Begun, Outgoing, Stopped};
 use super::frame::CallId;
-use super::inbound::Inbound;
-use super::lane::{self, Lane};
+use super::lane::Lane;
 use super::link::Link;
-use super::node::Node;
+use super::turns::Turn;
 
 /// A request under way: a future of its answer. Dropping it gives the request up; nothing is sent
 /// if nothing was sent yet, and a cancel otherwise.
@@ -21,7 +18,6 @@ pub(super) struct Call<'a> {
     id: CallId,
     sent: &'a Sent,
     is_over: bool,
-    _turn: Option<SemaphorePermit<'a>>,
 }
 
 /// Whether a request that was given up had left this node.
@@ -35,27 +31,27 @@ impl Sent {
 }
 
 impl<'a> Call<'a> {
-    /// Puts a request on its way; one with a long body waits for its turn first.
+    /// Puts a request on its way; one with a long body waits for its turn first. `start_lane` starts
+    /// another lane where one is wanted.
     pub(super) async fn begin(
-        node: &Arc<Node>,
-        link: &'a Arc<Link>,
-        request: Outgoing,
+        link: &'a Link,
+        request: &Outgoing,
         sent: &'a Sent,
+        start_lane: impl FnOnce(Arc<Lane>, Turn),
     ) -> Result<Self, Stopped> {
         let (turn, alone) = match request.travels_alone() {
-            true => (link.turn_alone().await, Some(Lane::alone())),
+            true => (link.turns.request().await, Some(Lane::alone())),
             false => (None, None),
         };
-        let Begun { call, new_lane } = link.calls.begin(&request, alone).await?;
+        let Begun { call, new_lane } = link.calls.begin(request, alone).await?;
         let begun = Self {
             link,
             id: call,
             sent,
             is_over: false,
-            _turn: turn,
         };
         if let Some(lane) = new_lane {
-            node.spawn(lane::opened(lane, Inbound::new(node, link)));
+            start_lane(lane, turn);
         }
         Ok(begun)
     }

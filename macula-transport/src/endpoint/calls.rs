@@ -5,6 +5,7 @@
 //! caller a task.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -14,86 +15,31 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::frame::{Burst, CallId, Header, Kind};
-use super::horizon::after;
 use super::lane::{Ask, Lane};
 use super::liveness::Answers;
-use super::request::ProtocolId;
-use crate::{
-    CloseCode, ConnectionError, Executed, Refusal, RequestError, RequestFailure, StreamError,
-};
+use crate::{CloseCode, ConnectionError, StreamError};
 
+mod answer;
 mod lanes;
 mod slots;
 
+pub(super) use answer::{Answer, MAX_LANE_BODY_BYTES, Outgoing, Stopped};
 use lanes::Lanes;
+#[cfg(test)]
+pub(super) use lanes::MAX_LANES;
 use slots::{Slot, Slots};
-
-/// A request on its way out.
-#[derive(Debug, Clone)]
-pub(super) struct Outgoing {
-    pub(super) protocol: ProtocolId,
-    pub(super) deadline: Instant,
-    pub(super) body: Bytes,
-}
-
-impl Outgoing {
-    /// A request that the peer's endpoint answers by itself.
-    pub(super) fn ping(timeout: Duration) -> Self {
-        Self {
-            protocol: ProtocolId::CONTROL,
-            deadline: after(Instant::now(), timeout),
-            body: Bytes::new(),
-        }
-    }
-
-    /// Whether it is long enough for a stream of its own.
-    pub(super) fn travels_alone(&self) -> bool {
-        self.body.len() > MAX_LANE_BODY_BYTES
-    }
-}
-
-/// What became of a request that was sent.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Answer {
-    Reply(Bytes),
-    Refused(Refusal),
-    TooLarge,
-    OutOfTime,
-    /// It was begun, and there will be no reply.
-    Aborted(CloseCode),
-    /// The peer broke the protocol.
-    Malformed,
-    /// The way back broke down.
-    Lost(StreamError),
-    /// The way there broke down before it was sent.
-    Unsent(StreamError),
-}
-
-/// Why a request cannot begin on this connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stopped {
-    /// The connection has ended.
-    Ended(ConnectionError),
-    /// The peer takes no more requests on it.
-    Leaving(CloseCode),
-}
-
-/// A request that has begun.
-pub(super) struct Begun {
-    pub(super) call: CallId,
-    /// The lane that it takes has to be started.
-    pub(super) new_lane: Option<Arc<Lane>>,
-}
 
 /// All of them on one connection.
 pub(super) struct Calls {
     state: Mutex<State>,
+    /// Whether nothing begins any more; the reason is in `state`.
+    is_stopped: AtomicBool,
     /// A slot became free while somebody waited for one.
     room: Notify,
     /// The last reply that was waited for came in, or its caller went away.
     settled: Notify,
     /// The peer owes us answers again.
-    pub(super) owed: Notify,
+    owed: Notify,
 }
 
 struct State {
@@ -104,6 +50,16 @@ struct State {
     room_wanted: bool,
     settling_awaited: bool,
 }
+
+/// A request that has begun.
+pub(super) struct Begun {
+    pub(super) call: CallId,
+    /// A lane that has to be started.
+    pub(super) new_lane: Option<Arc<Lane>>,
+}
+
+/// What a lane has yet to write.
+pub(super) type Asks = VecDeque<Ask>;
 
 impl Calls {
     pub(super) fn new() -> Self {
@@ -116,6 +72,7 @@ impl Calls {
                 room_wanted: false,
                 settling_awaited: false,
             }),
+            is_stopped: AtomicBool::new(false),
             room: Notify::new(),
             settled: Notify::new(),
             owed: Notify::new(),
@@ -129,10 +86,12 @@ impl Calls {
         alone: Option<Arc<Lane>>,
     ) -> Result<Begun, Stopped> {
         loop {
+            // Before it is tried, so that no room is missed in between.
+            let room = self.room.notified();
             if let Some(begun) = self.try_begin(request, alone.as_ref())? {
                 return Ok(begun);
             }
-            self.room.notified().await;
+            room.await;
         }
     }
 
@@ -141,69 +100,63 @@ impl Calls {
         request: &Outgoing,
         alone: Option<&Arc<Lane>>,
     ) -> Result<Option<Begun>, Stopped> {
+        let now = Instant::now();
         let mut state = self.state();
         if let Some(stopped) = state.stopped {
             return Err(stopped);
         }
-        if state.slots.is_full() {
+        if !state.slots.has_room_for(request) {
             state.room_wanted = true;
             return Ok(None);
         }
-        let (lane, is_new) = match alone {
-            Some(lane) => (Arc::clone(lane), true),
+        let (lane, new_lane) = match alone {
+            Some(lane) => (Arc::clone(lane), Some(Arc::clone(lane))),
             None => state.lanes.choose(),
         };
         let call = state.slots.take(Arc::clone(&lane), request.clone());
-        let is_owed_again = state.answers.begin(Instant::now());
+        let is_owed_again = state.answers.begin(now);
         drop(state);
         if is_owed_again {
             self.owed.notify_one();
         }
         // A lane that has ended in between has failed the call already.
         lane.ask(Ask::Request(call));
-        Ok(Some(Begun {
-            call,
-            new_lane: is_new.then_some(lane),
-        }))
+        Ok(Some(Begun { call, new_lane }))
     }
 
     /// Waits for the answer, which can be taken once.
     pub(super) fn poll_answer(&self, call: CallId, cx: &mut Context<'_>) -> Poll<Answer> {
         let mut state = self.state();
-        let State { slots, .. } = &mut *state;
-        let answer = match slots.get_mut(call) {
-            Some(slot) => match slot.poll_answer(cx) {
-                Poll::Ready(answer) => answer,
-                Poll::Pending => return Poll::Pending,
-            },
+        let answer = match state.slots.get_mut(call).map(|slot| slot.poll_answer(cx)) {
+            Some(Poll::Ready(answer)) => answer,
+            Some(Poll::Pending) => return Poll::Pending,
             // Cannot happen: a slot is its caller's until the answer is taken.
             None => Answer::Malformed,
         };
-        slots.free(call);
-        self.after_free(state);
+        state.slots.free(call);
+        self.after(state);
         Poll::Ready(answer)
     }
 
-    /// Lets go of a request whose answer was not taken; whether it was sent.
+    /// Lets go of a request whose answer was not taken; whether it may have reached the peer.
     pub(super) fn give_up(&self, call: CallId) -> bool {
         let mut state = self.state();
         let Some(slot) = state.slots.get_mut(call) else {
             return false;
         };
-        let (was_awaited, was_sent) = (slot.is_awaited(), slot.is_sent());
+        let (is_awaited, has_left) = (slot.is_awaited(), slot.has_left());
         let lane = Arc::clone(slot.lane());
         let to_cancel = slot.give_up();
-        if was_awaited {
-            state.lanes.finished(&lane);
-            state.answers.end();
-        } else {
-            state.slots.free(call);
+        match is_awaited {
+            true => state.answers.end(),
+            false => state.slots.free(call),
         }
-        self.after_free(state);
-        if to_cancel {
+        self.after(state);
+        // A stream of its own has nothing else to wait for.
+        if to_cancel || (is_awaited && lane.is_alone()) {
             lane.ask(Ask::Cancel(call));
         }
-        was_sent
+        has_left
     }
 
     /// Writes what a lane was asked to send, as far as `burst` should grow. Returns how many
@@ -215,23 +168,20 @@ impl Calls {
         let mut requests = 0;
         while burst.len_bytes() < MAX_BURST_BYTES {
             let Some(ask) = asks.pop_front() else { break };
-            match ask {
-                Ask::Request(call) => {
-                    if let Some(request) = state.slots.send(call) {
-                        requests += 1;
-                        let header = header(&request, call, lane.is_alone(), now);
-                        burst.push(&header, &request.body);
-                    }
-                }
-                Ask::Cancel(call) => {
-                    if state.slots.cancel(call) {
-                        burst.push(&Header::new(Kind::Cancel, call, 0), &Bytes::new());
-                    }
-                }
-            }
+            requests += u64::from(state.write(lane, ask, now, burst));
         }
-        self.after_free(state);
+        self.after(state);
         requests
+    }
+
+    /// The stream of a lane is open.
+    pub(super) fn lane_opened(&self, lane: &Lane) {
+        self.state().lanes.opened(lane);
+    }
+
+    /// Whether the peer holds a lane back for now.
+    pub(super) fn lane_blocked(&self, lane: &Lane, is_blocked: bool) {
+        self.state().lanes.blocked(lane, is_blocked);
     }
 
     /// Hands over what a lane has read; returns how many of the answers nobody waited for.
@@ -240,30 +190,37 @@ impl Calls {
         answers: &mut Vec<(CallId, Answer)>,
         wakers: &mut Vec<Waker>,
     ) -> u64 {
+        let now = Instant::now();
         let mut late = 0;
         let mut state = self.state();
         for (call, answer) in answers.drain(..) {
-            let slot = state.slots.get_mut(call).filter(|slot| slot.is_sent());
-            let Some(slot) = slot else {
-                late += 1;
-                continue;
-            };
-            let lane = Arc::clone(slot.lane());
-            wakers.extend(slot.answer(answer));
-            state.lanes.finished(&lane);
-            state.answers.end();
+            match state.answer(call, answer) {
+                Ok(waker) => wakers.extend(waker),
+                Err(NotAwaited) => late += 1,
+            }
         }
-        state.answers.heard(Instant::now());
-        self.after_free(state);
+        state.answers.heard(now);
+        self.after(state);
         late
+    }
+
+    /// A part of an answer has come in.
+    pub(super) fn heard(&self) {
+        self.state().answers.heard(Instant::now());
+    }
+
+    /// Whether the reply to a call is waited for.
+    pub(super) fn awaits(&self, call: CallId) -> bool {
+        let mut state = self.state();
+        state.slots.get_mut(call).is_some_and(|slot| slot.is_sent())
     }
 
     /// A lane has ended: what it carried fails, what was not sent yet as not executed.
     pub(super) fn lane_ended(&self, lane: &Lane, answer: &Answer, error: StreamError) {
         let mut state = self.state();
-        state.lanes.remove(lane);
         let wakers = state.fail(|slot| lane.is(slot.lane()), answer, error);
-        self.after_free(state);
+        state.lanes.remove(lane);
+        self.after(state);
         wakers.into_iter().for_each(Waker::wake);
     }
 
@@ -273,8 +230,7 @@ impl Calls {
         state.stopped = Some(Stopped::Ended(error));
         let error = StreamError::Connection(error);
         let wakers = state.fail(|_| true, &Answer::Lost(error), error);
-        state.room_wanted = true;
-        self.after_free(state);
+        self.stopped_in(state);
         wakers.into_iter().for_each(Waker::wake);
     }
 
@@ -282,8 +238,19 @@ impl Calls {
     pub(super) fn stop(&self, code: CloseCode) {
         let mut state = self.state();
         state.stopped.get_or_insert(Stopped::Leaving(code));
-        state.room_wanted = true;
-        self.after_free(state);
+        self.stopped_in(state);
+    }
+
+    fn stopped_in(&self, state: MutexGuard<'_, State>) {
+        self.is_stopped.store(true, Ordering::Release);
+        self.after(state);
+        // Whoever waits for a slot waits in vain.
+        self.room.notify_waiters();
+    }
+
+    /// Whether no request can begin any more.
+    pub(super) fn is_stopped(&self) -> bool {
+        self.is_stopped.load(Ordering::Acquire)
     }
 
     /// Why no request can begin, if that is so.
@@ -294,15 +261,19 @@ impl Calls {
     /// Waits until no reply is waited for.
     pub(super) async fn settled(&self) {
         loop {
-            {
-                let mut state = self.state();
-                if state.answers.awaited() == 0 {
-                    return;
-                }
-                state.settling_awaited = true;
+            // Before it is asked for, so that it is not missed.
+            let settled = self.settled.notified();
+            if self.is_settled() {
+                return;
             }
-            self.settled.notified().await;
+            settled.await;
         }
+    }
+
+    fn is_settled(&self) -> bool {
+        let mut state = self.state();
+        state.settling_awaited = state.answers.awaited() > 0;
+        !state.settling_awaited
     }
 
     /// How long the peer has left everything unanswered; `None` while it owes nothing.
@@ -318,8 +289,8 @@ impl Calls {
     }
 
     /// Wakes who waits for what may have come about.
-    fn after_free(&self, mut state: MutexGuard<'_, State>) {
-        let has_room = state.room_wanted && !state.slots.is_full();
+    fn after(&self, mut state: MutexGuard<'_, State>) {
+        let has_room = state.room_wanted && state.slots.has_room();
         let is_settled = state.settling_awaited && state.answers.awaited() == 0;
         state.room_wanted &= !has_room;
         state.settling_awaited &= !is_settled;
@@ -337,10 +308,51 @@ impl Calls {
     }
 }
 
-/// What a lane has yet to write.
-pub(super) type Asks = VecDeque<Ask>;
+struct NotAwaited;
 
 impl State {
+    /// Writes one thing; whether it was a request.
+    fn write(&mut self, lane: &Lane, ask: Ask, now: Instant, burst: &mut Burst) -> bool {
+        match ask {
+            Ask::Request(call) => match self.slots.send(call) {
+                Some(request) => {
+                    burst.push(&request.header(call, lane.is_alone(), now), &request.body);
+                    return true;
+                }
+                None => self.free_unwanted(call, Slot::is_abandoned),
+            },
+            Ask::Cancel(call) => {
+                if self.free_unwanted(call, Slot::is_cancelling) {
+                    burst.push(&Header::new(Kind::Cancel, call, 0), &Bytes::new());
+                }
+                return false;
+            }
+        };
+        false
+    }
+
+    /// Frees the slot of a call that its caller has given up, and that its lane has done with.
+    fn free_unwanted(&mut self, call: CallId, is_it: fn(&Slot) -> bool) -> bool {
+        let slot = self.slots.get_mut(call).filter(|slot| is_it(slot));
+        let Some(lane) = slot.map(|slot| Arc::clone(slot.lane())) else {
+            return false;
+        };
+        self.lanes.finished(&lane);
+        self.slots.free(call);
+        true
+    }
+
+    fn answer(&mut self, call: CallId, answer: Answer) -> Result<Option<Waker>, NotAwaited> {
+        let slot = self.slots.get_mut(call).filter(|slot| slot.is_sent());
+        let slot = slot.ok_or(NotAwaited)?;
+        let lane = Arc::clone(slot.lane());
+        let waker = slot.answer(answer);
+        self.lanes.finished(&lane);
+        self.answers.end();
+        Ok(waker)
+    }
+
+    /// Fails what waits, and frees what nobody waits for.
     fn fail(
         &mut self,
         which: impl Fn(&Slot) -> bool,
@@ -348,68 +360,29 @@ impl State {
         unsent: StreamError,
     ) -> Vec<Waker> {
         let mut wakers = Vec::new();
-        let (slots, lanes, answers) = (&mut self.slots, &mut self.lanes, &mut self.answers);
-        slots.for_each(|slot| {
-            if !which(slot) {
-                return;
-            }
+        for call in self.slots.taken(which) {
+            let Some(slot) = self.slots.get_mut(call) else {
+                continue;
+            };
             if slot.is_awaited() {
-                lanes.finished(slot.lane());
-                answers.end();
                 let answer = match slot.is_sent() {
                     true => answer.clone(),
                     false => Answer::Unsent(unsent),
                 };
+                let lane = Arc::clone(slot.lane());
                 wakers.extend(slot.answer(answer));
+                self.lanes.finished(&lane);
+                self.answers.end();
+            } else {
+                self.free_unwanted(call, Slot::is_given_up);
             }
-        });
-        self.slots.free_unanswered(which);
+        }
         wakers
     }
 }
 
-impl Answer {
-    /// Whether the peer has said it itself.
-    pub(super) fn is_heard(&self) -> bool {
-        !matches!(self, Self::Lost(_) | Self::Unsent(_))
-    }
-
-    /// As the caller of a request sees it.
-    pub(super) fn into_result(
-        self,
-        timeout: Duration,
-        limit_bytes: usize,
-    ) -> Result<Bytes, RequestError> {
-        let (failure, executed) = match self {
-            Self::Reply(body) => return Ok(body),
-            Self::Refused(refusal) => (RequestFailure::Refused(refusal), Executed::No),
-            Self::TooLarge => (RequestFailure::TooLarge { limit_bytes }, Executed::Yes),
-            Self::OutOfTime => (RequestFailure::Timeout(timeout), Executed::Unknown),
-            Self::Aborted(code) => {
-                let reset = StreamError::Reset(code);
-                (RequestFailure::Interrupted(reset), Executed::Unknown)
-            }
-            Self::Malformed => (RequestFailure::Malformed, Executed::Unknown),
-            Self::Lost(error) => (RequestFailure::Interrupted(error), Executed::Unknown),
-            Self::Unsent(error) => (RequestFailure::Interrupted(error), Executed::No),
-        };
-        Err(RequestError { failure, executed })
-    }
-}
-
-fn header(request: &Outgoing, call: CallId, alone: bool, now: Instant) -> Header {
-    // A body has passed the limit, which fits.
-    let body_len = u32::try_from(request.body.len()).unwrap_or(u32::MAX);
-    Header {
-        code: request.protocol.0,
-        alone,
-        remaining: request.deadline.saturating_duration_since(now),
-        ..Header::new(Kind::Request, call, body_len)
-    }
-}
-
-/// Longer bodies travel alone, so that they hold nobody up.
-pub(super) const MAX_LANE_BODY_BYTES: usize = 64 * 1024;
-
 /// A burst that has grown to this goes out first.
 const MAX_BURST_BYTES: usize = 64 * 1024;
+
+#[cfg(test)]
+mod tests;

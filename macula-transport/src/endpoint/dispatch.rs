@@ -10,11 +10,12 @@ use super::config::EndpointConfig;
 use super::link::{Lease, Link};
 use super::quota::{Quota, Share};
 use super::request::{ProtocolId, ProtocolTaken, RequestHandler};
+use super::turns::MAX_ALONE;
 use crate::Refusal;
 
 /// The handlers, and the quotas for their work.
 pub(super) struct Dispatch {
-    protocols: RwLock<BTreeMap<ProtocolId, Protocol>>,
+    protocols: RwLock<BTreeMap<ProtocolId, Arc<Protocol>>>,
     requests: Arc<Quota>,
     max_per_protocol: usize,
     body_bytes: Arc<Quota>,
@@ -22,7 +23,6 @@ pub(super) struct Dispatch {
 }
 
 /// Who answers a protocol.
-#[derive(Clone)]
 pub(super) struct Protocol {
     pub(super) handler: Arc<dyn RequestHandler>,
     /// Where it runs; on the spot when there is none.
@@ -33,9 +33,7 @@ pub(super) struct Protocol {
 /// What one request takes of the limits until its reply is out.
 pub(super) struct Hold {
     _lease: Lease,
-    _of_peer: Share,
-    _of_protocol: Share,
-    _total: Share,
+    _requests: [Share; 3],
     _body: BodyShare,
 }
 
@@ -43,13 +41,15 @@ pub(super) struct Hold {
 /// nobody can be kept out by it.
 pub(super) struct BodyShare {
     of_peer: Share,
-    total: Share,
+    /// Of all peers together; only for what peers have begun.
+    total: Option<Share>,
 }
 
 impl BodyShare {
     /// Takes enough for so many bytes in all; whether there is as much.
     pub(super) fn grow_to(&mut self, len_bytes: usize) -> bool {
-        self.of_peer.grow_to(len_bytes) && self.total.grow_to(len_bytes)
+        let total = self.total.as_mut();
+        self.of_peer.grow_to(len_bytes) && total.is_none_or(|total| total.grow_to(len_bytes))
     }
 }
 
@@ -57,6 +57,7 @@ impl BodyShare {
 pub(super) struct PeerLimits {
     requests: Arc<Quota>,
     body_bytes: Arc<Quota>,
+    reply_bytes: Arc<Quota>,
 }
 
 impl PeerLimits {
@@ -65,6 +66,7 @@ impl PeerLimits {
         Self {
             requests: Quota::new(config.max_inbound_requests_per_peer.get()),
             body_bytes: Quota::new(MAX_INBOUND_BYTES_PER_PEER.max(longest)),
+            reply_bytes: Quota::new(longest.saturating_mul(MAX_ALONE)),
         }
     }
 
@@ -73,6 +75,15 @@ impl PeerLimits {
         Self {
             requests: self.requests.anew(),
             body_bytes: self.body_bytes.anew(),
+            reply_bytes: self.reply_bytes.anew(),
+        }
+    }
+
+    /// Memory for the body of a reply that the peer was asked for: none yet.
+    pub(super) fn reply_body(&self) -> BodyShare {
+        BodyShare {
+            of_peer: self.reply_bytes.share(),
+            total: None,
         }
     }
 }
@@ -108,11 +119,11 @@ impl Dispatch {
             runtime,
             requests,
         };
-        protocols.insert(protocol, entry);
+        protocols.insert(protocol, Arc::new(entry));
         Ok(())
     }
 
-    pub(super) fn protocol(&self, protocol: ProtocolId) -> Result<Protocol, Refusal> {
+    pub(super) fn protocol(&self, protocol: ProtocolId) -> Result<Arc<Protocol>, Refusal> {
         let protocols = self.protocols.read();
         let protocols = protocols.unwrap_or_else(PoisonError::into_inner);
         protocols
@@ -131,9 +142,11 @@ impl Dispatch {
         let share = |quota: &Arc<Quota>| quota.take(1).ok_or(Refusal::Overloaded);
         let hold = Hold {
             _lease: link.lease().ok_or(Refusal::Leaving)?,
-            _of_peer: share(&link.limits.requests)?,
-            _of_protocol: share(&protocol.requests)?,
-            _total: share(&self.requests)?,
+            _requests: [
+                share(&link.limits.requests)?,
+                share(&protocol.requests)?,
+                share(&self.requests)?,
+            ],
             _body: body,
         };
         // Looked at after the share is taken, so that a drain either is seen or waits for it.
@@ -143,11 +156,11 @@ impl Dispatch {
         }
     }
 
-    /// Memory for a body of a peer that is about to be read: none yet.
-    pub(super) fn body_of(&self, peer: &PeerLimits) -> BodyShare {
+    /// Memory for the body of a peer's request: none yet.
+    pub(super) fn request_body(&self, peer: &PeerLimits) -> BodyShare {
         BodyShare {
             of_peer: peer.body_bytes.share(),
-            total: self.body_bytes.share(),
+            total: Some(self.body_bytes.share()),
         }
     }
 

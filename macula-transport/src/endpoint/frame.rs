@@ -61,6 +61,8 @@ pub(super) enum BadFrame {
     UnknownKind(u8),
     #[error("extension block is too large")]
     ExtensionsTooLarge,
+    #[error("a body where there is none")]
+    UnexpectedBody,
 }
 
 impl Header {
@@ -113,6 +115,9 @@ impl Header {
         if usize::from(header.extension_len) > MAX_EXTENSION_BLOCK_BYTES {
             return Err(BadFrame::ExtensionsTooLarge);
         }
+        if header.body_len > 0 && !matches!(header.kind, Kind::Request | Kind::Reply) {
+            return Err(BadFrame::UnexpectedBody);
+        }
         Ok(header)
     }
 }
@@ -140,7 +145,7 @@ const VERSION: u8 = 1;
 const ALONE: u8 = 1;
 
 /// The longest extension block that is skipped.
-const MAX_EXTENSION_BLOCK_BYTES: usize = 4096;
+pub(super) const MAX_EXTENSION_BLOCK_BYTES: usize = 4096;
 
 #[cfg(test)]
 mod tests;

@@ -2,7 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
@@ -17,7 +17,7 @@ use super::lane::{self, Lane, Reply};
 use super::link::Link;
 use super::node::Node;
 use super::request::{InboundRequest, ProtocolId};
-use super::running::Work;
+use super::running::WorkId;
 use super::stats::Counters;
 use crate::Refusal;
 
@@ -28,7 +28,6 @@ pub(super) struct Inbound {
     pub(super) counters: Arc<Counters>,
     pub(super) max_body_bytes: usize,
     dispatch: Arc<Dispatch>,
-    node: Weak<Node>,
 }
 
 /// A request frame as it came in.
@@ -37,8 +36,15 @@ pub(super) struct Arrived {
     /// When its header was there: its time runs from then on.
     pub(super) at: Instant,
     pub(super) body: Bytes,
-    /// The memory that the body takes.
-    pub(super) share: BodyShare,
+    /// The memory that the body has taken, if it came in pieces.
+    pub(super) share: Option<BodyShare>,
+}
+
+/// A request that may be handled.
+struct Admitted {
+    header: Header,
+    deadline: Instant,
+    hold: Hold,
 }
 
 type Outcome = Result<Bytes, Refusal>;
@@ -46,45 +52,53 @@ type Outcome = Result<Bytes, Refusal>;
 type Handling = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 
 impl Inbound {
-    pub(super) fn new(node: &Arc<Node>, link: &Arc<Link>) -> Self {
+    pub(super) fn new(node: &Node, link: &Arc<Link>) -> Self {
         Self {
             link: Arc::clone(link),
             counters: Arc::clone(&node.counters),
             max_body_bytes: node.config.max_message_bytes.get(),
             dispatch: Arc::clone(&node.dispatch),
-            node: Arc::downgrade(node),
         }
     }
 
-    /// Memory for the body of the next request: none yet.
-    pub(super) fn body(&self) -> BodyShare {
-        self.dispatch.body_of(&self.link.limits)
+    /// Whether there is memory for so much of a body that comes in pieces. A reply that nobody waits
+    /// for gets none.
+    pub(super) fn has_room(
+        &self,
+        header: &Header,
+        len_bytes: usize,
+        share: &mut Option<BodyShare>,
+    ) -> bool {
+        let limits = &self.link.limits;
+        let share = match header.kind {
+            Kind::Request => share.get_or_insert_with(|| self.dispatch.request_body(limits)),
+            _ if !self.link.calls.awaits(header.call) => return false,
+            _ => share.get_or_insert_with(|| limits.reply_body()),
+        };
+        share.grow_to(len_bytes)
     }
 
     /// Takes a request in; what can be answered on the spot is.
     pub(super) fn take(&self, lane: &Arc<Lane>, arrived: Arrived) -> Option<Reply> {
-        let Arrived {
-            header,
-            at,
-            body,
-            share,
-        } = arrived;
+        let header = arrived.header;
         if ProtocolId(header.code) == ProtocolId::CONTROL {
             // Not idle for now, which is what it may have been sent for.
             drop(self.link.lease());
             return Some(Reply::new(Kind::Reply, header.call, Bytes::new()));
         }
-        match self.admit(&header, body.len(), share) {
+        match self.admit(&header, arrived.body.len(), arrived.share) {
             Ok((protocol, hold)) => {
-                let call = Handled {
-                    inbound: self.clone(),
-                    lane: Arc::clone(lane),
-                    call: header.call,
-                    came_alone: header.alone,
-                    hold: Some(hold),
-                };
                 self.counters.requests_handled.add();
-                call.begin(protocol, after(at, header.remaining), body)
+                let admitted = Admitted {
+                    header,
+                    deadline: after(arrived.at, header.remaining),
+                    hold,
+                };
+                let handling = self.handling(&protocol, &admitted, arrived.body);
+                match &protocol.runtime {
+                    Some(runtime) => self.begin(lane, admitted, handling, runtime),
+                    None => self.begin_inline(lane, admitted, handling),
+                }
             }
             Err(refusal) => Some(self.refuse(&header, refusal)),
         }
@@ -94,8 +108,8 @@ impl Inbound {
         &self,
         header: &Header,
         body_len: usize,
-        mut share: BodyShare,
-    ) -> Result<(Protocol, Hold), Refusal> {
+        share: Option<BodyShare>,
+    ) -> Result<(Arc<Protocol>, Hold), Refusal> {
         if header.remaining.is_zero() {
             return Err(Refusal::DeadlineExceeded);
         }
@@ -103,12 +117,83 @@ impl Inbound {
         if !self.link.running.is_free(header.call) {
             return Err(Refusal::Malformed);
         }
+        let mut share = share.unwrap_or_else(|| self.dispatch.request_body(&self.link.limits));
         if !share.grow_to(body_len) {
             return Err(Refusal::Overloaded);
         }
         let protocol = self.dispatch.protocol(ProtocolId(header.code))?;
         let hold = self.dispatch.admit(&self.link, &protocol, share)?;
         Ok((protocol, hold))
+    }
+
+    fn handling(&self, protocol: &Protocol, admitted: &Admitted, body: Bytes) -> Handling {
+        let request = InboundRequest {
+            from: self.link.node_id(),
+            role: self.link.hello.role,
+            remaining: admitted.deadline.saturating_duration_since(Instant::now()),
+            body,
+        };
+        let handler = Arc::clone(&protocol.handler);
+        Box::pin(async move { handler.handle(request).await })
+    }
+
+    /// Lets a handler go as far as it gets without waiting, and the rest of the way in a task.
+    fn begin_inline(
+        &self,
+        lane: &Arc<Lane>,
+        admitted: Admitted,
+        mut handling: Handling,
+    ) -> Option<Reply> {
+        let outcome = match poll_once(&mut handling) {
+            Ok(Poll::Ready(outcome)) => outcome,
+            Ok(Poll::Pending) => return self.begin(lane, admitted, handling, &Handle::current()),
+            Err(Panicked) => {
+                return Some(Reply::aborted(admitted.header.call).holding(admitted.hold));
+            }
+        };
+        let reply = self.reply(&admitted.header, outcome);
+        if !goes_alone(&admitted.header, &reply) {
+            return Some(reply.holding(admitted.hold));
+        }
+        let sending = Box::pin(async move { Ok(reply.body) });
+        self.begin(lane, admitted, sending, &Handle::current())
+    }
+
+    /// Lets a handler run in a task.
+    fn begin(
+        &self,
+        lane: &Arc<Lane>,
+        admitted: Admitted,
+        handling: Handling,
+        runtime: &Handle,
+    ) -> Option<Reply> {
+        let Admitted {
+            header,
+            deadline,
+            hold,
+        } = admitted;
+        let work = self.link.running.begin(header.call, lane);
+        let handled = Handled {
+            inbound: self.clone(),
+            lane: Arc::clone(lane),
+            header,
+            work,
+            hold: Some(hold),
+        };
+        let task = runtime.spawn(handled.run(handling, deadline));
+        self.link.running.started(work, task.abort_handle());
+        None
+    }
+
+    /// The answer that a handler's outcome makes.
+    fn reply(&self, header: &Header, outcome: Outcome) -> Reply {
+        match outcome {
+            Ok(body) if body.len() > self.max_body_bytes => {
+                Reply::new(Kind::ReplyTooLarge, header.call, Bytes::new())
+            }
+            Ok(body) => Reply::new(Kind::Reply, header.call, body),
+            Err(refusal) => self.refuse(header, refusal),
+        }
     }
 
     /// The answer to a request that is not carried out.
@@ -123,121 +208,58 @@ impl Inbound {
 
     /// The peer no longer wants a reply.
     pub(super) fn cancel(&self, call: CallId) {
-        match self.link.running.take(call) {
-            Some(work) => self.abort([work]),
-            None => self.counters.late_frames.add(),
-        }
-    }
-
-    /// Ends what nobody waits for any more.
-    pub(super) fn abort(&self, works: impl IntoIterator<Item = Work>) {
-        for work in works {
-            self.counters.requests_cancelled.add();
-            work.abort();
+        if !self.link.running.abort(call) {
+            self.counters.late_frames.add();
         }
     }
 }
 
-/// A request that was admitted. Dropping it without an outcome says so to the peer.
+/// Whether a reply is too long for the lane of its request.
+fn goes_alone(request: &Header, reply: &Reply) -> bool {
+    reply.body.len() > MAX_LANE_BODY_BYTES && !request.alone
+}
+
+/// A request whose handler runs in a task. Dropping it without an outcome says so to the peer.
 struct Handled {
     inbound: Inbound,
     lane: Arc<Lane>,
-    call: CallId,
-    /// It came on a stream of its own, which takes a reply of any length.
-    came_alone: bool,
+    header: Header,
+    work: WorkId,
     hold: Option<Hold>,
 }
 
 impl Handled {
-    /// Lets the handler begin: on the spot as far as it gets without waiting, or in a task.
-    fn begin(mut self, protocol: Protocol, deadline: Instant, body: Bytes) -> Option<Reply> {
-        let link = &self.inbound.link;
-        let request = InboundRequest {
-            from: link.node_id(),
-            role: link.hello.role,
-            remaining: deadline.saturating_duration_since(Instant::now()),
-            body,
-        };
-        let Protocol {
-            handler, runtime, ..
-        } = protocol;
-        let mut handling: Handling = Box::pin(async move { handler.handle(request).await });
-        let runtime = match runtime {
-            Some(runtime) => runtime,
-            None => match poll_once(&mut handling) {
-                Ok(Poll::Pending) => Handle::current(),
-                Ok(Poll::Ready(outcome)) => return self.reply(outcome),
-                Err(Panicked) => {
-                    let hold = self.hold.take();
-                    return Some(Reply::aborted(self.call, hold));
-                }
-            },
-        };
-        let running = self.inbound.clone();
-        let call = self.call;
-        running.link.running.begin(call, &self.lane);
-        let task = runtime.spawn(self.run(handling, deadline));
-        running.link.running.started(call, task.abort_handle());
-        None
-    }
-
     async fn run(mut self, handling: Handling, deadline: Instant) {
         let reply = match timeout_at(deadline, handling).await {
-            Ok(outcome) => self.reply(outcome),
+            Ok(outcome) => self.inbound.reply(&self.header, outcome),
             Err(_) => {
                 self.inbound.counters.requests_cancelled.add();
-                let mut reply = Reply::new(Kind::OutOfTime, self.call, Bytes::new());
-                reply.hold = self.hold.take();
-                Some(reply)
+                Reply::new(Kind::OutOfTime, self.header.call, Bytes::new())
             }
         };
-        if let Some(reply) = reply {
-            self.answer(reply);
+        if goes_alone(&self.header, &reply) {
+            // Until it is out it can be cancelled like its handler.
+            lane::reply_alone(&self.inbound.link, reply).await;
+            self.hold = None;
+            self.end(Lane::wake);
+        } else if let Some(hold) = self.hold.take() {
+            self.end(|lane| lane.reply(reply.holding(hold)));
         }
     }
 
-    /// Makes the answer out of a handler's outcome; `None` when it goes its own way.
-    fn reply(&mut self, outcome: Outcome) -> Option<Reply> {
-        let mut reply = match outcome {
-            Ok(body) if body.len() > self.inbound.max_body_bytes => {
-                Reply::new(Kind::ReplyTooLarge, self.call, Bytes::new())
-            }
-            Ok(body) => Reply::new(Kind::Reply, self.call, body),
-            Err(refusal) => {
-                let header = Header::new(Kind::Refusal, self.call, 0);
-                self.inbound.refuse(&header, refusal)
-            }
-        };
-        reply.hold = self.hold.take();
-        if reply.body.len() <= MAX_LANE_BODY_BYTES || self.came_alone {
-            return Some(reply);
-        }
-        self.send_alone(reply);
-        None
-    }
-
-    /// Sends a long reply on a stream of its own. Until it is out it can be cancelled.
-    fn send_alone(&self, reply: Reply) {
-        let (link, call) = (&self.inbound.link, self.call);
-        let Some(node) = self.inbound.node.upgrade() else {
-            return;
-        };
-        link.running.begin(call, &self.lane);
-        let sending = lane::reply_alone(Arc::clone(link), Arc::clone(&self.lane), reply);
-        let task = node.spawn(sending);
-        link.running.started(call, task);
-    }
-
-    fn answer(&self, reply: Reply) {
+    fn end(&self, answer: impl FnOnce(&Lane)) -> bool {
         let running = &self.inbound.link.running;
-        running.end(self.call, || self.lane.reply(reply));
+        running.end(self.work, || answer(&self.lane))
     }
 }
 
 impl Drop for Handled {
     fn drop(&mut self) {
-        if let Some(hold) = self.hold.take() {
-            self.answer(Reply::aborted(self.call, Some(hold)));
+        let Some(hold) = self.hold.take() else { return };
+        let mut aborted = Some(Reply::aborted(self.header.call).holding(hold));
+        let is_wanted = self.end(|lane| aborted.take().into_iter().for_each(|it| lane.reply(it)));
+        if !is_wanted {
+            self.inbound.counters.requests_cancelled.add();
         }
     }
 }
@@ -259,10 +281,14 @@ impl Reply {
         reply
     }
 
-    fn aborted(call: CallId, hold: Option<Hold>) -> Self {
-        let mut reply = Self::new(Kind::Aborted, call, Bytes::new());
-        reply.hold = hold;
-        reply
+    fn aborted(call: CallId) -> Self {
+        Self::new(Kind::Aborted, call, Bytes::new())
+    }
+
+    /// The same, with what its request holds until it is written.
+    fn holding(mut self, hold: Hold) -> Self {
+        self.hold = Some(hold);
+        self
     }
 }
 

@@ -1,12 +1,13 @@
 //! A stream that many calls share, or, for a long body, one call alone.
 //!
 //! Either side opens lanes for its own requests; the replies come back on them. This is the end that
-//! others hold: what is to be written goes into its outbox. The task that owns the stream is in
-//! `run`.
+//! others hold: what is to be written goes into its outbox. `task` opens and ends the stream, `run`
+//! reads and writes it.
 
+use std::future::poll_fn;
 use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 
@@ -15,13 +16,17 @@ use super::dispatch::Hold;
 use super::frame::{CallId, Header};
 
 mod alone;
+mod patience;
 mod run;
+mod task;
 
 pub(super) use alone::reply_alone;
-pub(super) use run::{accepted, opened};
+#[cfg(test)]
+pub(super) use patience::{FRAME_PATIENCE, MIN_PROGRESS_BYTES};
+pub(super) use task::{accepted, opened};
 
 /// What is to go out on one stream.
-// Bounded: an ask holds a place among the calls of its connection, an answer a share of a quota.
+// Bounded: an ask holds a place among the calls of its connection, an answer its request's hold.
 pub(super) struct Lane {
     is_alone: bool,
     outbox: Mutex<Outbox>,
@@ -35,6 +40,15 @@ struct Outbox {
     waker: Option<Waker>,
     /// The stream has ended.
     is_closed: bool,
+}
+
+impl Outbox {
+    fn wake_later(&mut self, cx: &mut Context<'_>) {
+        match &mut self.waker {
+            Some(waker) => waker.clone_from(cx.waker()),
+            none => *none = Some(cx.waker().clone()),
+        }
+    }
 }
 
 /// What a caller wants to be written.
@@ -104,19 +118,42 @@ impl Lane {
         }
     }
 
-    /// Moves everything out into empty containers, or notes whom to wake. Whether there was anything.
-    fn poll_take(&self, cx: &mut Context<'_>, asks: &mut Asks, answers: &mut Vec<Reply>) -> bool {
+    /// Moves everything out, or notes whom to wake. Whether there was anything.
+    pub(super) fn poll_take(
+        &self,
+        cx: &mut Context<'_>,
+        asks: &mut Asks,
+        answers: &mut Vec<Reply>,
+    ) -> bool {
         let mut outbox = self.outbox();
         if outbox.asks.is_empty() && outbox.answers.is_empty() {
-            match &mut outbox.waker {
-                Some(waker) => waker.clone_from(cx.waker()),
-                none => *none = Some(cx.waker().clone()),
-            }
+            outbox.wake_later(cx);
             return false;
         }
-        mem::swap(&mut outbox.asks, asks);
-        mem::swap(&mut outbox.answers, answers);
+        match asks.is_empty() {
+            true => mem::swap(&mut outbox.asks, asks),
+            false => asks.append(&mut outbox.asks),
+        }
+        match answers.is_empty() {
+            true => mem::swap(&mut outbox.answers, answers),
+            false => answers.append(&mut outbox.answers),
+        }
         true
+    }
+
+    /// Waits until the one call of a stream is given up; for ever on a shared lane.
+    async fn given_up(&self) {
+        poll_fn(|cx| self.poll_given_up(cx)).await;
+    }
+
+    fn poll_given_up(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut outbox = self.outbox();
+        let is_cancel = |ask: &Ask| matches!(ask, Ask::Cancel(_));
+        if self.is_alone && outbox.asks.iter().any(is_cancel) {
+            return Poll::Ready(());
+        }
+        outbox.wake_later(cx);
+        Poll::Pending
     }
 
     /// Whether nothing is to go out.

@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use macula_core::NodeId;
-use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
 use super::calls::Calls;
@@ -13,7 +12,8 @@ use super::dispatch::PeerLimits;
 use super::hello::Hello;
 use super::peer::{PeerConnection, Role};
 use super::room::Room;
-use super::running::{Running, Work};
+use super::running::Running;
+use super::turns::Turns;
 use crate::{CloseCode, Connection, ConnectionError};
 
 /// A live connection.
@@ -30,7 +30,7 @@ pub(super) struct Link {
     /// What the peer has asked.
     pub(super) running: Running,
     /// Turns of the long bodies that we send.
-    turns: Semaphore,
+    pub(super) turns: Turns,
     /// Where to tell that it has become idle.
     room: Arc<Room>,
     usage: Mutex<Usage>,
@@ -65,7 +65,7 @@ impl Link {
             limits,
             calls: Calls::new(),
             running: Running::new(),
-            turns: Semaphore::new(MAX_ALONE),
+            turns: Turns::new(),
             room,
             usage: Mutex::new(Usage {
                 in_flight: 0,
@@ -107,7 +107,7 @@ impl Link {
 
     /// Whether the peer takes requests on it, as far as we know.
     pub(super) fn takes_requests(&self) -> bool {
-        self.calls.stopped().is_none()
+        !self.calls.is_stopped()
     }
 
     /// Since when nothing has been in flight.
@@ -135,12 +135,6 @@ impl Link {
         self.usage().retired = true;
     }
 
-    /// Waits until one more long body may be sent on a stream of its own.
-    pub(super) async fn turn_alone(&self) -> Option<SemaphorePermit<'_>> {
-        // The semaphore is never closed.
-        self.turns.acquire().await.ok()
-    }
-
     /// Ends it at once, and everything on it.
     pub(super) fn close(&self, code: CloseCode) {
         self.retire();
@@ -151,7 +145,7 @@ impl Link {
     /// It has ended: whoever waits for something on it hears so.
     pub(super) fn end(&self, error: ConnectionError) {
         self.calls.end(error);
-        self.running.take_all().into_iter().for_each(Work::abort);
+        self.running.abort_all();
     }
 
     /// Whether the caller is the first to keep it from growing idle.
@@ -197,7 +191,3 @@ impl Greeted {
         is_proof.then(|| self.connection.remote_address())
     }
 }
-
-/// The most long bodies that are sent on streams of their own at a time. The others wait for their
-/// turn, so that lanes always find room in the connection's window and among its streams.
-const MAX_ALONE: usize = 8;

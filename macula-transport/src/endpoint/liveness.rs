@@ -7,13 +7,12 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep};
 
-use super::call::{Call, Sent};
-use super::calls::Outgoing;
 use super::config::EndpointConfig;
 use super::link::Link;
 use super::node::Node;
+use super::outbound::ping;
 
 /// What a peer owes us: the requests that it has not answered.
 pub(super) struct Answers {
@@ -86,14 +85,6 @@ struct Watch {
     max_missed: u32,
 }
 
-/// What came of a ping.
-enum Pinged {
-    Answered,
-    Missed,
-    /// The connection lets no further stream through for now, which is no fault of the peer's.
-    NotSent,
-}
-
 impl Watch {
     async fn run(self) {
         let connection = Arc::clone(&self.link.connection);
@@ -124,32 +115,16 @@ impl Watch {
         quiet.is_some_and(|quiet| quiet >= self.interval)
     }
 
+    /// Pings; one that cannot even be sent counts as missed, for nothing that the peer takes in
+    /// would keep it back.
     async fn misses_every_ping(&self) -> bool {
         for _ in 0..self.max_missed {
-            match self.ping().await {
-                Pinged::Missed if self.is_quiet() => {}
-                Pinged::Missed | Pinged::NotSent | Pinged::Answered => return false,
+            let is_missed = ping(&self.node, &self.link, self.interval).await == Some(false);
+            if !is_missed || !self.is_quiet() {
+                return false;
             }
         }
         true
-    }
-
-    async fn ping(&self) -> Pinged {
-        let Some(node) = self.node.upgrade() else {
-            return Pinged::NotSent;
-        };
-        let ping = Outgoing::ping(self.interval);
-        let (deadline, sent) = (ping.deadline, Sent::default());
-        let call = Call::begin(&node, &self.link, ping, &sent).await;
-        drop(node);
-        let Ok(call) = call else {
-            return Pinged::NotSent;
-        };
-        match timeout_at(deadline, call).await {
-            Ok(answer) if answer.is_heard() => Pinged::Answered,
-            _ if sent.is_sent() => Pinged::Missed,
-            _ => Pinged::NotSent,
-        }
     }
 }
 

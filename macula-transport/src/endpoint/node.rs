@@ -8,13 +8,15 @@ use macula_core::NodeId;
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use tokio::sync::{Semaphore, broadcast, watch};
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::JoinSet;
 
 use super::config::EndpointConfig;
 use super::dial::Dials;
 use super::dispatch::{Dispatch, PeerLimits};
 use super::hello::{Hello, Purpose, Versions};
 use super::hellos::Hellos;
+use super::inbound::Inbound;
+use super::lane::{self, Lane};
 use super::link::{Greeted, Lease, Link};
 use super::own_address::OwnAddresses;
 use super::pace::Pace;
@@ -23,8 +25,9 @@ use super::pool::{Full, Inserted, Pool, Removed, Slot};
 use super::probe::Probes;
 use super::stats::Counters;
 use super::trace::{self, Closing};
+use super::turns::Turn;
 use super::{accept, goodbye, liveness, probe, serve};
-use crate::{CloseCode, ConnectionError, NodeRuntime, Transport};
+use crate::{CloseCode, ConnectionError, NodeRuntime, Stream, Transport};
 
 /// One node's endpoint. Its handles own it; its tasks hold it weakly, so that dropping the last
 /// handle ends them.
@@ -82,16 +85,26 @@ impl Node {
     }
 
     /// Runs a part of the endpoint until it is done or the endpoint ends.
-    pub(super) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
+    pub(super) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
         let mut closing = self.closing.subscribe();
-        let task = self.runtime.spawn(async move {
+        self.runtime.spawn(async move {
             tokio::select! {
                 biased;
                 _ = closing.wait_for(|closing| *closing) => {}
                 () = work => {}
             }
         });
-        task.abort_handle()
+    }
+
+    /// Starts a lane of our own. It ends by itself with its connection.
+    pub(super) fn start_lane(&self, link: &Arc<Link>, lane: Arc<Lane>, turn: Turn) {
+        let inbound = Inbound::new(self, link);
+        self.runtime.spawn(lane::opened(lane, inbound, turn));
+    }
+
+    /// Takes in a lane of the peer's. It ends by itself with its connection.
+    pub(super) fn take_lane(&self, stream: Stream, inbound: Inbound) {
+        self.runtime.spawn(lane::accepted(stream, inbound));
     }
 
     pub(super) fn is_closing(&self) -> bool {
@@ -213,8 +226,10 @@ impl Node {
 
     /// A connection has ended.
     pub(super) fn ended(&self, link: &Link, error: ConnectionError) {
+        // Out of the pool first: whoever hears of it there finds it gone.
+        let removed = self.pool.remove(link);
         link.end(error);
-        if let Some(removed) = self.pool.remove(link) {
+        if let Some(removed) = removed {
             self.counters.ended.add();
             trace::ended(link, error);
             self.disconnected(&removed);

@@ -1,6 +1,7 @@
 //! What this node wants of its peers: connections, and answers to requests.
 
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use bytes::Bytes;
 use macula_core::{Contact, DialTarget, NodeId};
@@ -110,12 +111,14 @@ async fn attempt(
         Err(failure) => return Err(RequestError::not_executed(failure)),
     };
     let link = lease.link();
-    let outcome = match Call::begin(node, link, request.clone(), sent).await {
+    let start = |lane, turn| node.start_lane(link, lane, turn);
+    let outcome = match Call::begin(link, request, sent, start).await {
         Ok(call) => Ok(call.await),
         Err(stopped) => Err(stopped),
     };
     let failure = match outcome {
         Err(Stopped::Ended(error)) | Ok(Answer::Unsent(StreamError::Connection(error))) => {
+            node.ended(link, error);
             RequestFailure::Interrupted(error.into())
         }
         Err(Stopped::Leaving(CloseCode::ShuttingDown)) => {
@@ -129,9 +132,6 @@ async fn attempt(
         }
         Ok(answer) => return Ok(Attempted::Answered(answer)),
     };
-    if let RequestFailure::Interrupted(_) = failure {
-        node.detach(link, CloseCode::Done);
-    }
     Ok(Attempted::NotBegun(failure))
 }
 
@@ -146,6 +146,25 @@ async fn lease(node: &Arc<Node>, to: &Contact) -> Result<Lease, RequestFailure> 
     // It may have ended as soon as it came about.
     let lost = RequestFailure::Interrupted(ConnectionError::Lost.into());
     node.pool.lease(&reached.peer).ok_or(lost)
+}
+
+/// Asks the peer's endpoint for a sign of life; whether there was one in time, `None` if the
+/// connection takes no requests.
+pub(super) async fn ping(node: &Weak<Node>, link: &Arc<Link>, patience: Duration) -> Option<bool> {
+    let ping = Outgoing::ping(patience);
+    let sent = Sent::default();
+    let answer = async {
+        let start = |lane, turn| {
+            if let Some(node) = node.upgrade() {
+                node.start_lane(link, lane, turn);
+            }
+        };
+        let call = Call::begin(link, &ping, &sent, start).await.ok()?;
+        Some(call.await.is_heard())
+    };
+    timeout_at(ping.deadline, answer)
+        .await
+        .unwrap_or(Some(false))
 }
 
 /// How often a request is put on a connection that turns out to have ended before.
@@ -168,15 +187,9 @@ async fn ping_regularly(node: Weak<Node>, link: Weak<Link>) {
         let Some(lease) = link.upgrade().and_then(|link| link.lease()) else {
             return;
         };
-        let Some(node) = node.upgrade() else { return };
-        let ping = Outgoing::ping(every);
-        let (deadline, sent) = (ping.deadline, Sent::default());
-        if let Ok(call) = Call::begin(&node, lease.link(), ping, &sent).await {
-            drop(node);
-            if timeout_at(deadline, call).await.is_err() {
-                let peer: NodeId = lease.link().node_id();
-                tracing::debug!(peer = %peer.short(), "keep-alive is not answered");
-            }
+        if ping(&node, lease.link(), every).await != Some(true) {
+            let peer: NodeId = lease.link().node_id();
+            tracing::debug!(peer = %peer.short(), "keep-alive is not answered");
         }
     }
 }

@@ -1,7 +1,7 @@
 //! How much of something there may be at a time, and who holds how much of it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use tokio::sync::Notify;
 
@@ -9,6 +9,8 @@ use tokio::sync::Notify;
 pub(super) struct Quota {
     limit: usize,
     used: AtomicUsize,
+    /// Somebody waits for it to be given back.
+    is_awaited: AtomicBool,
     emptied: Notify,
 }
 
@@ -23,6 +25,7 @@ impl Quota {
         Arc::new(Self {
             limit,
             used: AtomicUsize::new(0),
+            is_awaited: AtomicBool::new(false),
             emptied: Notify::new(),
         })
     }
@@ -52,12 +55,20 @@ impl Quota {
 
     /// Waits until nothing is used.
     pub(super) async fn emptied(&self) {
+        self.is_awaited.store(true, Ordering::SeqCst);
         loop {
             let emptied = self.emptied.notified();
             if self.used() == 0 {
                 return;
             }
             emptied.await;
+        }
+    }
+
+    fn give_back(&self, amount: usize) {
+        let is_empty = self.used.fetch_sub(amount, Ordering::SeqCst) == amount;
+        if is_empty && self.is_awaited.load(Ordering::SeqCst) {
+            self.emptied.notify_waiters();
         }
     }
 }
@@ -83,14 +94,6 @@ impl Drop for Share {
     fn drop(&mut self) {
         if self.held > 0 {
             self.quota.give_back(self.held);
-        }
-    }
-}
-
-impl Quota {
-    fn give_back(&self, amount: usize) {
-        if self.used.fetch_sub(amount, Ordering::SeqCst) == amount {
-            self.emptied.notify_waiters();
         }
     }
 }

@@ -9,14 +9,29 @@ use super::frame::CallId;
 use super::lane::Lane;
 
 /// All of them on one connection. Bounded by the quota of the peer, of which each holds a share.
-pub(super) struct Running(Mutex<BTreeMap<CallId, Work>>);
+pub(super) struct Running(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    works: BTreeMap<CallId, Work>,
+    next_number: u64,
+}
 
 /// What is done for one call.
-pub(super) struct Work {
+struct Work {
+    /// Tells it from a later one under the same id.
+    number: u64,
     /// Where it came from.
     lane: Arc<Lane>,
     /// Ends it; none yet while it is being started.
     task: Option<AbortHandle>,
+}
+
+/// Names what has begun.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct WorkId {
+    call: CallId,
+    number: u64,
 }
 
 impl Running {
@@ -26,69 +41,92 @@ impl Running {
 
     /// Whether nothing runs under this id.
     pub(super) fn is_free(&self, call: CallId) -> bool {
-        !self.works().contains_key(&call)
+        !self.state().works.contains_key(&call)
     }
 
-    pub(super) fn begin(&self, call: CallId, lane: &Arc<Lane>) {
+    /// Notes that a handler begins; nothing may run under this id.
+    pub(super) fn begin(&self, call: CallId, lane: &Arc<Lane>) -> WorkId {
+        let mut state = self.state();
+        let number = state.next_number;
+        state.next_number += 1;
         let work = Work {
+            number,
             lane: Arc::clone(lane),
             task: None,
         };
-        self.works().insert(call, work);
+        state.works.insert(call, work);
+        WorkId { call, number }
     }
 
-    /// Notes how to end what has begun, unless it has ended by itself.
-    pub(super) fn started(&self, call: CallId, task: AbortHandle) {
-        if let Some(work) = self.works().get_mut(&call) {
-            work.task = Some(task);
+    /// Notes how to end what has begun. What was taken out before is ended at once.
+    pub(super) fn started(&self, id: WorkId, task: AbortHandle) {
+        match self.state().find(id) {
+            Some(work) => work.task = Some(task),
+            None => task.abort(),
         }
     }
 
     /// It has ended; `answer` says so if anybody still wants to know, and before anybody can find
-    /// that nothing runs any more.
-    pub(super) fn end(&self, call: CallId, answer: impl FnOnce()) {
-        let mut works = self.works();
-        let was_wanted = works.remove(&call).is_some();
-        if was_wanted {
+    /// that nothing runs any more. Whether anybody did.
+    pub(super) fn end(&self, id: WorkId, answer: impl FnOnce()) -> bool {
+        let mut state = self.state();
+        let is_wanted = state.find(id).is_some();
+        if is_wanted {
+            state.works.remove(&id.call);
             answer();
         }
+        is_wanted
     }
 
-    /// Takes a call out that is not wanted any more.
-    pub(super) fn take(&self, call: CallId) -> Option<Work> {
-        self.works().remove(&call)
+    /// Aborts a call that is not wanted any more; whether there was one.
+    pub(super) fn abort(&self, call: CallId) -> bool {
+        let work = self.state().works.remove(&call);
+        let was_running = work.is_some();
+        work.into_iter().for_each(Work::abort);
+        was_running
     }
 
-    /// Takes everything out that came from a lane.
-    pub(super) fn take_lane(&self, lane: &Lane) -> Vec<Work> {
-        self.take_where(|work| work.lane.is(lane))
+    /// Aborts everything that came from a lane.
+    pub(super) fn abort_lane(&self, lane: &Lane) {
+        self.abort_where(|work| work.lane.is(lane));
     }
 
-    /// Takes everything out.
-    pub(super) fn take_all(&self) -> Vec<Work> {
-        self.take_where(|_| true)
+    /// Aborts everything.
+    pub(super) fn abort_all(&self) {
+        self.abort_where(|_| true);
     }
 
     /// Whether something runs that came from a lane.
     pub(super) fn has_any_of(&self, lane: &Lane) -> bool {
-        self.works().values().any(|work| work.lane.is(lane))
+        self.state().works.values().any(|work| work.lane.is(lane))
     }
 
-    fn take_where(&self, which: impl Fn(&Work) -> bool) -> Vec<Work> {
-        let mut works = self.works();
-        let taken = works.extract_if(.., |_, work| which(work));
-        taken.map(|(_, work)| work).collect()
+    fn abort_where(&self, which: impl Fn(&Work) -> bool) {
+        let mut state = self.state();
+        let taken = state.works.extract_if(.., |_, work| which(work));
+        let taken: Vec<_> = taken.map(|(_, work)| work).collect();
+        drop(state);
+        taken.into_iter().for_each(Work::abort);
     }
 
-    fn works(&self) -> MutexGuard<'_, BTreeMap<CallId, Work>> {
+    fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
+impl State {
+    fn find(&mut self, id: WorkId) -> Option<&mut Work> {
+        let work = self.works.get_mut(&id.call);
+        work.filter(|work| work.number == id.number)
+    }
+}
+
 impl Work {
-    pub(super) fn abort(self) {
+    fn abort(self) {
         if let Some(task) = self.task {
             task.abort();
         }
+        // It may have waited for this to end.
+        self.lane.wake();
     }
 }

@@ -7,7 +7,6 @@ use tokio::time::{Instant, sleep_until};
 
 use super::horizon::after;
 use super::inbound::Inbound;
-use super::lane;
 use super::link::Link;
 use super::node::Node;
 
@@ -40,7 +39,7 @@ async fn run(weak: Weak<Node>, inbound: Inbound, idle_timeout: Duration) {
         let Some(node) = weak.upgrade() else { return };
         match accepted {
             Ok(stream) => {
-                node.spawn(lane::accepted(stream, inbound.clone()));
+                node.take_lane(stream, inbound.clone());
             }
             Err(error) => return node.ended(&link, error),
         }

@@ -7,18 +7,24 @@ use std::sync::Arc;
 
 use crate::endpoint::lane::Lane;
 
-/// The lanes of one connection that are open.
+/// The shared lanes of one side of a connection.
+// Invariant: at most one of them is being opened.
 pub(super) struct Lanes {
     lanes: Vec<Entry>,
-    /// Where requests go until it has written.
-    filling: Option<usize>,
+    /// Where requests go until it has written, and how many did.
+    filling: Option<(usize, usize)>,
     /// Where to begin to look for the next.
     start: usize,
 }
 
 struct Entry {
     lane: Arc<Lane>,
+    /// Requests that are in its queue, or sent and not answered.
     in_flight: usize,
+    /// Its stream is open.
+    is_open: bool,
+    /// The peer holds it back.
+    is_blocked: bool,
 }
 
 impl Lanes {
@@ -30,63 +36,116 @@ impl Lanes {
         }
     }
 
-    /// The lane for one more request, and whether it has to be started.
-    pub(super) fn choose(&mut self) -> (Arc<Lane>, bool) {
-        let known = self.filling.or_else(|| self.least_in_flight());
-        let (index, is_new) = match known {
-            Some(index) => (index, false),
-            None => (self.open(), true),
+    /// The lane for one more request, and one that has to be started: the same if there was none.
+    pub(super) fn choose(&mut self) -> (Arc<Lane>, Option<Arc<Lane>>) {
+        let (index, new_lane) = match self.still_filling() {
+            Some(index) => (index, None),
+            None => self.next(),
         };
-        self.filling = Some(index);
+        let filled = self.filling.map_or(0, |(_, filled)| filled);
+        self.filling = Some((index, filled + 1));
         let entry = &mut self.lanes[index];
         entry.in_flight += 1;
-        (Arc::clone(&entry.lane), is_new)
+        (Arc::clone(&entry.lane), new_lane)
     }
 
-    /// The lane with the fewest requests; none when another should be opened.
+    fn still_filling(&self) -> Option<usize> {
+        let (index, filled) = self.filling?;
+        (filled < MAX_FILLED && self.lanes[index].is_usable()).then_some(index)
+    }
+
+    /// The lane to fill next, and another that would be good to have.
+    fn next(&mut self) -> (usize, Option<Arc<Lane>>) {
+        self.filling = None;
+        let best = self.least_in_flight();
+        let is_enough = best.is_some_and(|index| self.lanes[index].in_flight == 0);
+        let is_opening = self.lanes.iter().any(|entry| !entry.is_open);
+        if is_enough || is_opening || self.lanes.len() == MAX_LANES {
+            // Without an open lane there is one being opened.
+            return (best.unwrap_or_else(|| self.opening()), None);
+        }
+        let lane = Lane::shared();
+        self.lanes.push(Entry {
+            lane: Arc::clone(&lane),
+            in_flight: 0,
+            is_open: false,
+            is_blocked: false,
+        });
+        (best.unwrap_or(self.lanes.len() - 1), Some(lane))
+    }
+
+    /// The open lane with the fewest requests; one that is held back only if all are.
     fn least_in_flight(&mut self) -> Option<usize> {
         let count = self.lanes.len();
         self.start = self.start.wrapping_add(1);
-        let rotated = (0..count).map(|step| (self.start.wrapping_add(step)) % count);
-        let least = rotated.min_by_key(|index| self.lanes[*index].in_flight)?;
-        let may_open = count < MAX_LANES && self.lanes[least].in_flight > 0;
-        (!may_open).then_some(least)
+        let rotated = (0..count).map(|step| self.start.wrapping_add(step) % count);
+        let open = rotated.filter(|index| self.lanes[*index].is_open);
+        open.min_by_key(|index| {
+            let entry = &self.lanes[*index];
+            (entry.is_blocked, entry.in_flight)
+        })
     }
 
-    fn open(&mut self) -> usize {
-        self.lanes.push(Entry {
-            lane: Lane::shared(),
-            in_flight: 0,
-        });
-        self.lanes.len() - 1
+    fn opening(&self) -> usize {
+        let position = self.lanes.iter().position(|entry| !entry.is_open);
+        position.unwrap_or_default()
     }
 
     /// A lane has begun to write: what comes now takes another.
     pub(super) fn written(&mut self, lane: &Lane) {
-        if self.filling.is_some() && self.filling == self.position(lane) {
+        if let Some((filling, _)) = self.filling
+            && lane.is(&self.lanes[filling].lane)
+        {
             self.filling = None;
+        }
+    }
+
+    pub(super) fn opened(&mut self, lane: &Lane) {
+        if let Some(entry) = self.entry(lane) {
+            entry.is_open = true;
+        }
+    }
+
+    pub(super) fn blocked(&mut self, lane: &Lane, is_blocked: bool) {
+        if let Some(entry) = self.entry(lane) {
+            entry.is_blocked = is_blocked;
         }
     }
 
     /// A request of this lane needs it no more.
     pub(super) fn finished(&mut self, lane: &Lane) {
-        if let Some(index) = self.position(lane) {
-            self.lanes[index].in_flight -= 1;
+        if let Some(entry) = self.entry(lane) {
+            entry.in_flight -= 1;
         }
     }
 
     /// A lane has ended.
     pub(super) fn remove(&mut self, lane: &Lane) {
-        if let Some(index) = self.position(lane) {
+        let position = self.lanes.iter().position(|entry| lane.is(&entry.lane));
+        if let Some(index) = position {
             self.lanes.remove(index);
             self.filling = None;
         }
     }
 
-    fn position(&self, lane: &Lane) -> Option<usize> {
-        self.lanes.iter().position(|entry| lane.is(&entry.lane))
+    fn entry(&mut self, lane: &Lane) -> Option<&mut Entry> {
+        self.lanes.iter_mut().find(|entry| lane.is(&entry.lane))
+    }
+
+    #[cfg(test)]
+    pub(super) fn in_flight(&self) -> usize {
+        self.lanes.iter().map(|entry| entry.in_flight).sum()
+    }
+}
+
+impl Entry {
+    fn is_usable(&self) -> bool {
+        !self.is_blocked
     }
 }
 
 /// The most lanes of one side of a connection.
-pub(super) const MAX_LANES: usize = 8;
+pub(in crate::endpoint) const MAX_LANES: usize = 8;
+
+/// After so many requests another lane is filled, even if this one has not written yet.
+const MAX_FILLED: usize = 128;

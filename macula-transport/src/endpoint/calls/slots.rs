@@ -8,7 +8,7 @@ use crate::endpoint::frame::CallId;
 use crate::endpoint::lane::Lane;
 
 /// All places of one connection.
-// Invariant: `free` names exactly the places whose state is `Free`.
+// Invariant: `free` names exactly the places whose state is `Free`, each once.
 pub(super) struct Slots {
     slots: Vec<Slot>,
     free: Vec<u32>,
@@ -41,21 +41,32 @@ impl Slots {
         }
     }
 
-    pub(super) fn is_full(&self) -> bool {
-        self.free.is_empty() && self.slots.len() >= MAX_CALLS
+    /// Whether one more call may begin.
+    pub(super) fn has_room(&self) -> bool {
+        self.len() < MAX_CALLS
     }
 
-    /// Takes a place; only while there is one.
+    /// The same for this one: pings find room among calls that a dead peer leaves unanswered.
+    pub(super) fn has_room_for(&self, request: &Outgoing) -> bool {
+        let reserve = if request.is_ping() { PING_RESERVE } else { 0 };
+        self.len() < MAX_CALLS + reserve
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+
+    /// Takes a place.
     pub(super) fn take(&mut self, lane: Arc<Lane>, request: Outgoing) -> CallId {
         let index = self.free.pop().unwrap_or_else(|| {
             self.slots.push(Slot::new());
-            // At most `MAX_CALLS`.
+            // Far fewer than that.
             u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX)
         });
         let slot = &mut self.slots[index as usize];
         slot.lane = Some(lane);
         slot.state = State::Queued(request, None);
-        CallId(u64::from(slot.generation) << 32 | u64::from(index))
+        slot.call(index)
     }
 
     /// The place of a call that is still under way.
@@ -67,46 +78,33 @@ impl Slots {
 
     pub(super) fn free(&mut self, call: CallId) {
         if let Some(slot) = self.get_mut(call) {
-            slot.clear();
+            slot.generation = slot.generation.wrapping_add(1);
+            slot.lane = None;
+            slot.state = State::Free;
             self.free.push(parts(call).0);
         }
     }
 
     /// Takes a request out to be written; `None` if nobody wants it any more.
     pub(super) fn send(&mut self, call: CallId) -> Option<Outgoing> {
-        let slot = self.get_mut(call)?;
-        if matches!(slot.state, State::Abandoned) {
-            self.free(call);
-            return None;
-        }
-        slot.send()
+        self.get_mut(call)?.send()
     }
 
-    /// Whether a call is to be cancelled at the peer, which ends it here.
-    pub(super) fn cancel(&mut self, call: CallId) -> bool {
-        let slot = self.get_mut(call);
-        let is_cancelling = slot.is_some_and(|slot| matches!(slot.state, State::Cancelling));
-        if is_cancelling {
-            self.free(call);
-        }
-        is_cancelling
+    /// The calls under way that fit.
+    pub(super) fn taken(&self, which: impl Fn(&Slot) -> bool) -> Vec<CallId> {
+        let taken = (0..).zip(&self.slots);
+        let taken = taken.filter(|(_, slot)| slot.lane.is_some() && which(slot));
+        taken.map(|(index, slot)| slot.call(index)).collect()
     }
 
-    /// Visits every place that is taken.
-    pub(super) fn for_each(&mut self, visit: impl FnMut(&mut Slot)) {
-        let taken = self.slots.iter_mut().filter(|slot| slot.lane.is_some());
-        taken.for_each(visit);
-    }
-
-    /// Frees the places that wait only for their lane, which has ended.
-    pub(super) fn free_unanswered(&mut self, which: impl Fn(&Slot) -> bool) {
-        for (index, slot) in (0..).zip(&mut self.slots) {
-            let is_left = matches!(slot.state, State::Abandoned | State::Cancelling);
-            if is_left && which(slot) {
-                slot.clear();
-                self.free.push(index);
-            }
-        }
+    #[cfg(test)]
+    pub(super) fn check_invariants(&self) {
+        let mut free = self.free.clone();
+        free.sort_unstable();
+        let is_free = |slot: &Slot| matches!(slot.state, State::Free) && slot.lane.is_none();
+        let expected = (0..).zip(&self.slots).filter(|(_, slot)| is_free(slot));
+        let expected: Vec<u32> = expected.map(|(index, _)| index).collect();
+        assert_eq!(free, expected);
     }
 }
 
@@ -119,10 +117,8 @@ impl Slot {
         }
     }
 
-    fn clear(&mut self) {
-        self.generation = self.generation.wrapping_add(1);
-        self.lane = None;
-        self.state = State::Free;
+    fn call(&self, index: u32) -> CallId {
+        CallId(u64::from(self.generation) << 32 | u64::from(index))
     }
 
     /// The lane it takes.
@@ -140,6 +136,26 @@ impl Slot {
 
     pub(super) fn is_sent(&self) -> bool {
         matches!(self.state, State::Sent(_))
+    }
+
+    pub(super) fn is_abandoned(&self) -> bool {
+        matches!(self.state, State::Abandoned)
+    }
+
+    pub(super) fn is_cancelling(&self) -> bool {
+        matches!(self.state, State::Cancelling)
+    }
+
+    pub(super) fn is_given_up(&self) -> bool {
+        self.is_abandoned() || self.is_cancelling()
+    }
+
+    /// Whether the peer may know of it.
+    pub(super) fn has_left(&self) -> bool {
+        !matches!(
+            self.state,
+            State::Free | State::Queued(..) | State::Abandoned | State::Answered(Answer::Unsent(_))
+        )
     }
 
     fn send(&mut self) -> Option<Outgoing> {
@@ -203,4 +219,7 @@ fn parts(call: CallId) -> (u32, u32) {
 }
 
 /// The most requests under way on one connection; more wait for a place.
-pub(super) const MAX_CALLS: usize = 16 * 1024;
+const MAX_CALLS: usize = 16 * 1024;
+
+/// So many pings beyond that.
+const PING_RESERVE: usize = 8;

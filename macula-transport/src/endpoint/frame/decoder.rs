@@ -139,8 +139,9 @@ impl FrameDecoder {
             return None;
         }
         self.part = Part::START;
-        // Whoever keeps a body shall not keep a much longer chunk with it.
-        let body = match chunk.len() / 2 > len {
+        // Chunks are parts of the transport's buffers: whoever keeps a small body shall not keep a
+        // much longer buffer with it.
+        let body = match len <= MAX_COPIED_BYTES {
             true => Bytes::copy_from_slice(&chunk.split_to(len)),
             false => chunk.split_to(len),
         };
@@ -160,6 +161,9 @@ impl Part {
         len: 0,
     };
 }
+
+/// Bodies up to this are copied out of the chunk they came in.
+const MAX_COPIED_BYTES: usize = 16 * 1024;
 
 /// So much memory is had for a body at once, that of longer ones grows as they come.
 const EAGER_BYTES: usize = 8 * 1024;

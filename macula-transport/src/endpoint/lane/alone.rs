@@ -1,29 +1,49 @@
 //! A long reply to a request that came on a shared lane.
 
 use std::future::poll_fn;
-use std::sync::Arc;
+use std::task::{Context, Poll};
 
-use super::{Lane, Reply};
-use crate::StreamError;
+use tokio::time::Instant;
+
+use super::Reply;
+use super::patience::Patience;
 use crate::endpoint::frame::Burst;
 use crate::endpoint::link::Link;
+use crate::{SendStream, StreamError};
 
 /// Sends a reply on a stream of its own. Dropping the future resets it.
-pub(in crate::endpoint) async fn reply_alone(link: Arc<Link>, lane: Arc<Lane>, reply: Reply) {
-    let call = reply.header.call;
-    if let Err(error) = send(&link, reply).await {
+pub(in crate::endpoint) async fn reply_alone(link: &Link, mut reply: Reply) {
+    reply.header.alone = true;
+    if let Err(error) = send(link, reply).await {
         tracing::debug!(peer = %link.node_id().short(), %error, "long reply was not sent");
     }
-    // The lane may have waited for this to end.
-    link.running.end(call, || lane.wake());
 }
 
-async fn send(link: &Link, mut reply: Reply) -> Result<(), StreamError> {
-    let _turn = link.turn_alone().await;
+async fn send(link: &Link, reply: Reply) -> Result<(), StreamError> {
+    let _turn = link.turns.reply().await;
     let mut stream = link.connection.open().await?;
-    reply.header.alone = true;
     let mut burst = Burst::default();
     burst.push(&reply.header, &reply.body);
-    poll_fn(|cx| burst.poll_send(cx, &mut *stream.send)).await?;
+    let mut patience = Patience::default();
+    poll_fn(|cx| poll_send(cx, &mut burst, &mut *stream.send, &mut patience)).await?;
     stream.send.finish()
+}
+
+/// Sends as long as the peer takes something.
+fn poll_send(
+    cx: &mut Context<'_>,
+    burst: &mut Burst,
+    stream: &mut dyn SendStream,
+    patience: &mut Patience,
+) -> Poll<Result<(), StreamError>> {
+    let before = burst.len_bytes();
+    let sent = burst.poll_send(cx, stream);
+    if sent.is_ready() {
+        return sent;
+    }
+    patience.went_on(Instant::now(), before - burst.len_bytes());
+    match patience.poll(cx) {
+        Poll::Ready(()) => Poll::Ready(Err(StreamError::Closed)),
+        Poll::Pending => Poll::Pending,
+    }
 }
