@@ -117,7 +117,12 @@ async fn who_leaves_before_a_hello_is_counted(fixture: Fixture) {
 }
 
 async fn a_crowd_that_says_nothing_keeps_nobody_out(fixture: Fixture) {
-    let (raw, b) = (fixture.raw(1).await, fixture.server(2).await);
+    // They all have to be there before the first is out of time.
+    let patient = Duration::from_secs(120);
+    let raw = fixture.raw(1).await;
+    let b = fixture
+        .server_with(2, |config| config.dial_timeout = patient)
+        .await;
     let mut silent = Vec::new();
     // What fits at a time is a matter of the endpoint's own.
     while b.stats().refused_crowded == 0 {
