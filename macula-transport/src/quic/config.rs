@@ -32,6 +32,10 @@ pub struct QuicConfig {
     /// The same for one stream, at most half of `connection_window_bytes`: a stream that nobody
     /// reads must leave room for the others.
     pub stream_window_bytes: u32,
+    /// How much of what was sent on one stream may wait for room at the peer or for its
+    /// acknowledgement. What a stream that nobody reads has waiting takes from the connection's
+    /// window, on top of the stream's; more lets one stream be faster on long ways.
+    pub send_buffer_bytes: u32,
     /// How many accepted connections may wait to be taken; further ones are closed as overloaded.
     pub accept_backlog: usize,
     /// Sockets of the `turmoil` host that it is bound on, instead of the operating system's, and
@@ -52,6 +56,7 @@ impl Default for QuicConfig {
             max_streams: 1024,
             connection_window_bytes: 24 << 20,
             stream_window_bytes: 2 << 20,
+            send_buffer_bytes: 768 << 10,
             accept_backlog: 256,
             #[cfg(feature = "simulation")]
             simulation_seed: None,
@@ -73,6 +78,7 @@ impl QuicConfig {
             ),
             (self.max_streams == 0, "max_streams is zero"),
             (self.stream_window_bytes == 0, "stream_window_bytes is zero"),
+            (self.send_buffer_bytes == 0, "send_buffer_bytes is zero"),
             (
                 self.stream_window_bytes > self.connection_window_bytes / 2,
                 "stream_window_bytes is above half of connection_window_bytes",

@@ -33,6 +33,7 @@ fn limits(config: &QuicConfig) -> Result<Limits, ValidationError> {
         .with_data_window(config.connection_window_bytes.into())?
         .with_bidirectional_local_data_window(config.stream_window_bytes.into())?
         .with_bidirectional_remote_data_window(config.stream_window_bytes.into())?
+        .with_max_send_buffer_size(config.send_buffer_bytes)?
         .with_max_open_remote_bidirectional_streams(config.max_streams.into())?
         // The peer's limit is the one that counts for streams of our own.
         .with_max_open_local_bidirectional_streams(u32::MAX.into())?

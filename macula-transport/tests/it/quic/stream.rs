@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use macula_transport::{CloseCode, Connection, ReceiveStream, SendStream, StreamError};
+use tokio::task::JoinSet;
 
 use super::{client, connect, server, within};
 
@@ -87,29 +88,27 @@ async fn a_finished_stream_takes_nothing_more() {
 }
 
 #[tokio::test]
-async fn an_unread_stream_does_not_starve_the_others() {
+async fn eight_unread_streams_do_not_starve_the_others() {
     let (a, b) = (client(1).await, server(2).await);
     let (dialled, accepted) = connect(&a, &b).await;
-    let mut bulk = within(dialled.open()).await.unwrap();
-    // Far more than the connection may have in flight, and nobody reads it.
-    let flood = async {
-        loop {
-            if bulk.send.send(Bytes::from(vec![0; 1 << 20])).await.is_err() {
-                return;
-            }
-        }
-    };
-    let others = async {
-        let _unread = within(accepted.accept()).await.unwrap();
-        tokio::time::sleep(Duration::from_millis(200)).await;
-        for _ in 0..20 {
-            echo(&*dialled, &*accepted).await;
-        }
-    };
-    tokio::select! {
-        () = flood => panic!("the unread stream ended"),
-        () = others => {}
+    let mut floods = JoinSet::new();
+    let mut unread = Vec::new();
+    for _ in 0..8 {
+        let mut bulk = within(dialled.open()).await.unwrap();
+        send(&mut *bulk.send, b"first").await;
+        unread.push(within(accepted.accept()).await.unwrap());
+        // Far more than the connection may have in flight.
+        floods.spawn(async move {
+            let chunk = Bytes::from(vec![0; 64 << 10]);
+            while bulk.send.send(chunk.clone()).await.is_ok() {}
+        });
     }
+    let ended = tokio::time::timeout(Duration::from_millis(500), floods.join_next());
+    assert!(ended.await.is_err(), "all are held up");
+    for _ in 0..20 {
+        echo(&*dialled, &*accepted).await;
+    }
+    assert!(floods.try_join_next().is_none());
 }
 
 #[tokio::test]
@@ -138,4 +137,23 @@ async fn the_round_trip_time_is_measured() {
     let assumed = Duration::from_millis(100);
     assert!(dialled.rtt() < assumed, "{:?}", dialled.rtt());
     assert!(accepted.rtt() < assumed, "{:?}", accepted.rtt());
+}
+
+#[tokio::test]
+async fn a_stream_that_is_held_back_can_be_reset_without_harm_to_others() {
+    let (a, b) = (client(1).await, server(2).await);
+    let (dialled, accepted) = connect(&a, &b).await;
+    let mut bulk = within(dialled.open()).await.unwrap();
+    send(&mut *bulk.send, b"first").await;
+    let mut unread = within(accepted.accept()).await.unwrap();
+    let flood = async {
+        let chunk = Bytes::from(vec![0; 64 << 10]);
+        while bulk.send.send(chunk.clone()).await.is_ok() {}
+    };
+    let held = tokio::time::timeout(Duration::from_millis(300), flood);
+    assert!(held.await.is_err());
+    bulk.send.reset(CloseCode::Cancelled);
+    let end = read_to_end(&mut *unread.receive).await;
+    assert_eq!(end, Err(StreamError::Reset(CloseCode::Cancelled)));
+    echo(&*dialled, &*accepted).await;
 }
