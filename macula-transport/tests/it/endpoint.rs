@@ -75,12 +75,14 @@ pub(crate) mod fixture;
 mod raw;
 
 mod address;
+mod cancel;
 mod dial;
 mod frame;
 mod goodbye;
 mod hello;
 mod lifetime;
 mod liveness;
+mod long;
 mod observe;
 mod overload;
 mod pool;

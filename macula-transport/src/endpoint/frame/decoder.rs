@@ -126,6 +126,14 @@ impl FrameDecoder {
         !matches!(self.part, Part::Header { len: 0, .. })
     }
 
+    /// The header of the frame whose body is being read in pieces.
+    pub(in crate::endpoint) fn within(&self) -> Option<&Header> {
+        match &self.part {
+            Part::Body { head, .. } => Some(&head.header),
+            _ => None,
+        }
+    }
+
     /// Decides on the body, which may be there already.
     fn begin_body(&mut self, head: Head, chunk: &mut Bytes) -> Option<Decoded> {
         let len = head.body_len();

@@ -99,7 +99,8 @@ impl LaneTask {
             Ok(Poll::Pending) => self.poll_patience(cx),
             Ok(Poll::Ready(end)) | Err(end) => Poll::Ready(end),
         };
-        if end.is_ready() {
+        if let Poll::Ready(end) = &end {
+            self.give_up_reply(end);
             self.hand_over();
         }
         end
@@ -220,6 +221,20 @@ impl LaneTask {
         }
     }
 
+    /// A reply of which some has come fails with its stream, which need not be its call's.
+    fn give_up_reply(&mut self, end: &End) {
+        let answer = match end {
+            End::Broken(error) => Answer::Lost(*error),
+            End::Stalled | End::Malformed => Answer::Malformed,
+            _ => return,
+        };
+        if let Some(header) = self.decoder.within()
+            && header.kind == Kind::Reply
+        {
+            self.answers.push((header.call, answer));
+        }
+    }
+
     /// Hands over the answers that were read.
     fn hand_over(&mut self) {
         if self.answers.is_empty() {
@@ -311,7 +326,11 @@ impl LaneTask {
 
     fn end(&mut self) -> Option<End> {
         if self.lane.is_alone() && self.is_done {
-            return Some(End::Finished);
+            // The peer may have answered before it had heard all.
+            return Some(match self.burst.len_bytes() {
+                0 => End::Finished,
+                _ => End::Cancelled,
+            });
         }
         // In this order: what runs no more has left its answer in the outbox.
         let is_over = self.is_heard_out
@@ -323,7 +342,11 @@ impl LaneTask {
     }
 
     /// Too much is left to write for more to be read: a peer that does not take its answers waits.
+    /// What comes in on a stream of our own is the answer to what is being written.
     fn is_backlogged(&self) -> bool {
+        if self.lane.is_alone() {
+            return false;
+        }
         let waiting = self.replies.len() * Header::LEN_BYTES;
         self.burst.len_bytes() + waiting >= MAX_BACKLOG_BYTES
     }

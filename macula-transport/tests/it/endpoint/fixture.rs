@@ -320,6 +320,20 @@ pub(crate) async fn eventually(holds: impl Fn() -> bool) {
     .await;
 }
 
+/// Waits until something changes no more.
+pub(crate) async fn settled<T: PartialEq>(value: impl Fn() -> T) {
+    soon(async {
+        loop {
+            let before = value();
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            if value() == before {
+                return;
+            }
+        }
+    })
+    .await;
+}
+
 /// Waits for something that has to happen.
 pub(crate) async fn soon<F: Future>(future: F) -> F::Output {
     tokio::time::timeout(Duration::from_secs(60), future)

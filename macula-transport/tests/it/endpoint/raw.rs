@@ -121,3 +121,30 @@ pub(super) async fn welcome(transport: &dyn Transport) -> Arc<dyn Connection> {
     stream.send.finish().unwrap();
     connection
 }
+
+/// A whole frame.
+pub(super) struct Frame {
+    pub(super) head: Bytes,
+    pub(super) body: Bytes,
+}
+
+/// Takes the frames of a stream apart.
+#[derive(Default)]
+pub(super) struct Frames(BytesMut);
+
+impl Frames {
+    pub(super) fn extend(&mut self, chunk: &[u8]) {
+        self.0.extend_from_slice(chunk);
+    }
+
+    pub(super) fn next(&mut self) -> Option<Frame> {
+        let len: [u8; 4] = self.0.get(16..20)?.try_into().unwrap();
+        let len = HEADER_LEN + u32::from_be_bytes(len) as usize;
+        if self.0.len() < len {
+            return None;
+        }
+        let mut head = self.0.split_to(len).freeze();
+        let body = head.split_off(HEADER_LEN);
+        Some(Frame { head, body })
+    }
+}
