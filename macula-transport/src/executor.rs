@@ -9,6 +9,8 @@ use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use crate::wakeful::Wakeful;
+
 /// Which runtime the endpoint, its streams and the DHT driver run on.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Executor {
@@ -33,6 +35,7 @@ impl Executor {
             Self::Own => NodeRuntime::own(),
             Self::Current => Ok(NodeRuntime {
                 handle: Handle::current(),
+                wakeful: None,
                 _thread: None,
             }),
         }
@@ -43,6 +46,8 @@ impl Executor {
 #[derive(Debug, Clone)]
 pub struct NodeRuntime {
     handle: Handle,
+    /// Keeps the thread of `Own` awake.
+    wakeful: Option<Arc<Wakeful>>,
     /// Dropping the last sender lets the thread return.
     _thread: Option<Arc<oneshot::Sender<()>>>,
 }
@@ -51,15 +56,22 @@ impl NodeRuntime {
     fn own() -> io::Result<Self> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();
+        let wakeful = {
+            let _entered = runtime.enter();
+            Arc::new(Wakeful::new())
+        };
+        let keeping_awake = Arc::clone(&wakeful);
         let (stop, stopped) = oneshot::channel();
         thread::Builder::new()
             .name("macula-node".to_owned())
             .spawn(move || {
+                runtime.spawn(async move { keeping_awake.run().await });
                 // The sender is only ever dropped, which is the signal.
                 let _ = runtime.block_on(stopped);
             })?;
         Ok(Self {
             handle,
+            wakeful: Some(wakeful),
             _thread: Some(Arc::new(stop)),
         })
     }
@@ -70,6 +82,13 @@ impl NodeRuntime {
         F: Future<Output: Send> + Send + 'static,
     {
         self.handle.spawn(future)
+    }
+
+    /// Something was sent or received on it.
+    pub(crate) fn note(&self) {
+        if let Some(wakeful) = &self.wakeful {
+            wakeful.note();
+        }
     }
 
     /// Handle of the runtime.

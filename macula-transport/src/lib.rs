@@ -65,6 +65,7 @@ mod memory;
 mod quic;
 
 mod executor;
+mod wakeful;
 
 mod endpoint;
 

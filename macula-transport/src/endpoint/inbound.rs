@@ -19,7 +19,7 @@ use super::node::Node;
 use super::request::{InboundRequest, ProtocolId};
 use super::running::WorkId;
 use super::stats::Counters;
-use crate::Refusal;
+use crate::{NodeRuntime, Refusal};
 
 /// What answers the requests of one connection's peer.
 #[derive(Clone)]
@@ -28,6 +28,7 @@ pub(super) struct Inbound {
     pub(super) counters: Arc<Counters>,
     pub(super) max_body_bytes: usize,
     dispatch: Arc<Dispatch>,
+    runtime: NodeRuntime,
 }
 
 /// A request frame as it came in.
@@ -58,7 +59,13 @@ impl Inbound {
             counters: Arc::clone(&node.counters),
             max_body_bytes: node.config.max_message_bytes.get(),
             dispatch: Arc::clone(&node.dispatch),
+            runtime: node.runtime.clone(),
         }
+    }
+
+    /// Something was sent or received.
+    pub(super) fn note(&self) {
+        self.runtime.note();
     }
 
     /// Whether there is memory for so much of a body that comes in pieces. A reply that nobody waits

@@ -118,6 +118,7 @@ impl LaneTask {
             if !has_read && !has_written {
                 return Ok(Poll::Pending);
             }
+            self.inbound.note();
             frames_left = frames_left.saturating_sub(1);
         }
         // Others shall have their turn.
