@@ -75,15 +75,15 @@ impl Wakeful {
 fn next_score(score: u32, gap: Duration) -> u32 {
     match gap < CLOSE {
         true => (score + 1).min(MAX_SCORE),
-        false => score.saturating_sub(2),
+        false => score.saturating_sub(4),
     }
 }
 
 /// How long the thread looks again before it sleeps.
-const PATIENCE: Duration = Duration::from_micros(50);
+const PATIENCE: Duration = Duration::from_micros(100);
 
 /// What counts as following closely: the patience, and what sleeping and waking would add.
-const CLOSE: Duration = Duration::from_micros(150);
+const CLOSE: Duration = Duration::from_micros(250);
 
 /// With so much score the thread stays awake.
 const MIN_SCORE: u32 = 8;

@@ -161,10 +161,16 @@ impl Calls {
 
     /// Writes what a lane was asked to send, as far as `burst` should grow. Returns how many
     /// requests are among it.
-    pub(super) fn write(&self, lane: &Lane, burst: &mut Burst, asks: &mut Asks) -> u64 {
+    pub(super) fn write(
+        &self,
+        lane: &Lane,
+        rtt: Duration,
+        burst: &mut Burst,
+        asks: &mut Asks,
+    ) -> u64 {
         let now = Instant::now();
         let mut state = self.state();
-        state.lanes.written(lane);
+        state.lanes.written(lane, rtt);
         let mut requests = 0;
         while burst.len_bytes() < MAX_BURST_BYTES {
             let Some(ask) = asks.pop_front() else { break };

@@ -36,6 +36,7 @@ pub(super) struct Arrived {
     pub(super) header: Header,
     /// When its header was there: its time runs from then on.
     pub(super) at: Instant,
+    pub(super) now: Instant,
     pub(super) body: Bytes,
     /// The memory that the body has taken, if it came in pieces.
     pub(super) share: Option<BodyShare>,
@@ -101,7 +102,14 @@ impl Inbound {
                     deadline: after(arrived.at, header.remaining),
                     hold,
                 };
-                let handling = self.handling(&protocol, &admitted, arrived.body);
+                let request = InboundRequest {
+                    from: self.link.node_id(),
+                    role: self.link.hello.role,
+                    remaining: admitted.deadline.saturating_duration_since(arrived.now),
+                    body: arrived.body,
+                };
+                let handler = Arc::clone(&protocol.handler);
+                let handling: Handling = Box::pin(async move { handler.handle(request).await });
                 match &protocol.runtime {
                     Some(runtime) => self.begin(lane, admitted, handling, runtime),
                     None => self.begin_inline(lane, admitted, handling),
@@ -131,17 +139,6 @@ impl Inbound {
         let protocol = self.dispatch.protocol(ProtocolId(header.code))?;
         let hold = self.dispatch.admit(&self.link, &protocol, share)?;
         Ok((protocol, hold))
-    }
-
-    fn handling(&self, protocol: &Protocol, admitted: &Admitted, body: Bytes) -> Handling {
-        let request = InboundRequest {
-            from: self.link.node_id(),
-            role: self.link.hello.role,
-            remaining: admitted.deadline.saturating_duration_since(Instant::now()),
-            body,
-        };
-        let handler = Arc::clone(&protocol.handler);
-        Box::pin(async move { handler.handle(request).await })
     }
 
     /// Lets a handler go as far as it gets without waiting, and the rest of the way in a task.

@@ -1,7 +1,8 @@
 //! One connection whose hello was accepted, and whether it is in use.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use macula_core::NodeId;
@@ -33,16 +34,13 @@ pub(super) struct Link {
     pub(super) turns: Turns,
     /// Where to tell that it has become idle.
     room: Arc<Room>,
-    usage: Mutex<Usage>,
-}
-
-struct Usage {
-    in_flight: usize,
-    last_used: Instant,
-    /// No longer to be used: it is being closed.
-    retired: bool,
+    /// How many hold it, and whether it is retired: `RETIRED` is set then, for good.
+    leases: AtomicUsize,
+    /// When the last of them let go, in microseconds since `created`.
+    last_used_micros: AtomicU64,
+    created: Instant,
     /// Somebody uses it regularly only so that it stays.
-    kept: bool,
+    is_kept: AtomicBool,
 }
 
 /// One request's hold on a link: while it lasts, the link is not idle.
@@ -67,12 +65,10 @@ impl Link {
             running: Running::new(),
             turns: Turns::new(),
             room,
-            usage: Mutex::new(Usage {
-                in_flight: 0,
-                last_used: Instant::now(),
-                retired: false,
-                kept: false,
-            }),
+            leases: AtomicUsize::new(0),
+            last_used_micros: AtomicU64::new(0),
+            created: Instant::now(),
+            is_kept: AtomicBool::new(false),
         }
     }
 
@@ -94,15 +90,11 @@ impl Link {
 
     /// Takes hold of it, unless it is being closed.
     pub(super) fn lease(self: &Arc<Self>) -> Option<Lease> {
-        let mut usage = self.usage();
-        if usage.retired {
-            return None;
-        }
-        usage.in_flight += 1;
-        drop(usage);
-        Some(Lease {
+        let leases = self.leases.fetch_add(1, Ordering::SeqCst);
+        let lease = Lease {
             link: Arc::clone(self),
-        })
+        };
+        (leases & RETIRED == 0).then_some(lease)
     }
 
     /// Whether the peer takes requests on it, as far as we know.
@@ -112,27 +104,36 @@ impl Link {
 
     /// Since when nothing has been in flight.
     pub(super) fn idle_since(&self) -> Option<Instant> {
-        let usage = self.usage();
-        (usage.in_flight == 0 && !usage.retired).then_some(usage.last_used)
+        let is_idle = self.leases.load(Ordering::SeqCst) == 0;
+        is_idle.then(|| self.last_used())
     }
 
     /// Takes it out of use for good if nothing is in flight.
     pub(super) fn retire_if_idle(&self) -> bool {
-        self.retire_if_idle_for(Duration::ZERO)
+        let retired = self
+            .leases
+            .compare_exchange(0, RETIRED, Ordering::SeqCst, Ordering::SeqCst);
+        retired.is_ok()
     }
 
     /// The same if nothing has been in flight for so long.
     pub(super) fn retire_if_idle_for(&self, idle: Duration) -> bool {
-        let mut usage = self.usage();
-        let is_idle = usage.in_flight == 0 && usage.last_used.elapsed() >= idle;
-        let retires = is_idle && !usage.retired;
-        usage.retired |= retires;
-        retires
+        self.last_used().elapsed() >= idle && self.retire_if_idle()
     }
 
     /// Takes it out of use whatever is in flight.
     pub(super) fn retire(&self) {
-        self.usage().retired = true;
+        self.leases.fetch_or(RETIRED, Ordering::SeqCst);
+    }
+
+    fn last_used(&self) -> Instant {
+        let micros = self.last_used_micros.load(Ordering::SeqCst);
+        self.created + Duration::from_micros(micros)
+    }
+
+    fn used_now(&self) {
+        let micros = u64::try_from(self.created.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.last_used_micros.store(micros, Ordering::SeqCst);
     }
 
     /// Ends it at once, and everything on it.
@@ -150,11 +151,7 @@ impl Link {
 
     /// Whether the caller is the first to keep it from growing idle.
     pub(super) fn begin_keeping(&self) -> bool {
-        !std::mem::replace(&mut self.usage().kept, true)
-    }
-
-    fn usage(&self) -> MutexGuard<'_, Usage> {
-        self.usage.lock().unwrap_or_else(PoisonError::into_inner)
+        !self.is_kept.swap(true, Ordering::SeqCst)
     }
 }
 
@@ -166,13 +163,18 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        let mut usage = self.link.usage();
-        usage.in_flight -= 1;
-        usage.last_used = Instant::now();
-        let is_idle = usage.in_flight == 0;
-        drop(usage);
-        if is_idle {
-            self.link.room.vacate();
+        let link = &self.link;
+        // Before it is given back: whoever finds it idle finds since when.
+        let is_last = link.leases.load(Ordering::SeqCst) == 1;
+        if is_last {
+            link.used_now();
+        }
+        if link.leases.fetch_sub(1, Ordering::SeqCst) == 1 {
+            if !is_last {
+                // Another let go at the same time.
+                link.used_now();
+            }
+            link.room.vacate();
         }
     }
 }
@@ -191,3 +193,6 @@ impl Greeted {
         is_proof.then(|| self.connection.remote_address())
     }
 }
+
+/// The bit of `leases` that says that no more are given out.
+const RETIRED: usize = 1 << (usize::BITS - 1);

@@ -4,6 +4,7 @@
 //! so that a lost packet holds up only what shares its lane.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::endpoint::lane::Lane;
 
@@ -15,6 +16,8 @@ pub(super) struct Lanes {
     filling: Option<(usize, usize)>,
     /// Where to begin to look for the next.
     start: usize,
+    /// How many to use.
+    wanted: usize,
 }
 
 struct Entry {
@@ -33,6 +36,7 @@ impl Lanes {
             lanes: Vec::new(),
             filling: None,
             start: 0,
+            wanted: MAX_LANES,
         }
     }
 
@@ -60,7 +64,7 @@ impl Lanes {
         let best = self.least_in_flight();
         let is_enough = best.is_some_and(|index| self.lanes[index].in_flight == 0);
         let is_opening = self.lanes.iter().any(|entry| !entry.is_open);
-        if is_enough || is_opening || self.lanes.len() == MAX_LANES {
+        if is_enough || is_opening || self.lanes.len() >= self.wanted {
             // Without an open lane there is one being opened.
             return (best.unwrap_or_else(|| self.opening()), None);
         }
@@ -76,7 +80,7 @@ impl Lanes {
 
     /// The open lane with the fewest requests; one that is held back only if all are.
     fn least_in_flight(&mut self) -> Option<usize> {
-        let count = self.lanes.len();
+        let count = self.lanes.len().min(self.wanted);
         self.start = self.start.wrapping_add(1);
         let rotated = (0..count).map(|step| self.start.wrapping_add(step) % count);
         let open = rotated.filter(|index| self.lanes[*index].is_open);
@@ -91,8 +95,10 @@ impl Lanes {
         position.unwrap_or_default()
     }
 
-    /// A lane has begun to write: what comes now takes another.
-    pub(super) fn written(&mut self, lane: &Lane) {
+    /// A lane has begun to write: what comes now takes another. Between near nodes a lost packet is
+    /// made up for at once, and fewer lanes do with fewer sends.
+    pub(super) fn written(&mut self, lane: &Lane, rtt: Duration) {
+        self.wanted = if rtt < NEAR { NEAR_LANES } else { MAX_LANES };
         if let Some((filling, _)) = self.filling
             && lane.is(&self.lanes[filling].lane)
         {
@@ -146,6 +152,12 @@ impl Entry {
 
 /// The most lanes of one side of a connection.
 pub(in crate::endpoint) const MAX_LANES: usize = 8;
+
+/// The same between nodes that are near to each other.
+const NEAR_LANES: usize = 2;
+
+/// What counts as near.
+const NEAR: Duration = Duration::from_millis(1);
 
 /// After so many requests another lane is filled, even if this one has not written yet.
 const MAX_FILLED: usize = 128;

@@ -57,6 +57,8 @@ struct Model {
     given_up: Vec<CallId>,
 }
 
+const FAR: Duration = Duration::from_millis(20);
+
 const LOST: StreamError = StreamError::Closed;
 
 fn context() -> Context<'static> {
@@ -130,7 +132,7 @@ impl Model {
         let (mut asks, mut replies) = (Asks::new(), Vec::new());
         lane.poll_take(&mut context(), &mut asks, &mut replies);
         let mut burst = Burst::default();
-        calls.write(lane, &mut burst, &mut asks);
+        calls.write(lane, FAR, &mut burst, &mut asks);
         for (kind, call) in written(&mut burst) {
             match kind {
                 Kind::Request => {
@@ -285,11 +287,11 @@ fn what_comes_together_shares_a_lane_and_what_comes_later_takes_another() {
     assert!(first.is(&second));
     let (mut asks, mut replies) = (Asks::new(), Vec::new());
     first.poll_take(&mut context(), &mut asks, &mut replies);
-    calls.write(&first, &mut Burst::default(), &mut asks);
+    calls.write(&first, FAR, &mut Burst::default(), &mut asks);
     // The second lane is wanted now, and used once it is open.
     let third = begin();
     first.poll_take(&mut context(), &mut asks, &mut replies);
-    calls.write(&first, &mut Burst::default(), &mut asks);
+    calls.write(&first, FAR, &mut Burst::default(), &mut asks);
     let fourth = begin();
     assert!(third.is(&first) && !fourth.is(&first));
 }
@@ -299,7 +301,7 @@ fn no_lane_takes_everything_while_it_is_held_back() {
     let mut lanes = Lanes::new();
     let mut open = |_| {
         let (filled, new_lane) = lanes.choose();
-        lanes.written(&filled);
+        lanes.written(&filled, FAR);
         new_lane.inspect(|lane| lanes.opened(lane))
     };
     let opened: Vec<_> = (0..50).filter_map(&mut open).collect();
@@ -309,4 +311,20 @@ fn no_lane_takes_everything_while_it_is_held_back() {
         let (chosen, _) = lanes.choose();
         assert!(!chosen.is(&opened[0]));
     }
+}
+
+#[test]
+fn near_nodes_share_fewer_lanes() {
+    let mut lanes = Lanes::new();
+    let near = Duration::from_micros(100);
+    let mut used = Vec::new();
+    for _ in 0..50 {
+        let (chosen, new_lane) = lanes.choose();
+        new_lane.inspect(|lane| lanes.opened(lane));
+        lanes.written(&chosen, near);
+        if !used.iter().any(|lane: &Arc<Lane>| lane.is(&chosen)) {
+            used.push(chosen);
+        }
+    }
+    assert_eq!(used.len(), 2);
 }

@@ -165,7 +165,7 @@ impl LaneTask {
             let has_room = |header: &Header, len| inbound.has_room(header, len, body);
             let decoded = self.decoder.next(now, &mut self.chunk, has_room);
             match decoded.map_err(|_| End::Malformed)? {
-                Some(Decoded::Frame(header, at, body)) => self.take(&header, at, body)?,
+                Some(Decoded::Frame(header, at, body)) => self.take(&header, (at, now), body)?,
                 Some(Decoded::TooLarge(header)) => self.leave_out(&header, Refusal::TooLarge),
                 Some(Decoded::NoRoom(header)) => self.leave_out(&header, Refusal::Overloaded),
                 None => break,
@@ -182,13 +182,19 @@ impl LaneTask {
     }
 
     /// Hands a frame to whom it concerns.
-    fn take(&mut self, header: &Header, at: Instant, body: Bytes) -> Result<(), End> {
+    fn take(
+        &mut self,
+        header: &Header,
+        (at, now): (Instant, Instant),
+        body: Bytes,
+    ) -> Result<(), End> {
         let share = self.body.take();
         let answer = match header.kind {
             Kind::Request => {
                 let arrived = Arrived {
                     header: *header,
                     at,
+                    now,
                     body,
                     share,
                 };
@@ -305,8 +311,10 @@ impl LaneTask {
                 self.holds.extend(reply.hold);
             }
             if !self.asks.is_empty() {
-                let calls = &self.inbound.link.calls;
-                let requests = calls.write(&self.lane, &mut self.burst, &mut self.asks);
+                let link = &self.inbound.link;
+                let rtt = link.connection.rtt();
+                let (burst, asks) = (&mut self.burst, &mut self.asks);
+                let requests = link.calls.write(&self.lane, rtt, burst, asks);
                 self.inbound.counters.requests_sent.add_many(requests);
             }
             // What was asked may have been given up since.
