@@ -171,6 +171,8 @@ impl LaneTask {
                 None => break,
             }
             *frames_left -= 1;
+            // The next frame has its own time.
+            self.reading.rest();
         }
         if !self.decoder.is_within_frame() {
             self.reading.rest();
