@@ -57,8 +57,7 @@ async fn a_long_request_given_up_half_way_is_broken_off(fixture: Fixture) {
     let peer = async {
         let connection = raw::welcome(&*raw).await;
         let mut stream = soon(connection.accept()).await.unwrap();
-        let chunk = soon(stream.receive.receive()).await.unwrap();
-        assert!(chunk.is_some_and(|chunk| chunk.len() < long.body.len()));
+        raw::read_some(&mut *stream.receive).await;
         (connection, stream)
     };
     let (_connection, mut stream) = tokio::select! {

@@ -7,8 +7,11 @@ use macula_core::Contact;
 use macula_transport::{
     CloseCode, Connection, ConnectionError, PeerEvent, Refusal, RequestFailure, Stream,
 };
+use tokio::task::JoinSet;
 
-use super::fixture::{ECHO, Fixture, contact, echoing, event, eventually, request, soon};
+use super::fixture::{
+    ECHO, Fixture, GATE, contact, echoing, event, eventually, gated, request, soon,
+};
 use super::raw::{self, HEADER_LEN};
 
 const REPLY: u8 = 2;
@@ -138,10 +141,42 @@ async fn requests_outlive_the_idle_end_of_their_connection(fixture: Fixture) {
     assert!(a.stats().idle_closed + b.stats().idle_closed > 0);
 }
 
+async fn both_sides_may_take_leave_at_once_and_no_call_is_lost(fixture: Fixture) {
+    let (a, b) = (fixture.server(1).await, fixture.server(2).await);
+    let (at_a, at_b) = (gated(&a), gated(&b));
+    soon(a.connect(&contact(&b).into())).await.unwrap();
+    let mut calls = JoinSet::new();
+    for number in 0..40 {
+        let long: &'static [u8] = &[7; 100_000];
+        let body = if number % 8 < 2 { long } else { b"short" };
+        let (from, to) = match number % 2 {
+            0 => (a.clone(), contact(&b)),
+            _ => (b.clone(), contact(&a)),
+        };
+        calls.spawn(async move { from.request(&to, request(GATE, body)).await == Ok(body.into()) });
+    }
+    at_a.holds(20).await;
+    at_b.holds(20).await;
+    let letting = async {
+        // By then both have said goodbye, or do so while the handlers end.
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        at_a.let_through(20);
+        at_b.let_through(20);
+    };
+    soon(async { tokio::join!(a.drain(), b.drain(), letting) }).await;
+    let answers = soon(calls.join_all()).await;
+    assert_eq!(answers.iter().filter(|right| **right).count(), 40);
+    soon(async { tokio::join!(a.shutdown(), b.shutdown()) }).await;
+    assert_eq!(a.stats().requests_handled + b.stats().requests_handled, 40);
+}
+
 on_every_wire!(
     an_idle_connection_is_closed_once_the_peer_has_heard_goodbye,
     whoever_does_not_answer_a_goodbye_is_not_waited_for,
     after_a_goodbye_requests_take_another_connection,
     a_node_that_shuts_down_says_so_and_is_not_dialled_again,
     requests_outlive_the_idle_end_of_their_connection,
+    both_sides_may_take_leave_at_once_and_no_call_is_lost,
 );

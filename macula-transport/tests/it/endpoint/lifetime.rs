@@ -7,13 +7,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use macula_core::Addresses;
 use macula_transport::{
-    DialError, Endpoint, EndpointConfig, EndpointConfigError, PeerEvent, Refusal, RequestFailure,
-    Transport,
+    DialError, Endpoint, EndpointConfig, EndpointConfigError, NodeRuntime, PeerEvent, ProtocolId,
+    Refusal, RequestFailure, Transport,
 };
+use tokio::runtime::Handle;
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::fixture::{
-    Bound, ECHO, Fixture, GATE, contact, echoing, event, eventually, gated, request, soon,
+    Bound, ECHO, Fixture, GATE, Gate, contact, echoing, event, eventually, gated, request, soon,
 };
 
 async fn dropping_the_last_handle_frees_tasks_and_sockets(fixture: Fixture) {
@@ -158,7 +160,70 @@ async fn settings_without_a_bound_work(fixture: Fixture) {
     soon(b.shutdown()).await;
 }
 
+/// Calls of every kind that are under way.
+fn busy(from: &Endpoint, to: &Endpoint) -> JoinSet<bool> {
+    let mut calls = JoinSet::new();
+    for number in 0..40 {
+        let (from, to) = (from.clone(), contact(to));
+        let body: &'static [u8] = match number % 4 {
+            0 => &[7; 300_000],
+            _ => b"short",
+        };
+        let protocol = if number % 2 == 0 { GATE } else { INLINE };
+        calls.spawn(async move { from.request(&to, request(protocol, body)).await.is_ok() });
+    }
+    calls
+}
+
+const INLINE: ProtocolId = ProtocolId(102);
+
+async fn what_is_dropped_in_the_middle_of_everything_leaves_no_task(fixture: Fixture) {
+    let here = Handle::current();
+    let before = here.metrics().num_alive_tasks();
+    let runtimes = [fixture.runtime(1).await, fixture.runtime(2).await];
+    for runtime in &runtimes {
+        // Tasks of the runtime's own are there once it has run anything.
+        runtime.spawn(async {}).await.unwrap();
+    }
+    let at_start = runtimes.each_ref().map(tasks);
+    let mut nodes = Vec::new();
+    let mut gates = Vec::new();
+    for (seed, runtime) in (1..).zip(&runtimes) {
+        let transport = fixture.transport(runtime, seed, Bound::Specific).await;
+        let config = EndpointConfig::default();
+        let node = Endpoint::start(runtime.clone(), transport, config).unwrap();
+        gates.push(gated(&node));
+        let inline = Gate::new();
+        node.register_inline(INLINE, Arc::clone(&inline) as Arc<_>)
+            .unwrap();
+        gates.push(inline);
+        nodes.push(node);
+    }
+    let calls = [busy(&nodes[0], &nodes[1]), busy(&nodes[1], &nodes[0])];
+    for gate in &gates {
+        gate.holds(20).await;
+    }
+    // Some answers are on their way.
+    gates.iter().for_each(|gate| gate.let_through(3));
+    drop(nodes);
+    for mut calls in calls {
+        calls.abort_all();
+        while soon(calls.join_next()).await.is_some() {}
+    }
+    for gate in &gates {
+        gate.holds(0).await;
+        eventually(|| Arc::strong_count(gate) == 1).await;
+    }
+    eventually(|| runtimes.each_ref().map(tasks) == at_start).await;
+    eventually(|| here.metrics().num_alive_tasks() == before).await;
+}
+
+fn tasks(runtime: &NodeRuntime) -> usize {
+    runtime.handle().metrics().num_alive_tasks()
+}
+
 on_every_wire!(
+    what_is_dropped_in_the_middle_of_everything_leaves_no_task,
     settings_without_a_bound_work,
     dropping_the_last_handle_frees_tasks_and_sockets,
     a_reply_sent_just_before_shutdown_still_arrives,

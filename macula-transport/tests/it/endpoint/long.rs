@@ -154,7 +154,7 @@ async fn an_answer_before_its_long_request_is_whole_ends_the_request(fixture: Fi
     let answering = async {
         let connection = raw::welcome(&*raw).await;
         let mut stream = connection.accept().await.unwrap();
-        let chunk = stream.receive.receive().await.unwrap().unwrap();
+        let chunk = raw::read_some(&mut *stream.receive).await;
         let overloaded = raw::header_of(raw::call_of(&chunk), [1, REFUSAL, 1], 0);
         stream.send.send(overloaded.into()).await.unwrap();
         (connection, stream)

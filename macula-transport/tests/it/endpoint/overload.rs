@@ -89,7 +89,33 @@ async fn bodies_that_are_announced_and_never_sent_take_no_room(fixture: Fixture)
     assert_eq!(answer, Ok(Bytes::from_static(b"short")));
 }
 
+async fn ten_thousand_requests_at_once_are_each_answered_or_refused(fixture: Fixture) {
+    let b = fixture.server(2).await;
+    let (flooder, other, b) = (fixture.server(1).await, fixture.server(3).await, echoing(b));
+    soon(other.connect(&contact(&b).into())).await.unwrap();
+    let mut flood = JoinSet::new();
+    for _ in 0..10_000 {
+        let (flooder, to) = (flooder.clone(), contact(&b));
+        flood.spawn(async move { flooder.request(&to, request(ECHO, b"x")).await });
+    }
+    for _ in 0..50 {
+        let answer = soon(other.request(&contact(&b), request(ECHO, b"y"))).await;
+        assert_eq!(answer, Ok(Bytes::from_static(b"y")));
+    }
+    let answers = soon(flood.join_all()).await;
+    let refused = answers.iter().filter_map(|answer| answer.as_ref().err());
+    let mut refusals = 0;
+    for error in refused {
+        assert!(is_overloaded(error), "{error:?}");
+        refusals += 1;
+    }
+    assert_eq!(b.stats().requests_overloaded, refusals);
+    assert_eq!(b.stats().requests_handled + refusals, 10_050);
+    eventually(|| b.stats().inbound_in_flight == 0).await;
+}
+
 on_every_wire!(
+    ten_thousand_requests_at_once_are_each_answered_or_refused,
     bodies_that_are_announced_and_never_sent_take_no_room,
     a_flooding_peer_is_refused_at_once_and_another_is_served,
     the_limit_over_all_peers_holds_and_permits_come_back,

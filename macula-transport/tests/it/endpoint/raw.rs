@@ -111,6 +111,17 @@ pub(super) async fn read_exactly(receive: &mut dyn ReceiveStream, len: usize) ->
     all.freeze()
 }
 
+/// Reads the beginning of a long body: a stream of QUIC that is reset before anything was read of it
+/// takes the connection with it.
+pub(super) async fn read_some(receive: &mut dyn ReceiveStream) -> Bytes {
+    let mut all = BytesMut::new();
+    while all.len() < 40_000 {
+        let chunk = soon(receive.receive()).await.unwrap();
+        all.extend_from_slice(&chunk.expect("more bytes"));
+    }
+    all.freeze()
+}
+
 /// A peer that an endpoint dials: takes the connection and exchanges hellos.
 pub(super) async fn welcome(transport: &dyn Transport) -> Arc<dyn Connection> {
     let connection = soon(transport.accept()).await.unwrap();

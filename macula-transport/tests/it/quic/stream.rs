@@ -138,22 +138,3 @@ async fn the_round_trip_time_is_measured() {
     assert!(dialled.rtt() < assumed, "{:?}", dialled.rtt());
     assert!(accepted.rtt() < assumed, "{:?}", accepted.rtt());
 }
-
-#[tokio::test]
-async fn a_stream_that_is_held_back_can_be_reset_without_harm_to_others() {
-    let (a, b) = (client(1).await, server(2).await);
-    let (dialled, accepted) = connect(&a, &b).await;
-    let mut bulk = within(dialled.open()).await.unwrap();
-    send(&mut *bulk.send, b"first").await;
-    let mut unread = within(accepted.accept()).await.unwrap();
-    let flood = async {
-        let chunk = Bytes::from(vec![0; 64 << 10]);
-        while bulk.send.send(chunk.clone()).await.is_ok() {}
-    };
-    let held = tokio::time::timeout(Duration::from_millis(300), flood);
-    assert!(held.await.is_err());
-    bulk.send.reset(CloseCode::Cancelled);
-    let end = read_to_end(&mut *unread.receive).await;
-    assert_eq!(end, Err(StreamError::Reset(CloseCode::Cancelled)));
-    echo(&*dialled, &*accepted).await;
-}
