@@ -10,6 +10,8 @@ pub(super) fn io(address: SocketAddr) -> io::Result<Io> {
     Io::builder()
         .with_receive_address(address)?
         .with_max_mtu(MAX_MTU)?
+        .with_recv_buffer_size(SOCKET_BUFFER_BYTES)?
+        .with_send_buffer_size(SOCKET_BUFFER_BYTES)?
         // Otherwise `[::]` would take the IPv4 port too, and IPv4 peers would look like IPv6.
         .with_only_v6(address.is_ipv6())?
         .build()
@@ -18,6 +20,10 @@ pub(super) fn io(address: SocketAddr) -> io::Result<Io> {
 /// The largest datagrams that are tried (RFC 8899): what data centres and loopback carry. A path
 /// that carries less is found out by a few probes.
 const MAX_MTU: u16 = 9000;
+
+/// What the system is asked to hold of a socket's datagrams; it may give less. With its usual 200 KiB
+/// one peer's burst crowds out the packets of all others.
+const SOCKET_BUFFER_BYTES: usize = 4 << 20;
 
 pub(super) fn wake(address: SocketAddr) {
     let Ok(socket) = UdpSocket::bind(any_port(address)) else {
