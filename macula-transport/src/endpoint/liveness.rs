@@ -75,7 +75,7 @@ pub(super) fn start(node: &Arc<Node>, link: &Arc<Link>) {
         interval: node.config.ping_interval,
         max_missed: node.config.max_missed_pings.get(),
     };
-    node.spawn(watch.run());
+    node.spawn_on_link(watch.run());
 }
 
 struct Watch {

@@ -96,15 +96,20 @@ impl Node {
         });
     }
 
+    /// Runs what ends by itself with a connection.
+    pub(super) fn spawn_on_link(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.runtime.spawn(work);
+    }
+
     /// Starts a lane of our own. It ends by itself with its connection.
     pub(super) fn start_lane(&self, link: &Arc<Link>, lane: Arc<Lane>, turn: Turn) {
         let inbound = Inbound::new(self, link);
-        self.runtime.spawn(lane::opened(lane, inbound, turn));
+        self.spawn_on_link(lane::opened(lane, inbound, turn));
     }
 
     /// Takes in a lane of the peer's. It ends by itself with its connection.
     pub(super) fn take_lane(&self, stream: Stream, inbound: Inbound) {
-        self.runtime.spawn(lane::accepted(stream, inbound));
+        self.spawn_on_link(lane::accepted(stream, inbound));
     }
 
     pub(super) fn is_closing(&self) -> bool {

@@ -14,7 +14,7 @@ use super::node::Node;
 pub(super) fn start(node: &Arc<Node>, link: &Arc<Link>) {
     let inbound = Inbound::new(node, link);
     let weak = Arc::downgrade(node);
-    node.spawn(run(weak, inbound, node.config.idle_timeout));
+    node.spawn_on_link(run(weak, inbound, node.config.idle_timeout));
 }
 
 async fn run(weak: Weak<Node>, inbound: Inbound, idle_timeout: Duration) {

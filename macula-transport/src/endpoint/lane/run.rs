@@ -372,7 +372,7 @@ impl LaneTask {
 }
 
 /// How many frames a lane reads, and how often it writes, before others have their turn.
-const MAX_FRAMES: usize = 128;
+const MAX_FRAMES: usize = 64;
 
 /// With so much left to write nothing more is read.
 const MAX_BACKLOG_BYTES: usize = 256 * 1024;
