@@ -1,7 +1,7 @@
 //! Whatever bytes a peer sends.
 
 use bytes::Bytes;
-use macula_core::Contact;
+use macula_core::{Contact, DialTarget};
 use macula_transport::{CloseCode, Executed, RequestFailure, StreamError};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
@@ -91,13 +91,19 @@ async fn whatever_is_answered_the_caller_hears_something_true(fixture: Fixture) 
         }
     };
     let asking = async {
+        assert!(a.connect(&DialTarget::from(&to)).await.is_ok());
         for _ in 0..ROUNDS {
             let mut brief = request(ECHO, b"");
             brief.timeout = std::time::Duration::from_millis(100);
             match a.request(&to, brief).await {
                 Ok(_) => {}
                 Err(error) => match (&error.failure, error.executed) {
-                    (RequestFailure::Refused(_) | RequestFailure::Interrupted(_), Executed::No)
+                    (
+                        RequestFailure::Refused(_)
+                        | RequestFailure::Interrupted(_)
+                        | RequestFailure::Timeout(_),
+                        Executed::No,
+                    )
                     | (RequestFailure::TooLarge { .. }, Executed::Yes)
                     | (
                         RequestFailure::Malformed

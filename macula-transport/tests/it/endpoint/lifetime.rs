@@ -15,7 +15,8 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::fixture::{
-    Bound, ECHO, Fixture, GATE, Gate, contact, echoing, event, eventually, gated, request, soon,
+    Bound, ECHO, Fixture, GATE, Gate, contact, echoing, event, eventually, gated, request, settled,
+    soon,
 };
 
 async fn dropping_the_last_handle_frees_tasks_and_sockets(fixture: Fixture) {
@@ -185,6 +186,7 @@ async fn what_is_dropped_in_the_middle_of_everything_leaves_no_task(fixture: Fix
         // Tasks of the runtime's own are there once it has run anything.
         runtime.spawn(async {}).await.unwrap();
     }
+    settled(|| runtimes.each_ref().map(tasks)).await;
     let at_start = runtimes.each_ref().map(tasks);
     let mut nodes = Vec::new();
     let mut gates = Vec::new();
@@ -214,7 +216,13 @@ async fn what_is_dropped_in_the_middle_of_everything_leaves_no_task(fixture: Fix
         gate.holds(0).await;
         eventually(|| Arc::strong_count(gate) == 1).await;
     }
-    eventually(|| runtimes.each_ref().map(tasks) == at_start).await;
+    let now = || runtimes.each_ref().map(tasks);
+    let left = timeout(Duration::from_secs(20), eventually(|| now() == at_start)).await;
+    assert!(
+        left.is_ok(),
+        "{:?} tasks are left, {at_start:?} at the start",
+        now()
+    );
     eventually(|| here.metrics().num_alive_tasks() == before).await;
 }
 
