@@ -176,7 +176,7 @@ impl Inbound {
             deadline,
             hold,
         } = admitted;
-        let work = self.link.running.begin(header.call, lane);
+        let work = self.link.running.begin(header.call, lane)?;
         let handled = Handled {
             inbound: self.clone(),
             lane: Arc::clone(lane),

@@ -302,6 +302,7 @@ impl Node {
 impl Drop for Node {
     fn drop(&mut self) {
         self.pool.close(CloseCode::Done);
+        self.dispatch.clear();
         let transport = Arc::clone(&self.transport);
         let runtime = self.runtime.clone();
         // The task keeps the runtime until the sockets are closed; on one that has ended already

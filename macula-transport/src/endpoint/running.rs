@@ -15,6 +15,8 @@ pub(super) struct Running(Mutex<State>);
 struct State {
     works: BTreeMap<CallId, Work>,
     next_number: u64,
+    /// The connection has ended: nothing begins any more.
+    is_closed: bool,
 }
 
 /// What is done for one call.
@@ -44,9 +46,12 @@ impl Running {
         !self.state().works.contains_key(&call)
     }
 
-    /// Notes that a handler begins; nothing may run under this id.
-    pub(super) fn begin(&self, call: CallId, lane: &Arc<Lane>) -> WorkId {
+    /// Notes that a handler begins; nothing may run under this id. `None` once all were aborted.
+    pub(super) fn begin(&self, call: CallId, lane: &Arc<Lane>) -> Option<WorkId> {
         let mut state = self.state();
+        if state.is_closed {
+            return None;
+        }
         let number = state.next_number;
         state.next_number += 1;
         let work = Work {
@@ -55,7 +60,7 @@ impl Running {
             task: None,
         };
         state.works.insert(call, work);
-        WorkId { call, number }
+        Some(WorkId { call, number })
     }
 
     /// Notes how to end what has begun. What was taken out before is ended at once.
@@ -91,8 +96,9 @@ impl Running {
         self.abort_where(|work| work.lane.is(lane));
     }
 
-    /// Aborts everything.
+    /// Aborts everything, now and from now on.
     pub(super) fn abort_all(&self) {
+        self.state().is_closed = true;
         self.abort_where(|_| true);
     }
 
