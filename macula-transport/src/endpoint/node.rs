@@ -200,18 +200,6 @@ impl Node {
         probe::consider(self, link);
     }
 
-    /// Takes a connection out of use and closes it.
-    pub(super) fn detach(&self, link: &Link, code: CloseCode) {
-        let why = match code {
-            CloseCode::Unresponsive => Closing::Unresponsive,
-            _ => Closing::Released,
-        };
-        match self.pool.remove(link) {
-            Some(removed) => self.close_link(&removed, why, code),
-            None => link.close(code),
-        }
-    }
-
     /// Takes a connection that has grown idle out of use.
     pub(super) fn retire(&self, link: &Link) {
         if let Some(removed) = self.pool.remove(link) {
@@ -248,7 +236,11 @@ impl Node {
     pub(super) fn unresponsive(&self, link: &Link) {
         self.counters.unresponsive_closed.add();
         trace::unresponsive(link);
-        self.detach(link, CloseCode::Unresponsive);
+        let code = CloseCode::Unresponsive;
+        match self.pool.remove(link) {
+            Some(removed) => self.close_link(&removed, Closing::Unresponsive, code),
+            None => link.close(code),
+        }
     }
 
     /// Closes a connection that nobody uses in good order.
@@ -257,7 +249,8 @@ impl Node {
             return self.close_link(removed, why, CloseCode::Done);
         };
         let leaving = goodbye::leave(Arc::clone(&removed.link), CloseCode::Idle);
-        self.spawn(async move {
+        // Not cut short by the end of the node: nobody else closes this connection.
+        self.spawn_on_link(async move {
             leaving.await;
             drop(turn);
         });

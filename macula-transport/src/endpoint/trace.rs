@@ -83,7 +83,7 @@ pub(super) enum Closing {
     Displaced,
     /// The peer does not answer on it.
     Unresponsive,
-    /// Idle for too long or of no use any more, as the code says.
+    /// Idle for too long.
     Released,
     /// This node shuts down, or its last handle has gone.
     Shutdown,
