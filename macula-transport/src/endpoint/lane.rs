@@ -58,6 +58,12 @@ pub(super) enum Ask {
     Cancel(CallId),
 }
 
+impl Ask {
+    fn is_cancel(&self) -> bool {
+        matches!(self, Self::Cancel(_))
+    }
+}
+
 /// An answer to the peer, with what its request holds until it is written.
 pub(super) struct Reply {
     pub(super) header: Header,
@@ -148,8 +154,7 @@ impl Lane {
 
     fn poll_given_up(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut outbox = self.outbox();
-        let is_cancel = |ask: &Ask| matches!(ask, Ask::Cancel(_));
-        if self.is_alone && outbox.asks.iter().any(is_cancel) {
+        if self.is_alone && outbox.asks.iter().any(Ask::is_cancel) {
             return Poll::Ready(());
         }
         outbox.wake_later(cx);

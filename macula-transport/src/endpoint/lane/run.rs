@@ -328,8 +328,7 @@ impl LaneTask {
 
     /// A stream of its own ends with its call.
     fn check_wanted(&self) -> Result<(), End> {
-        let is_cancel = |ask: &Ask| matches!(ask, Ask::Cancel(_));
-        match self.lane.is_alone() && self.asks.iter().any(is_cancel) {
+        match self.lane.is_alone() && self.asks.iter().any(Ask::is_cancel) {
             true => Err(End::Cancelled),
             false => Ok(()),
         }
