@@ -25,6 +25,7 @@ mod connection;
 mod error;
 mod limits;
 mod link;
+mod path_mtu;
 mod race;
 mod reset_token;
 mod resolve;

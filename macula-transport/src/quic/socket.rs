@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::config::{QuicConfig, QuicError};
 use super::limits::{HandshakeCounts, HandshakeLimiter, connection_limits};
+use super::path_mtu::PathMtu;
 use super::reset_token::ResetTokens;
 use super::subscriber::StateSubscriber;
 use super::tls::Tls;
@@ -188,6 +189,7 @@ impl Opening<'_> {
             .with_limits(connection_limits(self.config)?)?
             .with_endpoint_limits(HandshakeLimiter(Arc::clone(self.handshakes)))?
             .with_congestion_controller(Bbr::default())?
+            .with_mtu(PathMtu)?
             .with_stateless_reset_token(ResetTokens::new(self.secret_key, index, asked))?
             .with_event(subscriber)?;
         let started = match socket {
@@ -217,6 +219,7 @@ impl Opening<'_> {
             .with_tls(quic_tls::Client::from(self.tls.client()?))?
             .with_limits(connection_limits(self.config)?)?
             .with_congestion_controller(Bbr::default())?
+            .with_mtu(PathMtu)?
             .with_event(subscriber)?;
         let started = match socket {
             Socket::System(io) => builder.with_io(io)?.start(),

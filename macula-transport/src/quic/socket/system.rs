@@ -5,6 +5,8 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 pub(super) use s2n_quic::provider::io::tokio::Provider as Io;
 
+use crate::quic::path_mtu::MAX_MTU;
+
 /// What s2n-quic opens a socket with.
 pub(super) fn io(address: SocketAddr) -> io::Result<Io> {
     Io::builder()
@@ -16,10 +18,6 @@ pub(super) fn io(address: SocketAddr) -> io::Result<Io> {
         .with_only_v6(address.is_ipv6())?
         .build()
 }
-
-/// The largest datagrams that are tried (RFC 8899): what data centres and loopback carry. A path
-/// that carries less is found out by a few probes.
-const MAX_MTU: u16 = 9000;
 
 /// What the system is asked to hold of a socket's datagrams; it may give less. With its usual 200 KiB
 /// one peer's burst crowds out the packets of all others.
