@@ -35,6 +35,7 @@ pub(super) struct Tls {
 impl Tls {
     pub(super) fn new(secret_key: &SecretKey) -> Result<Self, Error> {
         let provider = aws_lc_rs::default_provider();
+        gather_entropy(&provider)?;
         let signer = aws_lc_rs::sign::any_eddsa_type(&PrivatePkcs8KeyDer::from(
             spki::encode_secret(secret_key),
         ))?;
@@ -75,4 +76,10 @@ impl Tls {
         config.resumption = Resumption::disabled();
         Ok(config)
     }
+}
+
+/// Draws a random byte. The first one on a thread takes tens of milliseconds, which no dial shall
+/// wait for.
+fn gather_entropy(provider: &CryptoProvider) -> Result<(), Error> {
+    Ok(provider.secure_random.fill(&mut [0])?)
 }
