@@ -54,6 +54,8 @@ pub(super) struct LaneTask {
     holds: Vec<Hold>,
     writing: Patience,
     is_blocked: bool,
+    /// It has had a whole turn, and there was more to do.
+    has_more: bool,
     /// The turn of the long body that is being sent.
     turn: Turn,
     answers: Vec<(CallId, Answer)>,
@@ -87,6 +89,7 @@ impl LaneTask {
             holds: Vec::new(),
             writing: Patience::default(),
             is_blocked: false,
+            has_more: false,
             turn,
             answers: Vec::new(),
             wakers: Vec::new(),
@@ -107,7 +110,10 @@ impl LaneTask {
     }
 
     fn work(&mut self, cx: &mut Context<'_>) -> Result<Poll<End>, End> {
-        let mut frames_left = MAX_FRAMES;
+        let mut frames_left = match mem::take(&mut self.has_more) {
+            false => MAX_FRAMES,
+            true => MAX_MORE_FRAMES,
+        };
         while frames_left > 0 {
             let has_read = self.read(cx, &mut frames_left)?;
             self.hand_over();
@@ -122,6 +128,7 @@ impl LaneTask {
             frames_left = frames_left.saturating_sub(1);
         }
         // Others shall have their turn.
+        self.has_more = true;
         cx.waker().wake_by_ref();
         Ok(Poll::Pending)
     }
@@ -372,6 +379,10 @@ impl LaneTask {
 
 /// How many frames a lane reads, and how often it writes, before others have their turn.
 const MAX_FRAMES: usize = 64;
+
+/// How many in the turns that follow a whole one: who sends without end keeps the packets of all
+/// others waiting for this long, and who sends a burst is served at once.
+const MAX_MORE_FRAMES: usize = 16;
 
 /// With so much left to write nothing more is read.
 const MAX_BACKLOG_BYTES: usize = 256 * 1024;
