@@ -102,4 +102,4 @@ impl NodeRuntime {
 
 /// Tasks that a node's own thread polls before it looks for packets again. With tokio's own number a
 /// packet waits a millisecond behind the lanes of a peer that floods.
-const EVENT_INTERVAL: u32 = 16;
+const EVENT_INTERVAL: u32 = 8;

@@ -382,7 +382,7 @@ const MAX_FRAMES: usize = 64;
 
 /// How many in the turns that follow a whole one: who sends without end keeps the packets of all
 /// others waiting for this long, and who sends a burst is served at once.
-const MAX_MORE_FRAMES: usize = 16;
+const MAX_MORE_FRAMES: usize = 8;
 
 /// With so much left to write nothing more is read.
 const MAX_BACKLOG_BYTES: usize = 256 * 1024;
