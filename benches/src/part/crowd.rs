@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use super::{Part, Player, Script};
-use crate::fixture::{crowd_key, crowd_node};
+use crate::fixture::{crowd_key, crowd_node, give_way};
 
 /// How long their connections may take to end.
 const DISPERSAL: Duration = Duration::from_secs(10);
@@ -84,6 +84,7 @@ impl Crowd {
 /// Says where the nodes are, and then, whenever it is asked, whether they are alone.
 pub(super) fn play(mut script: Script<impl BufRead, impl Write>) -> anyhow::Result<()> {
     let count: u16 = script.hear()?.context("how many?")?;
+    give_way()?;
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let home = Executor::Own.start()?;
     let nodes = runtime.block_on(gather(&home, count))?;

@@ -17,7 +17,7 @@ use crate::statistics::Estimate;
 const CROWD: u16 = 1000;
 
 /// Requests that wait for nobody, so that a stall is felt by all that it holds up.
-const STEADY: Traffic = Traffic::open(2000.0).for_slices(3);
+const STEADY: Traffic = Traffic::open(2000.0).for_slices(6);
 
 /// A connection whose other streams nobody reads, beside one without them.
 pub(super) fn beside_bulk(session: &Session) -> anyhow::Result<Estimate> {
