@@ -151,7 +151,7 @@ impl Entry {
 }
 
 /// The most lanes of one side of a connection.
-pub(in crate::endpoint) const MAX_LANES: usize = 8;
+pub(in crate::endpoint) const MAX_LANES: usize = 16;
 
 /// The same between nodes that are near to each other.
 const NEAR_LANES: usize = 2;
