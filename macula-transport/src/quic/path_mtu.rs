@@ -38,3 +38,44 @@ fn is_loopback(address: &SocketAddress<'_>) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use s2n_quic_core::inet;
+
+    use super::*;
+
+    /// What a path to a peer begins with, and what it grows to.
+    fn sizes(peer: &str) -> (u16, u16) {
+        let peer: SocketAddr = peer.parse().unwrap();
+        let peer = inet::SocketAddress::from(peer);
+        let path = PathInfo::new(&peer);
+        let config = PathMtu.on_path(&path, Config::default()).unwrap();
+        assert!(config.is_valid());
+        (config.initial_mtu().into(), config.max_mtu().into())
+    }
+
+    #[test]
+    fn loopback_has_long_datagrams_at_once() {
+        for peer in ["127.0.0.1:4433", "127.66.6.6:1", "[::1]:4433"] {
+            assert_eq!(sizes(peer), (LOOPBACK_MTU, LOOPBACK_MTU), "{peer}");
+        }
+    }
+
+    #[test]
+    fn other_paths_begin_with_what_all_carry_and_grow_to_what_ethernet_carries() {
+        let others = [
+            "192.0.2.1:4433",
+            "10.0.0.1:4433",
+            "[2001:db8::1]:4433",
+            "0.0.0.0:0",
+        ];
+        for peer in others {
+            let (initial, max) = sizes(peer);
+            assert!(initial <= 1280, "{peer}: {initial}");
+            assert_eq!(max, 1500, "{peer}");
+        }
+    }
+}

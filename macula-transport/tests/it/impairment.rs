@@ -203,7 +203,7 @@ async fn quic(seed: u8, listen: Vec<SocketAddr>) -> Arc<QuicTransport> {
 }
 
 async fn upload(connection: &dyn Connection) -> Vec<u8> {
-    let body: Vec<u8> = (0..200_000_u32).map(|at| at.to_be_bytes()[3]).collect();
+    let body: Vec<u8> = (0..2_000_000_u32).map(|at| at.to_be_bytes()[3]).collect();
     let mut stream = connection.open().await.unwrap();
     stream.send.send(Bytes::from(body.clone())).await.unwrap();
     stream.send.finish().unwrap();
