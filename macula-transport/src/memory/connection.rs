@@ -151,10 +151,12 @@ impl End {
 
     /// Ends both ends, the other as soon as the news gets there.
     pub(super) fn end_both(&self, here: ConnectionError, there: ConnectionError) {
-        self.end(None, here);
+        // The other first: once this one has ended its streams are dropped, and their resets would
+        // say less.
         if let Some(other) = self.other.get().and_then(Weak::upgrade) {
             other.end(Some(self.due()), there);
         }
+        self.end(None, here);
     }
 
     /// Tells the other end about a stream.
