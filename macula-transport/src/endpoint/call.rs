@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
-use super::calls::{Answer, Begun, Outgoing, Stopped};
+use super::calls::{Answer, Outgoing, Stopped};
 use super::frame::CallId;
 use super::lane::Lane;
 use super::link::Link;
@@ -37,23 +37,27 @@ impl<'a> Call<'a> {
         link: &'a Link,
         request: &Outgoing,
         sent: &'a Sent,
-        start_lane: impl FnOnce(Arc<Lane>, Turn),
+        start_lane: impl Fn(Arc<Lane>, Turn),
     ) -> Result<Self, Stopped> {
         let (turn, alone) = match request.travels_alone() {
             true => (link.turns.request().await, Some(Lane::alone())),
             false => (None, None),
         };
-        let Begun { call, new_lane } = link.calls.begin(request, alone).await?;
-        let begun = Self {
+        let begun = link.calls.begin(request, alone).await?;
+        let call = Self {
             link,
-            id: call,
+            id: begun.call,
             sent,
             is_over: false,
         };
-        if let Some(lane) = new_lane {
+        if let Some(lane) = begun.new_lane {
             start_lane(lane, turn);
         }
-        Ok(begun)
+        // Second, for to a QUIC peer all streams exist that were opened before one that does.
+        if let Some(lane) = begun.first_lane {
+            start_lane(lane, None);
+        }
+        Ok(call)
     }
 }
 

@@ -56,6 +56,8 @@ pub(super) struct Begun {
     pub(super) call: CallId,
     /// A lane that has to be started.
     pub(super) new_lane: Option<Arc<Lane>>,
+    /// Another one, which is not for this request.
+    pub(super) first_lane: Option<Arc<Lane>>,
 }
 
 /// What a lane has yet to write.
@@ -109,6 +111,9 @@ impl Calls {
             state.room_wanted = true;
             return Ok(None);
         }
+        // Long requests can take all streams that the peer allows, and hold them for as long as it
+        // works on them: pings and short requests have to have a lane by then.
+        let first_lane = alone.and_then(|_| state.lanes.first());
         let (lane, new_lane) = match alone {
             Some(lane) => (Arc::clone(lane), Some(Arc::clone(lane))),
             None => state.lanes.choose(),
@@ -121,7 +126,11 @@ impl Calls {
         }
         // A lane that has ended in between has failed the call already.
         lane.ask(Ask::Request(call));
-        Ok(Some(Begun { call, new_lane }))
+        Ok(Some(Begun {
+            call,
+            new_lane,
+            first_lane,
+        }))
     }
 
     /// Waits for the answer, which can be taken once.

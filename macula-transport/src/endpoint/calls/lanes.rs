@@ -68,6 +68,16 @@ impl Lanes {
             // Without an open lane there is one being opened.
             return (best.unwrap_or_else(|| self.opening()), None);
         }
+        let lane = self.add();
+        (best.unwrap_or(self.lanes.len() - 1), Some(lane))
+    }
+
+    /// A lane that has to be started, if there is none.
+    pub(super) fn first(&mut self) -> Option<Arc<Lane>> {
+        self.lanes.is_empty().then(|| self.add())
+    }
+
+    fn add(&mut self) -> Arc<Lane> {
         let lane = Lane::shared();
         self.lanes.push(Entry {
             lane: Arc::clone(&lane),
@@ -75,7 +85,7 @@ impl Lanes {
             is_open: false,
             is_blocked: false,
         });
-        (best.unwrap_or(self.lanes.len() - 1), Some(lane))
+        lane
     }
 
     /// The open lane with the fewest requests; one that is held back only if all are.

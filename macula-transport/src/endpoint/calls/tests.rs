@@ -93,7 +93,7 @@ impl Model {
 
     fn begin(&mut self, calls: &Calls) {
         let begun = calls.try_begin(&request(), None);
-        let Ok(Some(Begun { call, new_lane })) = begun else {
+        let Ok(Some(Begun { call, new_lane, .. })) = begun else {
             panic!("there is room");
         };
         if let Some(lane) = new_lane {

@@ -23,6 +23,9 @@ use crate::simulated::Network;
 pub(crate) struct Fixture {
     wire: Wire,
     executor: Executor,
+    /// The most streams of a connection, where that is a setting.
+    #[cfg(feature = "quic")]
+    max_streams: u32,
 }
 
 enum Wire {
@@ -47,6 +50,8 @@ impl Fixture {
         Self {
             wire: Wire::Memory(MemoryNetwork::new(7)),
             executor,
+            #[cfg(feature = "quic")]
+            max_streams: QuicConfig::default().max_streams,
         }
     }
 
@@ -55,6 +60,7 @@ impl Fixture {
         Self {
             wire: Wire::Quic,
             executor,
+            max_streams: QuicConfig::default().max_streams,
         }
     }
 
@@ -63,7 +69,17 @@ impl Fixture {
         Self {
             wire: Wire::Simulated(network),
             executor: Executor::Current,
+            max_streams: QuicConfig::default().max_streams,
         }
+    }
+
+    /// The same with at most a hundred streams a connection, which memory has anyway.
+    pub(crate) fn with_a_hundred_streams(mut self) -> Self {
+        #[cfg(feature = "quic")]
+        {
+            self.max_streams = 100;
+        }
+        self
     }
 
     /// An address at which nobody answers, and what keeps it so.
@@ -95,13 +111,13 @@ impl Fixture {
             },
             #[cfg(feature = "quic")]
             Wire::Quic => {
-                let config = quic_config([127, 0, 0, 1].into(), bound);
+                let config = self.quic_config([127, 0, 0, 1].into(), bound);
                 let binding = async move { QuicTransport::bind(&key, config).await };
                 runtime.spawn(binding).await.unwrap().unwrap()
             }
             #[cfg(feature = "simulation")]
             Wire::Simulated(network) => {
-                let config = quic_config(network.ip(seed), bound);
+                let config = self.quic_config(network.ip(seed), bound);
                 network.bind(seed, config).await
             }
         }
@@ -183,18 +199,19 @@ impl Fixture {
         change(&mut config);
         Endpoint::start(runtime, transport, config).unwrap()
     }
-}
 
-#[cfg(feature = "quic")]
-fn quic_config(ip: std::net::IpAddr, bound: Bound) -> QuicConfig {
-    let listen = match bound {
-        Bound::Specific => vec![(ip, 0).into()],
-        Bound::Any => vec![([0, 0, 0, 0], 0).into()],
-        Bound::Nowhere => Vec::new(),
-    };
-    QuicConfig {
-        listen,
-        ..QuicConfig::default()
+    #[cfg(feature = "quic")]
+    fn quic_config(&self, ip: std::net::IpAddr, bound: Bound) -> QuicConfig {
+        let listen = match bound {
+            Bound::Specific => vec![(ip, 0).into()],
+            Bound::Any => vec![([0, 0, 0, 0], 0).into()],
+            Bound::Nowhere => Vec::new(),
+        };
+        QuicConfig {
+            listen,
+            max_streams: self.max_streams,
+            ..QuicConfig::default()
+        }
     }
 }
 

@@ -5,14 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use macula_core::Contact;
+use macula_core::{Contact, DialTarget};
 use macula_transport::{
     CloseCode, Connection, ConnectionError, Endpoint, EndpointConfig, Executed, PeerEvent, Request,
     RequestFailure, StreamError, Transport,
 };
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::fixture::{ECHO, Fixture, GATE, contact, echoing, event, gated, request, soon};
+use super::fixture::{ECHO, Fixture, GATE, contact, echoing, event, gated, request, settled, soon};
 use super::raw;
 
 on_every_wire! {
@@ -20,6 +21,8 @@ on_every_wire! {
     callers_of_little_patience_hide_no_dead_peer,
     a_slow_handler_is_no_silence,
     only_the_silent_connection_is_given_up,
+    a_peer_that_leaves_long_bodies_unread_is_not_taken_for_dead,
+    a_peer_that_works_on_many_long_requests_is_not_taken_for_dead,
 }
 
 fn impatient(config: &mut EndpointConfig) {
@@ -144,4 +147,77 @@ async fn only_the_silent_connection_is_given_up(fixture: Fixture) {
         1,
         "its connection was never given up"
     );
+}
+
+/// Answers what comes on shared lanes, and leaves the rest of long bodies unread.
+async fn answer_short_ones(connection: Arc<dyn Connection>) {
+    let mut streams = JoinSet::new();
+    while let Ok(mut stream) = connection.accept().await {
+        streams.spawn(async move {
+            let mut frames = raw::Frames::default();
+            while let Ok(Some(chunk)) = stream.receive.receive().await {
+                frames.extend(&chunk);
+                if frames.begin_long() {
+                    // Held, and not read any further.
+                    return std::future::pending().await;
+                }
+                while let Some(frame) = frames.next() {
+                    let reply = raw::header_of(raw::call_of(&frame.head), [1, 2, 0], 0);
+                    stream.send.send(reply.into()).await.unwrap();
+                }
+            }
+        });
+    }
+}
+
+async fn a_peer_that_leaves_long_bodies_unread_is_not_taken_for_dead(fixture: Fixture) {
+    let a = fixture.server_with(1, impatient).await;
+    let raw = fixture.raw(2).await;
+    let to = Contact::new(raw.node_id(), raw.local_addresses());
+    let target = DialTarget::from(&to);
+    let (connected, connection) =
+        soon(async { tokio::join!(a.connect(&target), raw::welcome(&*raw)) }).await;
+    assert!(connected.is_ok());
+    let answering = tokio::spawn(answer_short_ones(connection));
+    let body = Bytes::from(vec![7; 8 << 20]);
+    let mut uploads = JoinSet::new();
+    for _ in 0..12 {
+        let (a, to, body) = (a.clone(), to.clone(), body.clone());
+        let upload = Request {
+            body,
+            ..request(ECHO, b"")
+        };
+        uploads.spawn(async move { a.request(&to, upload).await });
+    }
+    let held_back = Instant::now();
+    while held_back.elapsed() < impatient_bound() * 5 {
+        let answer = soon(a.request(&to, request(ECHO, b"short"))).await;
+        assert_eq!(answer, Ok(Bytes::new()));
+        // Nothing else is said for long enough to be judged.
+        tokio::time::sleep(impatient_bound() * 2).await;
+    }
+    assert!(uploads.try_join_next().is_none(), "all are held back");
+    assert_eq!((a.stats().unresponsive_closed, a.stats().dials), (0, 1));
+    answering.abort();
+}
+
+async fn a_peer_that_works_on_many_long_requests_is_not_taken_for_dead(fixture: Fixture) {
+    let fixture = fixture.with_a_hundred_streams();
+    let a = fixture.server_with(1, impatient).await;
+    let b = echoing(fixture.server(2).await);
+    let gate = gated(&b);
+    let mut calls = JoinSet::new();
+    for _ in 0..120 {
+        let (a, to) = (a.clone(), contact(&b));
+        calls.spawn(async move { a.request(&to, request(GATE, &[7; 70_000])).await });
+    }
+    // As many as there are streams for, if not fewer.
+    settled(|| b.stats().inbound_in_flight).await;
+    tokio::time::sleep(impatient_bound() * 3).await;
+    let answer = soon(a.request(&contact(&b), request(ECHO, b"short"))).await;
+    assert_eq!(answer, Ok(Bytes::from_static(b"short")));
+    gate.let_through(120);
+    let answers = soon(calls.join_all()).await;
+    assert!(answers.iter().all(Result::is_ok));
+    assert_eq!(a.stats().unresponsive_closed, 0);
 }

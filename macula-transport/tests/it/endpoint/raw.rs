@@ -148,6 +148,12 @@ impl Frames {
         self.0.extend_from_slice(chunk);
     }
 
+    /// Whether a frame begins whose body is too long for a shared lane.
+    pub(super) fn begin_long(&self) -> bool {
+        const ALONE: u8 = 1;
+        self.0.get(3).is_some_and(|flags| flags & ALONE != 0)
+    }
+
     pub(super) fn next(&mut self) -> Option<Frame> {
         let len: [u8; 4] = self.0.get(16..20)?.try_into().unwrap();
         let len = HEADER_LEN + u32::from_be_bytes(len) as usize;
