@@ -1,6 +1,8 @@
 //! The claims about streams.
 
 use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -22,6 +24,8 @@ where
     stopping_a_receiver_reaches_the_sender(make().await).await;
     more_streams_than_the_limit_all_finish(make().await).await;
     an_unread_stream_holds_its_sender_and_nobody_else(make().await).await;
+    bytes_that_nobody_has_accepted_are_kept_and_bounded(make().await).await;
+    streams_that_nobody_has_accepted_are_kept_and_bounded(make().await).await;
     streams_fail_with_their_connection(make().await).await;
 }
 
@@ -106,7 +110,7 @@ async fn more_streams_than_the_limit_all_finish((a, b): Pair) {
     });
     let mut calls = tokio::task::JoinSet::new();
     for number in 0..STREAMS {
-        let near = std::sync::Arc::clone(&near);
+        let near = Arc::clone(&near);
         calls.spawn(async move {
             let mut stream = near.open().await.expect("a stream opens");
             let body = Bytes::from(number.to_string());
@@ -140,6 +144,87 @@ async fn an_unread_stream_holds_its_sender_and_nobody_else((a, b): Pair) {
     let (_ours, mut theirs) = stream(&*near, &*far, b"small").await;
     theirs.receive.stop(CloseCode::Done);
     unread.receive.stop(CloseCode::Done);
+}
+
+async fn bytes_that_nobody_has_accepted_are_kept_and_bounded((a, b): Pair) {
+    const PIECES: usize = 512;
+    let (near, far) = connect(&*a, &*b).await;
+    let piece = Bytes::from(pattern(8 * 1024));
+    let (expected, sent) = (piece.clone(), Arc::new(AtomicUsize::new(0)));
+    let progress = Arc::clone(&sent);
+    let sending = tokio::spawn(async move {
+        let mut ours = near.open().await.expect("a stream opens");
+        for _ in 0..PIECES {
+            ours.send.send(piece.clone()).await.expect("bytes go");
+            progress.fetch_add(1, Ordering::Relaxed);
+        }
+        ours.send.finish().expect("the end goes");
+        // The peer ends its half when it has everything.
+        let _ = ours.receive.receive().await;
+        near
+    });
+    rests(&sent).await;
+    assert!(sent.load(Ordering::Relaxed) < PIECES, "its sender is held");
+    let mut theirs = soon(far.accept()).await.expect("a stream comes");
+    let received = soon(read_all(&mut *theirs.receive))
+        .await
+        .expect("all of it");
+    assert_eq!(received.len(), PIECES * expected.len());
+    assert!(
+        received
+            .chunks(expected.len())
+            .all(|piece| piece == expected)
+    );
+    theirs.send.finish().expect("the end goes back");
+    let _near = soon(sending).await.expect("the sender survives");
+}
+
+async fn streams_that_nobody_has_accepted_are_kept_and_bounded((a, b): Pair) {
+    const STREAMS: usize = 3000;
+    let (near, far) = connect(&*a, &*b).await;
+    let opened = Arc::new(AtomicUsize::new(0));
+    let progress = Arc::clone(&opened);
+    let opening = tokio::spawn(async move {
+        for number in 0..STREAMS {
+            let mut ours = near.open().await.expect("a stream opens");
+            let body = Bytes::from(number.to_string());
+            ours.send.send(body).await.expect("bytes go");
+            ours.send.finish().expect("the end goes");
+            progress.fetch_add(1, Ordering::Relaxed);
+            // Open until the peer has ended its half, too.
+            tokio::spawn(async move { ours.receive.receive().await });
+        }
+        near
+    });
+    rests(&opened).await;
+    assert!(opened.load(Ordering::Relaxed) < STREAMS, "nobody accepts");
+    let mut bodies = Vec::new();
+    for _ in 0..STREAMS {
+        let mut theirs = soon(far.accept()).await.expect("a stream comes");
+        bodies.push(soon(read_all(&mut *theirs.receive)).await.expect("whole"));
+        theirs.send.finish().expect("the end goes back");
+    }
+    let mut expected: Vec<_> = (0..STREAMS).map(|it| Bytes::from(it.to_string())).collect();
+    bodies.sort_unstable();
+    expected.sort_unstable();
+    assert_eq!(bodies, expected, "each once");
+    let _near = soon(opening).await.expect("the opener survives");
+}
+
+/// Waits until nothing has been counted for as long as counts as held.
+async fn rests(count: &AtomicUsize) {
+    soon(async {
+        let mut before = 0;
+        loop {
+            tokio::time::sleep(HELD_FOR).await;
+            let now = count.load(Ordering::Relaxed);
+            if now > 0 && now == before {
+                return;
+            }
+            before = now;
+        }
+    })
+    .await;
 }
 
 async fn streams_fail_with_their_connection((a, b): Pair) {

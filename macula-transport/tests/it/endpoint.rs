@@ -71,14 +71,17 @@ macro_rules! in_virtual_time {
     };
 }
 
+mod counted;
 pub(crate) mod fixture;
 mod raw;
 
 mod address;
 mod cancel;
 mod dial;
+mod early;
 mod frame;
 mod garbage;
+mod gone;
 mod goodbye;
 mod handler;
 mod hello;
@@ -89,5 +92,6 @@ mod observe;
 mod overload;
 mod pool;
 mod request;
+mod reset;
 mod slow;
 mod soak;

@@ -4,11 +4,13 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use bytes::Bytes;
-use macula_core::Addresses;
+use macula_core::{Addresses, NodeId};
 use macula_transport::{
-    DialError, Endpoint, EndpointConfig, EndpointConfigError, NodeRuntime, PeerEvent, ProtocolId,
-    Refusal, RequestFailure, Transport,
+    CloseCode, ConnectionError, DialError, Endpoint, EndpointConfig, EndpointConfigError, Executed,
+    InboundRequest, NodeRuntime, PeerEvent, ProtocolId, Refusal, RequestFailure, RequestHandler,
+    StreamError, Transport,
 };
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
@@ -80,6 +82,54 @@ async fn a_reply_sent_just_before_shutdown_still_arrives(fixture: Fixture) {
     );
     soon(closing).await.unwrap();
     soon(b.shutdown()).await;
+}
+
+/// Holds every request at a gate, and answers it at length.
+struct AtLength(Arc<Gate>);
+
+#[async_trait]
+impl RequestHandler for AtLength {
+    async fn handle(&self, asked: InboundRequest) -> Result<Bytes, Refusal> {
+        let from = asked.from;
+        self.0.handle(asked).await?;
+        Ok(at_length(&from))
+    }
+}
+
+/// A long answer, another for each peer.
+fn at_length(to: &NodeId) -> Bytes {
+    to.as_bytes().repeat(8000).into()
+}
+
+async fn long_replies_to_several_peers_that_are_under_way_at_shutdown_arrive(fixture: Fixture) {
+    const EACH: usize = 6;
+    let b = fixture.server(2).await;
+    let gate = Gate::new();
+    let handler = Arc::new(AtLength(Arc::clone(&gate)));
+    b.register(GATE, handler).unwrap();
+    let mut calls = JoinSet::new();
+    for seed in [1, 3, 4] {
+        let peer = fixture.server(seed).await;
+        for number in 0..EACH {
+            let (peer, to) = (peer.clone(), contact(&b));
+            // Replies to these come on the stream of the request, the others on one of their own.
+            let asked: &'static [u8] = if number % 2 == 0 { &[7; 70_000] } else { b"" };
+            calls.spawn(async move {
+                let expected = at_length(&peer.node_id());
+                peer.request(&to, request(GATE, asked)).await == Ok(expected)
+            });
+        }
+    }
+    gate.holds(3 * EACH).await;
+    // Some are on their way by then, some are not begun.
+    gate.let_through(EACH);
+    let letting = async {
+        tokio::task::yield_now().await;
+        gate.let_through(2 * EACH);
+    };
+    soon(async { tokio::join!(b.shutdown(), letting) }).await;
+    let answers = soon(calls.join_all()).await;
+    assert_eq!(answers.iter().filter(|whole| **whole).count(), 3 * EACH);
 }
 
 async fn after_shutdown_nothing_works_and_says_so(fixture: Fixture) {
@@ -226,11 +276,52 @@ async fn what_is_dropped_in_the_middle_of_everything_leaves_no_task(fixture: Fix
     eventually(|| here.metrics().num_alive_tasks() == before).await;
 }
 
+async fn callers_of_a_node_that_is_dropped_each_hear_of_it_by_themselves(fixture: Fixture) {
+    let patient = |config: &mut EndpointConfig| config.ping_interval = Duration::from_secs(3600);
+    let callers = [
+        fixture.server_with(1, patient).await,
+        fixture.server_with(3, patient).await,
+    ];
+    let runtime = fixture.runtime(2).await;
+    runtime.spawn(async {}).await.unwrap();
+    settled(|| tasks(&runtime)).await;
+    let at_start = tasks(&runtime);
+    let transport = fixture.transport(&runtime, 2, Bound::Specific).await;
+    let sockets = Arc::downgrade(&transport);
+    let b = Endpoint::start(runtime.clone(), transport, EndpointConfig::default()).unwrap();
+    let gate = gated(&b);
+    b.register_inline(INLINE, Arc::clone(&gate) as Arc<_>)
+        .unwrap();
+    let mut calls = JoinSet::new();
+    for number in 0..60 {
+        let (caller, to) = (callers[number % 2].clone(), contact(&b));
+        let body: &'static [u8] = if number % 4 < 2 { &[7; 100_000] } else { b"" };
+        let protocol = if number % 8 < 4 { GATE } else { INLINE };
+        calls.spawn(async move { caller.request(&to, request(protocol, body)).await });
+    }
+    gate.holds(60).await;
+    drop(b);
+    let gone = StreamError::Connection(ConnectionError::ClosedByPeer(CloseCode::Done));
+    for outcome in soon(calls.join_all()).await {
+        let error = outcome.unwrap_err();
+        assert_eq!(error.failure, RequestFailure::Interrupted(gone));
+        assert_eq!(error.executed, Executed::Unknown);
+    }
+    gate.holds(0).await;
+    eventually(|| sockets.strong_count() == 0).await;
+    eventually(|| Arc::strong_count(&gate) == 1).await;
+    if Handle::current().id() != runtime.handle().id() {
+        eventually(|| tasks(&runtime) == at_start).await;
+    }
+}
+
 fn tasks(runtime: &NodeRuntime) -> usize {
     runtime.handle().metrics().num_alive_tasks()
 }
 
 on_every_wire!(
+    long_replies_to_several_peers_that_are_under_way_at_shutdown_arrive,
+    callers_of_a_node_that_is_dropped_each_hear_of_it_by_themselves,
     what_is_dropped_in_the_middle_of_everything_leaves_no_task,
     settings_without_a_bound_work,
     dropping_the_last_handle_frees_tasks_and_sockets,

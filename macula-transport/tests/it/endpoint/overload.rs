@@ -114,7 +114,46 @@ async fn ten_thousand_requests_at_once_are_each_answered_or_refused(fixture: Fix
     eventually(|| b.stats().inbound_in_flight == 0).await;
 }
 
+async fn a_flood_of_requests_that_take_long_keeps_nobody_else_out(fixture: Fixture) {
+    const FLOOD: usize = 10_000;
+    let allowed = EndpointConfig::DEFAULT_MAX_INBOUND_REQUESTS_PER_PEER.get();
+    let (flooder, other) = (fixture.server(1).await, fixture.server(3).await);
+    let b = echoing(fixture.server(2).await);
+    let gate = gated(&b);
+    let mut flood = JoinSet::new();
+    for _ in 0..FLOOD {
+        let (flooder, to) = (flooder.clone(), contact(&b));
+        flood.spawn(async move { flooder.request(&to, request(GATE, b"flood")).await });
+    }
+    let mut refused = 0;
+    while refused < FLOOD - allowed {
+        // Beside the flood, at every stage of it.
+        if refused.is_multiple_of(100) {
+            let answer = soon(other.request(&contact(&b), request(ECHO, b"y"))).await;
+            assert_eq!(answer, Ok(Bytes::from_static(b"y")));
+        }
+        let error = soon(flood.join_next()).await.unwrap().unwrap().unwrap_err();
+        assert!(is_overloaded(&error), "{error:?}");
+        refused += 1;
+    }
+    gate.holds(allowed).await;
+    assert_eq!(b.stats().requests_overloaded, refused as u64);
+    let beside = {
+        let (other, to) = (other.clone(), contact(&b));
+        tokio::spawn(async move { other.request(&to, request(GATE, b"other")).await })
+    };
+    // The flooder has not used up the protocol, either.
+    gate.holds(allowed + 1).await;
+    gate.let_through(allowed + 1);
+    let beside = soon(beside).await.unwrap();
+    assert_eq!(beside, Ok(Bytes::from_static(b"other")));
+    assert!(soon(flood.join_all()).await.iter().all(Result::is_ok));
+    assert_eq!(b.stats().requests_overloaded, refused as u64);
+    eventually(|| b.stats().inbound_in_flight == 0).await;
+}
+
 on_every_wire!(
+    a_flood_of_requests_that_take_long_keeps_nobody_else_out,
     ten_thousand_requests_at_once_are_each_answered_or_refused,
     bodies_that_are_announced_and_never_sent_take_no_room,
     a_flooding_peer_is_refused_at_once_and_another_is_served,

@@ -6,12 +6,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use macula_transport::{
-    Executed, InboundRequest, ProtocolId, Refusal, RequestFailure, RequestHandler,
+    Endpoint, EndpointConfig, Executed, InboundRequest, ProtocolId, Refusal, Request,
+    RequestFailure, RequestHandler,
 };
 use tokio::task::JoinSet;
 
+use super::counted::{Counted, Held};
 use super::fixture::{
-    ECHO, Echo, Fixture, GATE, contact, echoing, eventually, gated, known, request, soon,
+    Bound, ECHO, Echo, Fixture, GATE, contact, echoing, eventually, gated, known, request, soon,
 };
 
 async fn requests_are_answered_in_both_directions(fixture: Fixture) {
@@ -54,6 +56,65 @@ async fn five_thousand_requests_at_once_are_all_answered(fixture: Fixture) {
     let answers = soon(calls.join_all()).await;
     assert_eq!(answers.iter().filter(|right| **right).count(), 5000);
     assert_eq!((a.stats().dials, b.stats().accepted), (1, 1));
+}
+
+/// Makes so many calls at once, each long that is `long_every`-th; the most streams that were held
+/// at a time at either end.
+async fn streams_held(fixture: Fixture, long_every: u32) -> usize {
+    const CALLS: u32 = 5000;
+    let fixture = fixture.with_a_hundred_streams();
+    let ((a, at_a), (b, at_b)) = (counted(&fixture, 1).await, counted(&fixture, 2).await);
+    let b = echoing(b);
+    let mut calls = JoinSet::new();
+    for number in 0..CALLS {
+        let (a, to) = (a.clone(), contact(&b));
+        let mut body = number.to_be_bytes().to_vec();
+        body.resize(
+            if number % long_every == 1 {
+                70_000
+            } else {
+                100
+            },
+            7,
+        );
+        let call = Request {
+            body: body.into(),
+            ..request(ECHO, b"")
+        };
+        calls.spawn(async move { a.request(&to, call.clone()).await == Ok(call.body) });
+    }
+    let answers = soon(calls.join_all()).await;
+    assert!(answers.iter().all(|right| *right));
+    assert_eq!((a.stats().dials, b.stats().accepted), (1, 1));
+    eventually(|| b.stats().inbound_in_flight == 0).await;
+    soon(a.shutdown()).await;
+    eventually(|| at_a.now() + at_b.now() == 0).await;
+    at_a.most().max(at_b.most())
+}
+
+async fn five_thousand_short_requests_at_once_share_few_streams(fixture: Fixture) {
+    let held = streams_held(fixture, u32::MAX).await;
+    assert!(held <= 20, "{held}");
+}
+
+async fn five_thousand_requests_of_any_length_make_do_with_a_hundred_streams(fixture: Fixture) {
+    let held = streams_held(fixture, 25).await;
+    assert!((2..=100).contains(&held), "{held}");
+}
+
+/// A node that handles everything at once, and what it holds of streams.
+async fn counted(fixture: &Fixture, seed: u8) -> (Endpoint, Arc<Held>) {
+    let runtime = fixture.runtime(seed).await;
+    let transport = fixture.transport(&runtime, seed, Bound::Specific).await;
+    let (transport, held) = Counted::new(transport);
+    let boundless = 5000.try_into().unwrap();
+    let config = EndpointConfig {
+        max_inbound_requests: boundless,
+        max_inbound_requests_per_peer: boundless,
+        max_inbound_requests_per_protocol: boundless,
+        ..EndpointConfig::default()
+    };
+    (Endpoint::start(runtime, transport, config).unwrap(), held)
 }
 
 async fn what_nobody_serves_is_refused_unexecuted(fixture: Fixture) {
@@ -187,6 +248,8 @@ on_every_wire!(
     requests_are_answered_in_both_directions,
     a_large_body_arrives_whole_both_ways,
     five_thousand_requests_at_once_are_all_answered,
+    five_thousand_short_requests_at_once_share_few_streams,
+    five_thousand_requests_of_any_length_make_do_with_a_hundred_streams,
     what_nobody_serves_is_refused_unexecuted,
     a_protocol_is_registered_once,
     messages_beyond_the_limit_fail_typed_at_either_end,

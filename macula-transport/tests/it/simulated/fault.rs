@@ -47,7 +47,7 @@ impl Three {
         }
     }
 
-    /// Requests that the peer holds.
+    /// Requests that the peer holds, every other of them long.
     async fn pending(&self, count: usize) -> JoinSet<RequestError> {
         let calls = pending(&self.caller, &contact(&self.peer), count);
         self.gate.holds(count).await;
@@ -68,9 +68,11 @@ impl Three {
 
 fn pending(caller: &Endpoint, to: &Contact, count: usize) -> JoinSet<RequestError> {
     let mut calls = JoinSet::new();
-    for _ in 0..count {
+    for number in 0..count {
         let (caller, to) = (caller.clone(), to.clone());
-        calls.spawn(async move { caller.request(&to, request(GATE, b"")).await.unwrap_err() });
+        // Those have a stream of their own.
+        let body: &'static [u8] = if number % 2 == 0 { &[7; 100_000] } else { b"" };
+        calls.spawn(async move { caller.request(&to, request(GATE, body)).await.unwrap_err() });
     }
     calls
 }
