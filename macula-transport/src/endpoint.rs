@@ -13,7 +13,7 @@ use bytes::Bytes;
 use macula_core::{Addresses, Contact, DialTarget, NodeId, Realm};
 use tokio::runtime::Handle;
 use tokio::sync::broadcast;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::{CloseCode, DialError, NodeRuntime, RequestError, Transport};
 
@@ -258,11 +258,13 @@ impl Endpoint {
     }
 
     /// Refuses new requests and connections of peers, and waits for the requests that are being
-    /// handled, for at most the configured `drain_timeout`, and for their replies to arrive.
+    /// handled and for their replies to arrive, for at most the configured `drain_timeout` and a
+    /// second for the last replies. Whoever is silent for a second is not waited for.
     ///
     /// # Cancel safety
     /// The refusing goes on when the future is dropped.
     pub async fn drain(&self) {
+        let begun = Instant::now();
         let dispatch = &self.node.dispatch;
         dispatch.start_draining();
         let mut farewells = self.node.say_goodbye(CloseCode::ShuttingDown);
@@ -270,7 +272,8 @@ impl Endpoint {
         if timeout(limit, dispatch.idle()).await.is_err() {
             tracing::warn!(in_flight = dispatch.in_flight(), "drained not in time");
         }
-        let _ = timeout(goodbye::LINGER, async {
+        let left = limit.saturating_sub(begun.elapsed());
+        let _ = timeout(left.max(goodbye::LINGER), async {
             while farewells.join_next().await.is_some() {}
         })
         .await;

@@ -41,7 +41,8 @@ pub struct EndpointConfig {
     /// also when nobody answers. More connects sooner to many peers at once, and lets the requests
     /// that are under way wait for longer.
     pub max_handshakes: NonZeroUsize,
-    /// How long [`drain`](crate::Endpoint::drain) waits for running handlers.
+    /// How long [`drain`](crate::Endpoint::drain) waits for running handlers, and for their replies
+    /// to arrive.
     pub drain_timeout: Duration,
     /// The longest body of a request or a reply, in bytes.
     pub max_message_bytes: NonZeroUsize,

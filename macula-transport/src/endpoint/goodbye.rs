@@ -4,6 +4,7 @@
 //! side that wants to leave says goodbye first: from then on it refuses requests. The other side sends
 //! no more of them, and ends the stream of the goodbye once it has the replies that it waits for.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,14 +17,34 @@ use crate::{CloseCode, StreamError};
 
 /// Says goodbye, waits until the peer has all that it waits for, or for long enough, and closes.
 pub(super) async fn leave(link: Arc<Link>, code: CloseCode) {
-    let _ = timeout(LINGER, say(&link, code)).await;
+    let _ = timeout(LINGER, exchange(&link, code)).await;
     link.close(code);
 }
 
-/// Says goodbye and waits until the peer has all that it waits for, for ever if it is dead.
-pub(super) async fn say(link: &Link, code: CloseCode) {
-    // That the connection ends meanwhile is as good.
-    let _ = exchange(link, code).await;
+/// Says goodbye and waits until the peer has all that it waits for. Once there is nothing left to
+/// answer, `answered`, it is waited for only as long as anything comes from it.
+pub(super) async fn say(link: &Link, code: CloseCode, answered: impl Future<Output = ()>) {
+    let mut exchange = pin!(exchange(link, code));
+    tokio::select! {
+        biased;
+        // That the connection ends meanwhile is as good.
+        _ = exchange.as_mut() => return,
+        () = answered => {}
+    }
+    loop {
+        let before = heard_bytes(link);
+        let is_over = timeout(LINGER, exchange.as_mut()).await.is_ok();
+        // Acknowledgements are enough: the replies are long, or the way is bad.
+        if is_over || heard_bytes(link) == before {
+            return;
+        }
+    }
+}
+
+/// How much has come from the peer; none if the transport does not count.
+fn heard_bytes(link: &Link) -> Option<u64> {
+    let traffic = link.connection.traffic();
+    traffic.map(|traffic| traffic.bytes_received)
 }
 
 async fn exchange(link: &Link, code: CloseCode) -> Result<(), StreamError> {
@@ -37,5 +58,5 @@ async fn exchange(link: &Link, code: CloseCode) -> Result<(), StreamError> {
     Ok(())
 }
 
-/// How long a peer may take to get the replies that have been sent.
+/// How long a peer may be silent while it gets the replies that have been sent.
 pub(super) const LINGER: Duration = Duration::from_secs(1);

@@ -211,7 +211,8 @@ impl Node {
     pub(super) fn say_goodbye(&self, code: CloseCode) -> JoinSet<()> {
         let mut farewells = JoinSet::new();
         for link in self.pool.links() {
-            let saying = async move { goodbye::say(&link, code).await };
+            let dispatch = Arc::clone(&self.dispatch);
+            let saying = async move { goodbye::say(&link, code, dispatch.idle()).await };
             farewells.spawn_on(saying, self.runtime.handle());
         }
         farewells

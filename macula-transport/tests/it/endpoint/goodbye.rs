@@ -124,6 +124,28 @@ async fn a_node_that_shuts_down_says_so_and_is_not_dialled_again(fixture: Fixtur
     event(&mut at_a, |event| *event == gone).await;
 }
 
+async fn a_reply_to_a_silent_peer_is_waited_for_and_arrives(fixture: Fixture) {
+    let (a, b) = (fixture.server(1).await, fixture.server(2).await);
+    let gate = gated(&b);
+    let pending = {
+        let (a, to) = (a.clone(), contact(&b));
+        tokio::spawn(async move { a.request(&to, request(GATE, &[7; 200_000])).await })
+    };
+    gate.holds(1).await;
+    let letting = async {
+        // For longer than peers are waited for that have nothing to wait for.
+        tokio::time::sleep(Duration::from_millis(2500)).await;
+        gate.let_through(1);
+    };
+    soon(async { tokio::join!(b.shutdown(), letting) }).await;
+    assert!(
+        soon(pending)
+            .await
+            .unwrap()
+            .is_ok_and(|body| body.len() == 200_000)
+    );
+}
+
 async fn requests_outlive_the_idle_end_of_their_connection(fixture: Fixture) {
     let brief = |config: &mut macula_transport::EndpointConfig| {
         config.idle_timeout = Duration::from_millis(30);
@@ -177,6 +199,7 @@ on_every_wire!(
     whoever_does_not_answer_a_goodbye_is_not_waited_for,
     after_a_goodbye_requests_take_another_connection,
     a_node_that_shuts_down_says_so_and_is_not_dialled_again,
+    a_reply_to_a_silent_peer_is_waited_for_and_arrives,
     requests_outlive_the_idle_end_of_their_connection,
     both_sides_may_take_leave_at_once_and_no_call_is_lost,
 );

@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use super::{Links, Network, on_some_seeds};
-use crate::endpoint::fixture::{ECHO, Fixture, contact, echoing, request, soon};
+use crate::endpoint::fixture::{ECHO, Fixture, GATE, contact, echoing, gated, request, soon};
 
 async fn every_call_is_answered(network: Network) {
     let fixture = Fixture::simulated(network);
@@ -55,6 +55,34 @@ async fn no_call_is_lost_where_all_dial_each_other(network: Network) {
 #[test]
 fn all_dial_each_other_at_once_and_no_call_is_lost() {
     on_some_seeds(Links::BAD, no_call_is_lost_where_all_dial_each_other);
+}
+
+/// Long enough for many round trips.
+const LONG: &[u8] = &[7; 150_000];
+
+async fn long_replies_arrive_before_the_end(network: Network) {
+    let fixture = Fixture::simulated(network);
+    let b = fixture.server(2).await;
+    let gate = gated(&b);
+    let mut calls = JoinSet::new();
+    for seed in [1, 3, 4] {
+        let peer = fixture.server(seed).await;
+        for _ in 0..4 {
+            let (peer, to) = (peer.clone(), contact(&b));
+            calls.spawn(async move { peer.request(&to, request(GATE, LONG)).await });
+        }
+    }
+    gate.holds(12).await;
+    gate.let_through(12);
+    soon(b.shutdown()).await;
+    for answer in soon(calls.join_all()).await {
+        assert!(answer.is_ok_and(|answer| answer == LONG));
+    }
+}
+
+#[test]
+fn long_replies_arrive_before_a_node_ends_though_packets_are_lost_and_late() {
+    on_some_seeds(Links::BAD, long_replies_arrive_before_the_end);
 }
 
 const BODY: &[u8] = &[7; 60_000];
