@@ -119,6 +119,7 @@ const LOSSY: Case = Case {
         jitter: Duration::ZERO,
         loss: 0.01,
         duplication: 0.0,
+        bytes_per_second: None,
     }),
     traffic: Traffic::open(2000.0).for_slices(6),
     ..SMALL

@@ -33,6 +33,9 @@ pub struct Impairment {
     pub loss: f64,
     /// The share of the others that arrive twice, from 0 to 1.
     pub duplication: f64,
+    /// How many bytes go through in a second, where that is limited. What comes faster waits in a
+    /// queue of [`ImpairedPath::LONGEST_WAIT`]; more is dropped and counted as overflowed.
+    pub bytes_per_second: Option<u32>,
 }
 
 /// What a path does with datagrams now.
@@ -80,6 +83,9 @@ impl ImpairedPath {
     /// Datagrams that may be on their way in one direction of one dialler; more are dropped and
     /// counted as overflowed.
     pub const MAX_ON_THE_WAY: usize = 16 * 1024;
+
+    /// How long a datagram may wait for its turn on a path that is limited in its rate.
+    pub const LONGEST_WAIT: Duration = Duration::from_millis(500);
 
     /// Diallers that are told apart; what others send is dropped and counted as overflowed.
     pub const MAX_DIALLERS: usize = 1024;

@@ -88,6 +88,8 @@ mod hello;
 mod lifetime;
 mod liveness;
 mod long;
+#[cfg(feature = "quic")]
+mod narrow;
 mod observe;
 mod overload;
 mod pool;

@@ -180,6 +180,7 @@ async fn quic_delivers_everything_over_a_bad_path() {
         jitter: Duration::from_millis(4),
         loss: 0.03,
         duplication: 0.03,
+        bytes_per_second: None,
     };
     let to = listener.local_addresses()[0];
     let path = ImpairedPath::open(to, impairment, 3).await.unwrap();

@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use bytes::Bytes;
 use rand::rngs::StdRng;
@@ -19,6 +20,8 @@ pub(super) struct Line {
     /// The soonest due first; of those due together the first one sent.
     held: BinaryHeap<Reverse<Held>>,
     taken: u64,
+    /// When all that was taken is through, where the rate is limited.
+    free_at: Option<Instant>,
     counters: Arc<Counters>,
 }
 
@@ -37,6 +40,7 @@ impl Line {
             rng: StdRng::seed_from_u64(seed),
             held: BinaryHeap::new(),
             taken: 0,
+            free_at: None,
             counters,
         }
     }
@@ -76,14 +80,32 @@ impl Line {
         counter.fetch_add(swallowed, Ordering::Relaxed);
     }
 
+    /// When a datagram that comes now has had its turn; `None` if too many wait for theirs.
+    fn through(&mut self, now: Instant, len_bytes: usize) -> Option<Instant> {
+        let Some(bytes_per_second) = self.impairment.bytes_per_second else {
+            return Some(now);
+        };
+        let turn = self.free_at.map_or(now, |free_at| free_at.max(now));
+        if turn > now + ImpairedPath::LONGEST_WAIT {
+            return None;
+        }
+        // Far below where the conversion loses anything.
+        let takes = Duration::from_secs_f64(len_bytes as f64 / f64::from(bytes_per_second));
+        self.free_at = Some(turn + takes);
+        self.free_at
+    }
+
     fn hold(&mut self, now: Instant, late: f64, datagram: Bytes) {
         if self.held.len() == ImpairedPath::MAX_ON_THE_WAY {
             return count(&self.counters.overflowed);
         }
+        let Some(through) = self.through(now, datagram.len()) else {
+            return count(&self.counters.overflowed);
+        };
         let delay = self.impairment.one_way_delay + self.impairment.jitter.mul_f64(late);
         self.taken += 1;
         self.held.push(Reverse(Held {
-            due: now + delay,
+            due: through + delay,
             number: self.taken,
             datagram,
         }));
@@ -181,6 +203,27 @@ mod tests {
         assert_eq!(line.next_due(), Some(now + DELAY));
         assert_eq!(line.next(now + DELAY - Duration::from_nanos(1)), None);
         assert!(line.next(now + DELAY).is_some());
+    }
+
+    #[test]
+    fn a_slow_line_takes_its_time_for_each_byte_and_drops_what_would_wait_for_too_long() {
+        let impairment = Impairment {
+            bytes_per_second: Some(1000),
+            ..Impairment::default()
+        };
+        let mut line = Line::new(impairment, 1, Arc::default());
+        let now = Instant::now();
+        for _ in 0..10 {
+            line.take(now, Bytes::from_static(&[0; 100]));
+        }
+        let due = Duration::from_millis(100);
+        assert_eq!(line.next(now + due / 2), None);
+        assert!(line.next(now + due).is_some());
+        assert_eq!(line.next_due(), Some(now + due * 2));
+        let held = std::iter::from_fn(|| line.next(now + due * 20)).count();
+        assert_eq!((held, line.counters.snapshot().overflowed), (5, 4));
+        line.take(now + due * 20, Bytes::from_static(&[0; 100]));
+        assert_eq!(line.next_due(), Some(now + due * 21), "nothing is saved up");
     }
 
     #[test]
