@@ -24,6 +24,7 @@ where
     stopping_a_receiver_reaches_the_sender(make().await).await;
     more_streams_than_the_limit_all_finish(make().await).await;
     an_unread_stream_holds_its_sender_and_nobody_else(make().await).await;
+    resetting_a_stream_that_is_held_back_harms_no_other(make().await).await;
     bytes_that_nobody_has_accepted_are_kept_and_bounded(make().await).await;
     streams_that_nobody_has_accepted_are_kept_and_bounded(make().await).await;
     streams_fail_with_their_connection(make().await).await;
@@ -132,14 +133,7 @@ async fn more_streams_than_the_limit_all_finish((a, b): Pair) {
 async fn an_unread_stream_holds_its_sender_and_nobody_else((a, b): Pair) {
     let (near, far) = connect(&*a, &*b).await;
     let (mut bulk, mut unread) = stream(&*near, &*far, b"x").await;
-    let flood = async {
-        for _ in 0..1024 {
-            let chunk = Bytes::from_static(&[0; 64 * 1024]);
-            bulk.send.send(chunk).await.expect("bytes go");
-        }
-    };
-    let held = timeout(HELD_FOR, flood).await.is_err();
-    assert!(held, "64 MiB went into a stream that nobody reads");
+    fill(&mut *bulk.send).await;
 
     let (_ours, mut theirs) = stream(&*near, &*far, b"small").await;
     theirs.receive.stop(CloseCode::Done);
@@ -225,6 +219,30 @@ async fn rests(count: &AtomicUsize) {
         }
     })
     .await;
+}
+
+async fn resetting_a_stream_that_is_held_back_harms_no_other((a, b): Pair) {
+    let (near, far) = connect(&*a, &*b).await;
+    let (mut bulk, mut unread) = stream(&*near, &*far, b"x").await;
+    fill(&mut *bulk.send).await;
+    bulk.send.reset(CloseCode::Overloaded);
+    let end = soon(read_all(&mut *unread.receive)).await;
+    assert_eq!(end, Err(StreamError::Reset(CloseCode::Overloaded)));
+
+    let (_ours, mut theirs) = stream(&*near, &*far, b"small").await;
+    theirs.receive.stop(CloseCode::Done);
+}
+
+/// Sends until nothing more goes.
+async fn fill(send: &mut dyn SendStream) {
+    let flood = async {
+        for _ in 0..1024 {
+            let chunk = Bytes::from_static(&[0; 64 * 1024]);
+            send.send(chunk).await.expect("bytes go");
+        }
+    };
+    let held = timeout(HELD_FOR, flood).await.is_err();
+    assert!(held, "64 MiB went into a stream that nobody reads");
 }
 
 async fn streams_fail_with_their_connection((a, b): Pair) {
