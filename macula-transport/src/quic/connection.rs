@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use macula_core::NodeId;
-use s2n_quic::connection::BidirectionalStreamAcceptor;
+use s2n_quic::connection::{BidirectionalStreamAcceptor, Handle};
 use tokio::sync::Mutex;
 
 use super::error::connection_error;
@@ -17,6 +17,8 @@ use crate::{CloseCode, Connection, ConnectionError, Stream, Traffic};
 
 pub(super) struct QuicConnection {
     link: Arc<Link>,
+    /// One for all, so that those who gave up waiting leave nothing behind.
+    opener: Mutex<Handle>,
     /// An asynchronous lock, because s2n-quic wakes only one waiter: the others queue here.
     acceptor: Mutex<BidirectionalStreamAcceptor>,
 }
@@ -35,8 +37,10 @@ impl QuicConnection {
             .ok()?;
         let (handle, acceptor) = connection.split();
         let (acceptor, _no_unidirectional_streams) = acceptor.split();
+        let link = table.admit(handle, state)?;
         Some(Arc::new(Self {
-            link: table.admit(handle, state)?,
+            opener: Mutex::new(link.handle()),
+            link,
             acceptor: Mutex::new(acceptor),
         }))
     }
@@ -61,7 +65,7 @@ impl Connection for QuicConnection {
     }
 
     async fn open(&self) -> Result<Stream, ConnectionError> {
-        let opened = self.link.handle().open_bidirectional_stream().await;
+        let opened = self.opener.lock().await.open_bidirectional_stream().await;
         opened
             .map(|opened| stream::split(opened, &self.link))
             .map_err(|error| self.link.end_or(connection_error(error)))

@@ -42,7 +42,8 @@ impl Link {
         self.state.traffic()
     }
 
-    /// A handle to open a stream with; every waiter needs its own.
+    /// A handle to open streams with. s2n-quic keeps a place in a queue for each that has ever
+    /// waited.
     pub(super) fn handle(&self) -> Handle {
         self.handle.clone()
     }
