@@ -8,6 +8,7 @@ use tokio::runtime::Handle;
 
 use super::config::EndpointConfig;
 use super::link::{Lease, Link};
+use super::pool::MAX_LINKS_PER_PEER;
 use super::quota::{Quota, Share};
 use super::request::{ProtocolId, ProtocolTaken, RequestHandler};
 use super::turns::MAX_ALONE;
@@ -43,9 +44,17 @@ pub(super) struct BodyShare {
     of_peer: Share,
     /// Of all peers together; only for what peers have begun.
     total: Option<Share>,
+    /// A connection is not idle while a request comes in on it.
+    lease: Option<Lease>,
 }
 
 impl BodyShare {
+    /// The same, with the lease of the connection that it comes on, which has none if it is left.
+    pub(super) fn on(mut self, link: &Arc<Link>) -> Self {
+        self.lease = link.lease();
+        self
+    }
+
     /// Takes enough for so many bytes in all; whether there is as much.
     pub(super) fn grow_to(&mut self, len_bytes: usize) -> bool {
         let total = self.total.as_mut();
@@ -66,7 +75,7 @@ impl PeerLimits {
         Self {
             requests: Quota::new(config.max_inbound_requests_per_peer.get()),
             body_bytes: Quota::new(MAX_INBOUND_BYTES_PER_PEER.max(longest)),
-            reply_bytes: Quota::new(longest.saturating_mul(MAX_ALONE)),
+            reply_bytes: Quota::new(longest.saturating_mul(MAX_ALONE * MAX_LINKS_PER_PEER)),
         }
     }
 
@@ -84,6 +93,7 @@ impl PeerLimits {
         BodyShare {
             of_peer: self.reply_bytes.share(),
             total: None,
+            lease: None,
         }
     }
 }
@@ -161,6 +171,7 @@ impl Dispatch {
         BodyShare {
             of_peer: peer.body_bytes.share(),
             total: Some(self.body_bytes.share()),
+            lease: None,
         }
     }
 

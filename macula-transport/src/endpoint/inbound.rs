@@ -79,7 +79,9 @@ impl Inbound {
     ) -> bool {
         let limits = &self.link.limits;
         let share = match header.kind {
-            Kind::Request => share.get_or_insert_with(|| self.dispatch.request_body(limits)),
+            Kind::Request => {
+                share.get_or_insert_with(|| self.dispatch.request_body(limits).on(&self.link))
+            }
             _ if !self.link.calls.awaits(header.call) => return false,
             _ => share.get_or_insert_with(|| limits.reply_body()),
         };
@@ -156,7 +158,7 @@ impl Inbound {
             }
         };
         let reply = self.reply(&admitted.header, outcome);
-        if !goes_alone(&admitted.header, &reply) {
+        if !is_long(&reply) {
             return Some(reply.holding(admitted.hold));
         }
         let sending = Box::pin(async move { Ok(reply.body) });
@@ -218,9 +220,9 @@ impl Inbound {
     }
 }
 
-/// Whether a reply is too long for the lane of its request.
-fn goes_alone(request: &Header, reply: &Reply) -> bool {
-    reply.body.len() > MAX_LANE_BODY_BYTES && !request.alone
+/// Whether a reply is too long for a shared lane.
+fn is_long(reply: &Reply) -> bool {
+    reply.body.len() > MAX_LANE_BODY_BYTES
 }
 
 /// A request whose handler runs in a task. Dropping it without an outcome says so to the peer.
@@ -234,21 +236,31 @@ struct Handled {
 
 impl Handled {
     async fn run(mut self, handling: Handling, deadline: Instant) {
-        let reply = match timeout_at(deadline, handling).await {
-            Ok(outcome) => self.inbound.reply(&self.header, outcome),
+        let reply = match timeout_at(deadline, self.reply(handling)).await {
+            Ok(reply) => reply,
             Err(_) => {
                 self.inbound.counters.requests_cancelled.add();
                 Reply::new(Kind::OutOfTime, self.header.call, Bytes::new())
             }
         };
-        if goes_alone(&self.header, &reply) {
+        if is_long(&reply) && !self.header.alone {
             // Until it is out it can be cancelled like its handler.
-            lane::reply_alone(&self.inbound.link, reply).await;
-            self.hold = None;
-            self.end(Lane::wake);
+            if lane::reply_alone(&self.inbound, reply).await {
+                self.hold = None;
+                self.end(Lane::wake);
+            }
         } else if let Some(hold) = self.hold.take() {
             self.end(|lane| lane.reply(reply.holding(hold)));
         }
+    }
+
+    /// The reply, with its turn if it is long.
+    async fn reply(&self, handling: Handling) -> Reply {
+        let mut reply = self.inbound.reply(&self.header, handling.await);
+        if is_long(&reply) {
+            reply.turn = self.inbound.link.turns.reply().await;
+        }
+        reply
     }
 
     fn end(&self, answer: impl FnOnce(&Lane)) -> bool {
@@ -276,6 +288,7 @@ impl Reply {
             header: Header::new(kind, call, body_len),
             body,
             hold: None,
+            turn: None,
         }
     }
 

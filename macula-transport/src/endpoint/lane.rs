@@ -14,6 +14,7 @@ use bytes::Bytes;
 use super::calls::Asks;
 use super::dispatch::Hold;
 use super::frame::{CallId, Header};
+use super::turns::Turn;
 
 mod alone;
 mod patience;
@@ -69,6 +70,8 @@ pub(super) struct Reply {
     pub(super) header: Header,
     pub(super) body: Bytes,
     pub(super) hold: Option<Hold>,
+    /// Of a long one.
+    pub(super) turn: Turn,
 }
 
 impl Lane {

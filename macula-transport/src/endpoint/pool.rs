@@ -310,4 +310,4 @@ impl Entry {
 
 /// The most connections with one peer. Two come about when both dial at the same time, more when
 /// a peer restarts and its old ones have not been found dead yet.
-const MAX_LINKS_PER_PEER: usize = 4;
+pub(super) const MAX_LINKS_PER_PEER: usize = 4;

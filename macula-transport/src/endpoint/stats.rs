@@ -73,11 +73,14 @@ pub struct EndpointStats {
     pub requests_malformed: u64,
     /// Requests of peers that were given up, by the peer or by their deadline.
     pub requests_cancelled: u64,
+    /// Replies of peers that were left out because too much of other replies was being read.
+    pub replies_without_room: u64,
     /// Replies and cancels for requests that had come to an end already.
     pub late_frames: u64,
     /// Streams given up because what came on them is no frame.
     pub streams_malformed: u64,
-    /// Streams given up because the peer had begun a frame and did not go on.
+    /// Streams given up because the peer had begun a frame and did not go on, or did not take what it
+    /// had asked for.
     pub streams_stalled: u64,
     /// Idle connections closed to make room.
     pub evictions: u64,
@@ -121,6 +124,7 @@ pub(super) struct Counters {
     pub(super) requests_overloaded: Counter,
     pub(super) requests_malformed: Counter,
     pub(super) requests_cancelled: Counter,
+    pub(super) replies_without_room: Counter,
     pub(super) late_frames: Counter,
     pub(super) streams_malformed: Counter,
     pub(super) streams_stalled: Counter,
@@ -200,6 +204,7 @@ impl Counters {
             requests_overloaded: self.requests_overloaded.value(),
             requests_malformed: self.requests_malformed.value(),
             requests_cancelled: self.requests_cancelled.value(),
+            replies_without_room: self.replies_without_room.value(),
             late_frames: self.late_frames.value(),
             streams_malformed: self.streams_malformed.value(),
             streams_stalled: self.streams_stalled.value(),

@@ -3,30 +3,44 @@
 use std::future::poll_fn;
 use std::task::{Context, Poll};
 
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::Reply;
-use super::patience::Patience;
+use super::patience::{FRAME_PATIENCE, Patience};
+use super::run::End;
+use crate::SendStream;
 use crate::endpoint::frame::Burst;
+use crate::endpoint::inbound::Inbound;
 use crate::endpoint::link::Link;
-use crate::{SendStream, StreamError};
 
-/// Sends a reply on a stream of its own. Dropping the future resets it.
-pub(in crate::endpoint) async fn reply_alone(link: &Link, mut reply: Reply) {
+/// Sends a reply on a stream of its own; whether it is out. Dropping the future resets the stream.
+pub(in crate::endpoint) async fn reply_alone(inbound: &Inbound, mut reply: Reply) -> bool {
     reply.header.alone = true;
-    if let Err(error) = send(link, reply).await {
-        tracing::debug!(peer = %link.node_id().short(), %error, "long reply was not sent");
+    let peer = inbound.link.node_id();
+    match send(&inbound.link, reply).await {
+        Ok(()) => return true,
+        Err(End::Stalled) => {
+            inbound.counters.streams_stalled.add();
+            tracing::debug!(peer = %peer.short(), "peer does not take a long reply");
+        }
+        Err(End::Broken(error)) => {
+            tracing::debug!(peer = %peer.short(), %error, "long reply was not sent");
+        }
+        Err(_) => {}
     }
+    false
 }
 
-async fn send(link: &Link, reply: Reply) -> Result<(), StreamError> {
-    let _turn = link.turns.reply().await;
-    let mut stream = link.connection.open().await?;
+async fn send(link: &Link, reply: Reply) -> Result<(), End> {
+    // The peer says how many streams there may be.
+    let opening = timeout(FRAME_PATIENCE, link.connection.open()).await;
+    let opened = opening.map_err(|_| End::Stalled)?;
+    let mut stream = opened.map_err(|error| End::Broken(error.into()))?;
     let mut burst = Burst::default();
     burst.push(&reply.header, &reply.body);
     let mut patience = Patience::default();
     poll_fn(|cx| poll_send(cx, &mut burst, &mut *stream.send, &mut patience)).await?;
-    stream.send.finish()
+    stream.send.finish().map_err(End::Broken)
 }
 
 /// Sends as long as the peer takes something.
@@ -35,15 +49,11 @@ fn poll_send(
     burst: &mut Burst,
     stream: &mut dyn SendStream,
     patience: &mut Patience,
-) -> Poll<Result<(), StreamError>> {
+) -> Poll<Result<(), End>> {
     let before = burst.len_bytes();
-    let sent = burst.poll_send(cx, stream);
-    if sent.is_ready() {
-        return sent;
+    if let Poll::Ready(sent) = burst.poll_send(cx, stream) {
+        return Poll::Ready(sent.map_err(End::Broken));
     }
     patience.went_on(Instant::now(), before - burst.len_bytes());
-    match patience.poll(cx) {
-        Poll::Ready(()) => Poll::Ready(Err(StreamError::Closed)),
-        Poll::Pending => Poll::Pending,
-    }
+    patience.poll(cx).map(|()| Err(End::Stalled))
 }

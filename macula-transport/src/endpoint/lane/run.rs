@@ -144,7 +144,10 @@ impl LaneTask {
             }
             if self.chunk.is_empty() {
                 match self.stream.receive.poll_receive(cx) {
-                    Poll::Pending => return Ok(has_read),
+                    Poll::Pending => {
+                        self.await_rest();
+                        return Ok(has_read);
+                    }
                     Poll::Ready(Ok(Some(chunk))) => self.chunk = chunk,
                     Poll::Ready(Ok(None)) => self.hear_out()?,
                     Poll::Ready(Err(error)) => return Err(End::Broken(error)),
@@ -154,6 +157,13 @@ impl LaneTask {
             self.decode(frames_left)?;
         }
         Ok(has_read)
+    }
+
+    /// A frame that has begun is waited for, even if its last piece was read a while ago.
+    fn await_rest(&mut self) {
+        if self.decoder.is_within_frame() {
+            self.reading.went_on(Instant::now(), 0);
+        }
     }
 
     fn hear_out(&mut self) -> Result<(), End> {
@@ -173,8 +183,10 @@ impl LaneTask {
             let decoded = self.decoder.next(now, &mut self.chunk, has_room);
             match decoded.map_err(|_| End::Malformed)? {
                 Some(Decoded::Frame(header, at, body)) => self.take(&header, (at, now), body)?,
-                Some(Decoded::TooLarge(header)) => self.leave_out(&header, Refusal::TooLarge),
-                Some(Decoded::NoRoom(header)) => self.leave_out(&header, Refusal::Overloaded),
+                Some(Decoded::TooLarge(header)) => {
+                    self.leave_out(&header, Refusal::TooLarge, Answer::TooLarge);
+                }
+                Some(Decoded::NoRoom(header)) => self.find_no_room(&header),
                 None => break,
             }
             *frames_left -= 1;
@@ -229,12 +241,20 @@ impl LaneTask {
     }
 
     /// A frame whose body is not taken in.
-    fn leave_out(&mut self, header: &Header, refusal: Refusal) {
+    fn leave_out(&mut self, header: &Header, refusal: Refusal, answer: Answer) {
         self.body = None;
         match header.kind {
             Kind::Request => self.replies.push(self.inbound.refuse(header, refusal)),
-            _ => self.answers.push((header.call, Answer::TooLarge)),
+            _ => self.answers.push((header.call, answer)),
         }
+    }
+
+    fn find_no_room(&mut self, header: &Header) {
+        if header.kind == Kind::Reply && self.inbound.link.calls.awaits(header.call) {
+            self.inbound.counters.replies_without_room.add();
+        }
+        let answer = Answer::Aborted(CloseCode::Overloaded);
+        self.leave_out(header, Refusal::Overloaded, answer);
     }
 
     /// A reply of which some has come fails with its stream, which need not be its call's.
@@ -287,8 +307,8 @@ impl LaneTask {
 
     /// The peer does not take more for now.
     fn held_back(&mut self, cx: &mut Context<'_>, sent_bytes: usize) -> Result<(), End> {
-        if !self.holds.is_empty() {
-            // Others may need what these hold.
+        if self.is_accepted {
+            // Others may need what the requests hold whose replies wait, here or behind.
             self.writing.went_on(Instant::now(), sent_bytes);
         }
         if self.lane.is_alone() {
@@ -318,6 +338,7 @@ impl LaneTask {
             for reply in self.replies.drain(..) {
                 self.burst.push(&reply.header, &reply.body);
                 self.holds.extend(reply.hold);
+                self.turn = reply.turn.or(self.turn.take());
             }
             if !self.asks.is_empty() {
                 let link = &self.inbound.link;
@@ -364,8 +385,8 @@ impl LaneTask {
         if self.lane.is_alone() {
             return false;
         }
-        let waiting = self.replies.len() * Header::LEN_BYTES;
-        self.burst.len_bytes() + waiting >= MAX_BACKLOG_BYTES
+        let waiting_bytes = self.replies.len() * size_of::<Reply>();
+        self.burst.len_bytes() + waiting_bytes >= MAX_BACKLOG_BYTES
     }
 
     fn poll_patience(&mut self, cx: &mut Context<'_>) -> Poll<End> {

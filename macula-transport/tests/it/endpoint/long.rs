@@ -218,7 +218,34 @@ async fn answers_go_on(connection: &dyn Connection) {
     }
 }
 
+async fn long_replies_to_long_requests_have_turns_too(fixture: Fixture) {
+    const LONGEST: usize = 1 << 20;
+    let longest = |config: &mut EndpointConfig| {
+        config.max_message_bytes = LONGEST.try_into().unwrap();
+    };
+    let a = fixture.server_with(1, longest).await;
+    let b = echoing(fixture.server_with(2, longest).await);
+    let body = Bytes::from(vec![7; LONGEST]);
+    let mut calls = JoinSet::new();
+    for _ in 0..24 {
+        let (a, to, body) = (a.clone(), contact(&b), body.clone());
+        let request = Request {
+            protocol: ECHO,
+            timeout: Duration::from_secs(60),
+            body,
+        };
+        calls.spawn(async move { a.request(&to, request).await.map(|back| back.len()) });
+    }
+    let answers = soon(calls.join_all()).await;
+    assert!(
+        answers.iter().all(|answer| *answer == Ok(LONGEST)),
+        "{answers:?}"
+    );
+    assert_eq!(a.stats().replies_without_room, 0);
+}
+
 on_every_wire!(
+    long_replies_to_long_requests_have_turns_too,
     requests_and_replies_of_any_length_may_wait_for_each_other,
     long_requests_that_are_handled_hold_up_no_long_reply,
     a_long_reply_that_breaks_off_fails_its_own_request_at_once,

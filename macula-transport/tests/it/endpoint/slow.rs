@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use macula_transport::{CloseCode, Connection, Stream, StreamError};
+use macula_transport::{CloseCode, Connection, EndpointConfig, Stream, StreamError};
 use tokio::time::{Instant, sleep};
 
 use super::fixture::{ECHO, Fixture, contact, echoing, eventually, request, soon};
@@ -103,7 +103,7 @@ async fn many_streams_begun_and_left_keep_nobody_out(fixture: Fixture) {
 }
 
 async fn who_takes_no_answers_keeps_nothing_from_others(fixture: Fixture) {
-    let small = |config: &mut macula_transport::EndpointConfig| {
+    let small = |config: &mut EndpointConfig| {
         config.max_inbound_requests = 60.try_into().unwrap();
     };
     let raw = fixture.raw(1).await;
@@ -130,7 +130,76 @@ async fn who_takes_no_answers_keeps_nothing_from_others(fixture: Fixture) {
     .await;
 }
 
+async fn who_takes_no_pongs_keeps_nothing_from_others(fixture: Fixture) {
+    let raw = fixture.raw(1).await;
+    let few = |config: &mut EndpointConfig| {
+        config.max_inbound_requests = 60.try_into().unwrap();
+    };
+    let b = echoing(fixture.server_with(2, few).await);
+    let connection = raw::greeted(&*raw, &b).await;
+    let mut deaf = soon(connection.open()).await.unwrap();
+    let deafening = async {
+        for call in 0..u64::MAX {
+            let mut frames = raw::header_of(2 * call, [1, REQUEST, ECHO.0], 0);
+            for _ in 0..200 {
+                frames.extend(raw::header_of(1, [1, REQUEST, 0], 0));
+            }
+            if deaf.send.send(frames.into()).await.is_err() {
+                break;
+            }
+        }
+    };
+    soon(deafening).await;
+    assert_eq!(b.stats().streams_stalled, 1);
+    assert_eq!(b.stats().inbound_in_flight, 0);
+}
+
+async fn a_frame_begun_before_a_backlog_is_not_waited_for_after_it(fixture: Fixture) {
+    const LONG: u32 = 60_000;
+    const ASKS: u64 = 80;
+    let (raw, b) = (fixture.raw(1).await, echoing(fixture.server(2).await));
+    let connection = raw::greeted(&*raw, &b).await;
+    let mut stream = soon(connection.open()).await.unwrap();
+    for call in 1..=ASKS {
+        let head = raw::header_of(call, [1, REQUEST, ECHO.0], LONG);
+        let ask = [head, vec![7; LONG as usize]].concat();
+        soon(stream.send.send(ask.into())).await.unwrap();
+    }
+    let half = [raw::header(1, REQUEST, ECHO.0, 1000), vec![7; 999]].concat();
+    soon(stream.send.send(half.into())).await.unwrap();
+    let end = soon(raw::whole(&mut *stream.receive)).await;
+    assert_eq!(end, Err(StreamError::Reset(CloseCode::Malformed)));
+    assert_eq!(b.stats().streams_stalled, 1);
+}
+
+async fn a_connection_is_not_idle_while_a_request_comes_in(fixture: Fixture) {
+    let one = |config: &mut EndpointConfig| {
+        config.max_connections = 1.try_into().unwrap();
+    };
+    let (raw, b) = (
+        fixture.raw(1).await,
+        echoing(fixture.server_with(2, one).await),
+    );
+    let connection = raw::greeted(&*raw, &b).await;
+    let other = fixture.server(3).await;
+    let pieces = 15;
+    let head = raw::header(1, REQUEST, ECHO.0, pieces * 4096);
+    let mut stream = begin(&*connection, &head).await;
+    let (to, asked) = (contact(&b), request(ECHO, b"x"));
+    let newcomer = tokio::spawn(async move { other.request(&to, asked).await });
+    for _ in 0..pieces {
+        soon(stream.send.send(vec![7; 4096].into())).await.unwrap();
+        sleep(Duration::from_secs(1)).await;
+    }
+    let answer = raw::read_exactly(&mut *stream.receive, HEADER_LEN + 15 * 4096).await;
+    assert_eq!(answer[1], REPLY);
+    newcomer.abort();
+}
+
 in_virtual_time!(
+    who_takes_no_pongs_keeps_nothing_from_others,
+    a_frame_begun_before_a_backlog_is_not_waited_for_after_it,
+    a_connection_is_not_idle_while_a_request_comes_in,
     half_a_frame_and_silence_ends_its_stream_and_nothing_else,
     a_frame_that_trickles_in_is_not_waited_for,
     frames_that_are_cut_at_odd_places_have_each_their_own_time,
