@@ -49,7 +49,8 @@ impl Backoffs {
         if !self.entries.contains_key(&peer) && self.entries.len() == MAX_ENTRIES {
             self.forget_soonest();
         }
-        let failures = self.entries.get(&peer).map_or(0, |entry| entry.failures);
+        let before = self.entries.remove(&peer);
+        let (failures, earlier) = before.map_or((0, Vec::new()), |it| (it.failures, it.hosts));
         let longest = FIRST
             .saturating_mul(1 << failures.min(MAX_DOUBLINGS))
             .min(LONGEST);
@@ -58,7 +59,7 @@ impl Backoffs {
         let entry = Entry {
             failures: failures + 1,
             until: now + delay,
-            hosts: hosts.to_vec(),
+            hosts: with_earlier(hosts, earlier),
         };
         self.entries.insert(peer, entry);
     }
@@ -76,6 +77,15 @@ impl Backoffs {
     }
 }
 
+/// All of a dial's hosts, and those of earlier ones as far as there is room: callers that know
+/// different addresses of a dead peer would else take turns in dialling it.
+fn with_earlier(hosts: &[HostPort], earlier: Vec<HostPort>) -> Vec<HostPort> {
+    let mut all = hosts.to_vec();
+    all.extend(earlier.into_iter().filter(|host| !hosts.contains(host)));
+    all.truncate(MAX_HOSTS.max(hosts.len()));
+    all
+}
+
 /// The back-off after the first failure, jitter aside.
 const FIRST: Duration = Duration::from_millis(200);
 
@@ -87,6 +97,10 @@ const MAX_DOUBLINGS: u32 = 8;
 
 /// The most peers remembered; beyond, the one that is due soonest is forgotten.
 const MAX_ENTRIES: usize = 4096;
+
+/// The most hosts remembered of one peer, unless one dial had more; beyond, those that failed longest
+/// ago are forgotten.
+const MAX_HOSTS: usize = 32;
 
 #[cfg(test)]
 mod tests {
@@ -134,6 +148,22 @@ mod tests {
         assert_eq!(backoffs.remaining(now, &node(2), &[host(1)]), None);
         backoffs.clear(&node(1));
         assert_eq!(backoffs.remaining(now, &node(1), &[host(1)]), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn callers_with_different_addresses_do_not_undo_each_others_back_off() {
+        let mut backoffs = empty();
+        let now = Instant::now();
+        backoffs.failed(now, node(1), &[host(1)]);
+        backoffs.failed(now, node(1), &[host(2)]);
+        for hosts in [&[host(1)], &[host(2)]] {
+            assert!(backoffs.remaining(now, &node(1), hosts).is_some());
+        }
+        for port in 3..1000 {
+            backoffs.failed(now, node(1), &[host(port), host(1)]);
+        }
+        assert_eq!(backoffs.entries[&node(1)].hosts.len(), MAX_HOSTS);
+        assert!(backoffs.remaining(now, &node(1), &[host(1)]).is_some());
     }
 
     #[tokio::test(start_paused = true)]
