@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use macula_core::DialTarget;
-use tokio::time::timeout;
+use tokio::time::error::Elapsed;
+use tokio::time::{Instant, timeout_at};
 
 use super::handshake::greet;
 use super::hello::{Hello, Purpose};
+use super::horizon::after;
 use super::link::Greeted;
 use super::node::Node;
 use super::pace::Turn;
@@ -33,19 +35,40 @@ impl Attempt {
 
     /// Tries at once, for at most as long as a dial may take.
     pub(super) async fn run(&self) -> Result<Greeted, DialError> {
-        let attempt = async {
-            let connection = self.transport.dial(&self.target).await?;
-            self.greet(connection).await
-        };
-        timeout(self.limit, attempt)
+        let deadline = after(Instant::now(), self.limit);
+        let dialling = self.transport.dial(&self.target);
+        self.connect(dialling, deadline)
             .await
             .unwrap_or(Err(DialError::Timeout(self.limit)))
     }
 
-    /// Tries in its turn; the caller sees to the deadline.
-    pub(super) async fn run_in_turn(&self, turn: Turn<'_>) -> Result<Greeted, DialError> {
-        let connection = turn.spend(self.transport.dial(&self.target)).await?;
-        self.greet(connection).await
+    /// Tries in its turn.
+    pub(super) async fn run_in_turn(
+        &self,
+        turn: Turn<'_>,
+        deadline: Instant,
+    ) -> Result<Result<Greeted, DialError>, Elapsed> {
+        let dialling = turn.spend(self.transport.dial(&self.target));
+        self.connect(dialling, deadline).await
+    }
+
+    async fn connect(
+        &self,
+        dialling: impl Future<Output = Result<Arc<dyn Connection>, DialError>>,
+        deadline: Instant,
+    ) -> Result<Result<Greeted, DialError>, Elapsed> {
+        let connection = match timeout_at(deadline, dialling).await? {
+            Ok(connection) => connection,
+            Err(error) => return Ok(Err(error)),
+        };
+        let greeting = self.greet(Arc::clone(&connection));
+        tokio::pin!(greeting);
+        let greeted = timeout_at(deadline, &mut greeting).await;
+        if greeted.is_err() {
+            // Before the stream is dropped, whose reset would say less.
+            connection.close(CloseCode::HelloTimeout);
+        }
+        greeted
     }
 
     async fn greet(&self, connection: Arc<dyn Connection>) -> Result<Greeted, DialError> {

@@ -325,7 +325,8 @@ impl Work {
             .map_err(|_| DialError::Busy)?;
         drop(waiting);
         let left = deadline - Instant::now();
-        let greeted = timeout_at(deadline, attempt.run_in_turn(turn))
+        let greeted = attempt
+            .run_in_turn(turn, deadline)
             .await
             .unwrap_or_else(|_| Err(self.out_of_time(left)))?;
         Ok((slot, greeted))

@@ -7,7 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use macula_core::{Contact, DialTarget, NodeId};
 use macula_transport::{
-    CloseCode, Connection, DialError, Endpoint, EndpointConfig, Executor, PeerEvent, Transport,
+    CloseCode, Connection, ConnectionError, DialError, Endpoint, EndpointConfig, Executor,
+    PeerEvent, Transport,
 };
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -53,8 +54,12 @@ async fn a_peer_that_never_answers_the_hello_fails_the_dial_at_its_deadline(fixt
         let connection = raw.accept().await.unwrap();
         connection.closed().await
     };
-    let (failed, _) = soon(async { tokio::join!(a.connect(&target), silent) }).await;
+    let (failed, reason) = soon(async { tokio::join!(a.connect(&target), silent) }).await;
     assert_eq!(failed, Err(DialError::Timeout(limit)));
+    assert_eq!(
+        reason,
+        ConnectionError::ClosedByPeer(CloseCode::HelloTimeout)
+    );
     assert_eq!(a.stats().dials_timed_out, 1);
     assert!(matches!(
         soon(a.connect(&target)).await,
