@@ -64,6 +64,10 @@ impl Newcomer {
             // Before the stream is dropped, whose reset would say less.
             return reject(&node, &*self.connection, Rejection::of(code));
         }
+        // It may have begun while the hello was awaited; from here on `attach` sees to it.
+        if node.dispatch.is_draining() {
+            return reject(&node, &*self.connection, Rejection::Draining);
+        }
         match greeting.theirs.purpose {
             Purpose::Requests => match reserve(&node) {
                 Some(slot) => {

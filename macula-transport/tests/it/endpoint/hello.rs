@@ -153,6 +153,20 @@ async fn who_comes_while_a_node_drains_is_turned_away(fixture: Fixture) {
     assert_eq!(b.stats().refused_draining, 1);
 }
 
+async fn whose_hello_comes_only_after_a_drain_has_begun_is_turned_away(fixture: Fixture) {
+    let (raw, b) = (fixture.raw(1).await, fixture.server(2).await);
+    let connection = raw::dial(&*raw, &b).await;
+    eventually(|| b.stats().hellos_awaited == 1).await;
+    soon(b.drain()).await;
+    let answer = raw::exchange(&*connection, &raw::hello(1, "open")).await;
+    assert_eq!(answer, None);
+    assert_eq!(
+        soon(connection.closed()).await,
+        ConnectionError::ClosedByPeer(CloseCode::ShuttingDown)
+    );
+    assert_eq!(b.stats().refused_draining, 1);
+}
+
 async fn more_connections_than_a_peer_may_have_displace_its_oldest_idle_one(fixture: Fixture) {
     let (raw, b) = (fixture.raw(1).await, fixture.server(2).await);
     let mut held = Vec::new();
@@ -173,6 +187,7 @@ on_every_wire!(
     who_leaves_before_a_hello_is_counted,
     a_crowd_that_says_nothing_keeps_nobody_out,
     who_comes_while_a_node_drains_is_turned_away,
+    whose_hello_comes_only_after_a_drain_has_begun_is_turned_away,
     more_connections_than_a_peer_may_have_displace_its_oldest_idle_one,
     another_realm_is_refused_and_both_ends_know_why,
     a_dialler_of_another_version_is_refused_and_knows_why,
