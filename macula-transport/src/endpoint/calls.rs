@@ -32,7 +32,7 @@ use slots::{Slot, Slots};
 /// All of them on one connection.
 pub(super) struct Calls {
     state: Mutex<State>,
-    /// Whether nothing begins any more; the reason is in `state`.
+    /// Whether nothing but pings begins any more; the reason is in `state`.
     is_stopped: AtomicBool,
     /// A slot became free while somebody waited for one.
     room: Notify,
@@ -104,8 +104,11 @@ impl Calls {
     ) -> Result<Option<Begun>, Stopped> {
         let now = Instant::now();
         let mut state = self.state();
-        if let Some(stopped) = state.stopped {
-            return Err(stopped);
+        match state.stopped {
+            // Whether it still lives is asked until everything is answered.
+            Some(Stopped::Leaving(_)) if request.is_ping() => {}
+            Some(stopped) => return Err(stopped),
+            None => {}
         }
         if !state.slots.has_room_for(request) {
             state.room_wanted = true;
@@ -249,7 +252,7 @@ impl Calls {
         wakers.into_iter().for_each(Waker::wake);
     }
 
-    /// The peer takes no more requests: what is under way goes on.
+    /// The peer takes no more requests, pings aside: what is under way goes on.
     pub(super) fn stop(&self, code: CloseCode) {
         let mut state = self.state();
         state.stopped.get_or_insert(Stopped::Leaving(code));
@@ -263,7 +266,7 @@ impl Calls {
         self.room.notify_waiters();
     }
 
-    /// Whether no request can begin any more.
+    /// Whether no request can begin any more, pings aside.
     pub(super) fn is_stopped(&self) -> bool {
         self.is_stopped.load(Ordering::Acquire)
     }

@@ -149,7 +149,7 @@ async fn lease(node: &Arc<Node>, to: &Contact) -> Result<Lease, RequestFailure> 
 }
 
 /// Asks the peer's endpoint for a sign of life; whether there was one in time, `None` if the
-/// connection takes no requests.
+/// connection has ended.
 pub(super) async fn ping(node: &Weak<Node>, link: &Arc<Link>, patience: Duration) -> Option<bool> {
     let ping = Outgoing::ping(patience);
     let sent = Sent::default();
@@ -184,7 +184,9 @@ async fn ping_regularly(node: Weak<Node>, link: Weak<Link>) {
             return;
         };
         sleep(every).await;
-        let Some(lease) = link.upgrade().and_then(|link| link.lease()) else {
+        // One that takes no requests is no use to anybody once all is answered.
+        let link = link.upgrade().filter(|link| link.takes_requests());
+        let Some(lease) = link.and_then(|link| link.lease()) else {
             return;
         };
         if ping(&node, lease.link(), every).await != Some(true) {

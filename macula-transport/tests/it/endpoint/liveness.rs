@@ -23,6 +23,7 @@ on_every_wire! {
     only_the_silent_connection_is_given_up,
     a_peer_that_leaves_long_bodies_unread_is_not_taken_for_dead,
     a_peer_that_works_on_many_long_requests_is_not_taken_for_dead,
+    a_peer_that_dies_after_its_goodbye_is_found_dead_too,
 }
 
 fn impatient(config: &mut EndpointConfig) {
@@ -221,3 +222,33 @@ async fn a_peer_that_works_on_many_long_requests_is_not_taken_for_dead(fixture: 
     assert!(answers.iter().all(Result::is_ok));
     assert_eq!(a.stats().unresponsive_closed, 0);
 }
+
+async fn a_peer_that_dies_after_its_goodbye_is_found_dead_too(fixture: Fixture) {
+    let endpoint = fixture.server_with(1, impatient).await;
+    let silent = silent_peer(&fixture, &endpoint).await;
+    let dying = async {
+        let mut lane = soon(silent.connection.accept()).await.unwrap();
+        raw::read_exactly(&mut *lane.receive, raw::HEADER_LEN).await;
+        let mut farewell = soon(silent.connection.open()).await.unwrap();
+        let goaway = raw::header_of(0, [1, GOAWAY, SHUTTING_DOWN], 0);
+        soon(farewell.send.send(goaway.into())).await.unwrap();
+        farewell.send.finish().unwrap();
+        let reason = soon(silent.connection.closed()).await;
+        drop((lane, farewell));
+        reason
+    };
+    let call = endpoint.request(&silent.contact, request(ECHO, b""));
+    let (answer, reason) = soon(async { tokio::join!(call, dying) }).await;
+    let closed = ConnectionError::Closed(CloseCode::Unresponsive);
+    assert_eq!(
+        answer.unwrap_err().failure,
+        RequestFailure::Interrupted(StreamError::Connection(closed))
+    );
+    assert_eq!(
+        reason,
+        ConnectionError::ClosedByPeer(CloseCode::Unresponsive)
+    );
+}
+
+const GOAWAY: u8 = 10;
+const SHUTTING_DOWN: u8 = 1;
