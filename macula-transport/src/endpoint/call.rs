@@ -20,7 +20,7 @@ pub(super) struct Call<'a> {
     is_over: bool,
 }
 
-/// Whether a request that was given up had left this node.
+/// Whether a request that was given up had left this node, and was not refused.
 #[derive(Debug, Default)]
 pub(super) struct Sent(AtomicBool);
 

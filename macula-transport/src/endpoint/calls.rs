@@ -150,13 +150,13 @@ impl Calls {
         Poll::Ready(answer)
     }
 
-    /// Lets go of a request whose answer was not taken; whether it may have reached the peer.
+    /// Lets go of a request whose answer was not taken; whether the peer may have carried it out.
     pub(super) fn give_up(&self, call: CallId) -> bool {
         let mut state = self.state();
         let Some(slot) = state.slots.get_mut(call) else {
             return false;
         };
-        let (is_awaited, has_left) = (slot.is_awaited(), slot.has_left());
+        let (is_awaited, may_be_executed) = (slot.is_awaited(), slot.may_be_executed());
         let lane = Arc::clone(slot.lane());
         let to_cancel = slot.give_up();
         match is_awaited {
@@ -168,7 +168,7 @@ impl Calls {
         if to_cancel || (is_awaited && lane.is_alone()) {
             lane.ask(Ask::Cancel(call));
         }
-        has_left
+        may_be_executed
     }
 
     /// Writes what a lane was asked to send, as far as `burst` should grow. Returns how many

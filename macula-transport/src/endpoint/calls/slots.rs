@@ -150,12 +150,13 @@ impl Slot {
         self.is_abandoned() || self.is_cancelling()
     }
 
-    /// Whether the peer may know of it.
-    pub(super) fn has_left(&self) -> bool {
-        !matches!(
-            self.state,
-            State::Free | State::Queued(..) | State::Abandoned | State::Answered(Answer::Unsent(_))
-        )
+    /// Whether the peer may have carried it out.
+    pub(super) fn may_be_executed(&self) -> bool {
+        match &self.state {
+            State::Free | State::Queued(..) | State::Abandoned => false,
+            State::Sent(_) | State::Cancelling => true,
+            State::Answered(answer) => !matches!(answer, Answer::Unsent(_) | Answer::Refused(_)),
+        }
     }
 
     fn send(&mut self) -> Option<Outgoing> {

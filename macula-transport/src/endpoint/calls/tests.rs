@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::endpoint::frame::{Decoded, FrameDecoder};
 use crate::endpoint::request::ProtocolId;
-use crate::{SendStream, StreamError};
+use crate::{Refusal, SendStream, StreamError};
 
 /// What may happen, in any order.
 #[derive(Debug, Clone)]
@@ -327,4 +327,17 @@ fn near_nodes_share_fewer_lanes() {
         }
     }
     assert_eq!(used.len(), 2);
+}
+
+#[test]
+fn what_was_refused_was_not_carried_out_even_if_nobody_took_the_refusal() {
+    let calls = Calls::new();
+    let begun = calls.try_begin(&request(), None).ok().flatten().unwrap();
+    let lane = begun.new_lane.unwrap();
+    let (mut asks, mut replies) = (Asks::new(), Vec::new());
+    lane.poll_take(&mut context(), &mut asks, &mut replies);
+    calls.write(&lane, FAR, &mut Burst::default(), &mut asks);
+    let mut answers = vec![(begun.call, Answer::Refused(Refusal::Overloaded))];
+    calls.answered(&mut answers, &mut Vec::new());
+    assert!(!calls.give_up(begun.call));
 }
