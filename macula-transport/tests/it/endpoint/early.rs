@@ -58,23 +58,26 @@ async fn what_comes_before_an_endpoint_starts_is_kept_and_bounded(fixture: Fixtu
     let there = Contact::new(transport.node_id(), transport.local_addresses());
     let connection = soon(raw.dial(&DialTarget::from(there))).await.unwrap();
     let _hello = say_hello(&*connection).await;
-    let mut lane = soon(connection.open()).await.unwrap();
+    let Stream {
+        mut send,
+        mut receive,
+    } = soon(connection.open()).await.unwrap();
     let asked = Arc::new(AtomicUsize::new(0));
     let progress = Arc::clone(&asked);
     let asking = tokio::spawn(async move {
         for call in 0..ASKS {
             let head = raw::header_of(call as u64, [1, REQUEST, PING], 1000);
             let ask = [head, vec![7; 1000]].concat();
-            lane.send.send(ask.into()).await.unwrap();
+            send.send(ask.into()).await.unwrap();
             progress.fetch_add(1, Ordering::Relaxed);
         }
-        lane
+        send
     });
     settled(|| asked.load(Ordering::Relaxed)).await;
     assert!(asked.load(Ordering::Relaxed) < ASKS, "it is held back");
     let _b = Endpoint::start(runtime, transport, EndpointConfig::default()).unwrap();
-    let mut lane = soon(asking).await.unwrap();
-    let answers = raw::read_exactly(&mut *lane.receive, ASKS * HEADER_LEN).await;
+    let answers = raw::read_exactly(&mut *receive, ASKS * HEADER_LEN).await;
+    let _send = soon(asking).await.unwrap();
     let answered = answers.chunks(HEADER_LEN).map(raw::call_of);
     assert!(answered.eq(0..ASKS as u64), "each once, in their order");
 }
