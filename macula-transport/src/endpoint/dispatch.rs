@@ -11,6 +11,7 @@ use super::link::{Lease, Link};
 use super::pool::MAX_LINKS_PER_PEER;
 use super::quota::{Quota, Share};
 use super::request::{ProtocolId, ProtocolTaken, RequestHandler};
+use super::stats::{Counter, Counters};
 use super::turns::MAX_ALONE;
 use crate::Refusal;
 
@@ -148,14 +149,21 @@ impl Dispatch {
         link: &Arc<Link>,
         protocol: &Protocol,
         body: BodyShare,
+        counters: &Counters,
     ) -> Result<Hold, Refusal> {
-        let share = |quota: &Arc<Quota>| quota.take(1).ok_or(Refusal::Overloaded);
+        let share = |quota: &Arc<Quota>, overloaded: &Counter| {
+            let none_left = || {
+                overloaded.add();
+                Refusal::Overloaded
+            };
+            quota.take(1).ok_or_else(none_left)
+        };
         let hold = Hold {
             _lease: link.lease().ok_or(Refusal::Leaving)?,
             _requests: [
-                share(&link.limits.requests)?,
-                share(&protocol.requests)?,
-                share(&self.requests)?,
+                share(&link.limits.requests, &counters.overloaded_by_peer)?,
+                share(&protocol.requests, &counters.overloaded_by_protocol)?,
+                share(&self.requests, &counters.overloaded_in_all)?,
             ],
             _body: body,
         };

@@ -136,10 +136,13 @@ impl Inbound {
         }
         let mut share = share.unwrap_or_else(|| self.dispatch.request_body(&self.link.limits));
         if !share.grow_to(body_len) {
+            self.counters.overloaded_bodies.add();
             return Err(Refusal::Overloaded);
         }
         let protocol = self.dispatch.protocol(ProtocolId(header.code))?;
-        let hold = self.dispatch.admit(&self.link, &protocol, share)?;
+        let hold = self
+            .dispatch
+            .admit(&self.link, &protocol, share, &self.counters)?;
         Ok((protocol, hold))
     }
 
@@ -195,6 +198,7 @@ impl Inbound {
     fn reply(&self, header: &Header, outcome: Outcome) -> Reply {
         match outcome {
             Ok(body) if body.len() > self.max_body_bytes => {
+                self.counters.replies_too_large.add();
                 Reply::new(Kind::ReplyTooLarge, header.call, Bytes::new())
             }
             Ok(body) => Reply::new(Kind::Reply, header.call, body),
@@ -204,11 +208,7 @@ impl Inbound {
 
     /// The answer to a request that is not carried out.
     pub(super) fn refuse(&self, header: &Header, refusal: Refusal) -> Reply {
-        match refusal {
-            Refusal::Overloaded => self.counters.requests_overloaded.add(),
-            Refusal::Malformed => self.counters.requests_malformed.add(),
-            _ => {}
-        }
+        self.counters.refused_request(refusal);
         Reply::refusal(header.call, refusal)
     }
 

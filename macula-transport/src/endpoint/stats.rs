@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use super::reject::Rejection;
-use crate::{DialError, Traffic};
+use crate::{DialError, Refusal, Traffic};
 
 /// Counters of an [`Endpoint`](crate::Endpoint) since its start, and what it holds now.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -69,8 +69,28 @@ pub struct EndpointStats {
     pub requests_handled: u64,
     /// Requests of peers that were refused as overload.
     pub requests_overloaded: u64,
+    /// Of these: for the limit of all requests at a time.
+    pub overloaded_in_all: u64,
+    /// Of these: for the limit of their protocol.
+    pub overloaded_by_protocol: u64,
+    /// Of these: for the limit of their peer.
+    pub overloaded_by_peer: u64,
+    /// Of these: for want of memory for their bodies.
+    pub overloaded_bodies: u64,
     /// Requests of peers that nobody can read.
     pub requests_malformed: u64,
+    /// Requests of peers that nobody here handles.
+    pub requests_unknown_protocol: u64,
+    /// Requests of peers that were denied.
+    pub requests_denied: u64,
+    /// Requests of peers whose time was over when they came.
+    pub requests_expired: u64,
+    /// Requests of peers that were too long.
+    pub requests_too_large: u64,
+    /// Requests of peers that came when this node was leaving them.
+    pub requests_turned_away: u64,
+    /// Replies of handlers that were too long to be sent.
+    pub replies_too_large: u64,
     /// Requests of peers that were given up, by the peer or by their deadline.
     pub requests_cancelled: u64,
     /// Replies of peers that were left out because too much of other replies was being read.
@@ -122,7 +142,17 @@ pub(super) struct Counters {
     pub(super) requests_sent: Counter,
     pub(super) requests_handled: Counter,
     pub(super) requests_overloaded: Counter,
+    pub(super) overloaded_in_all: Counter,
+    pub(super) overloaded_by_protocol: Counter,
+    pub(super) overloaded_by_peer: Counter,
+    pub(super) overloaded_bodies: Counter,
     pub(super) requests_malformed: Counter,
+    pub(super) requests_unknown_protocol: Counter,
+    pub(super) requests_denied: Counter,
+    pub(super) requests_expired: Counter,
+    pub(super) requests_too_large: Counter,
+    pub(super) requests_turned_away: Counter,
+    pub(super) replies_too_large: Counter,
     pub(super) requests_cancelled: Counter,
     pub(super) replies_without_room: Counter,
     pub(super) late_frames: Counter,
@@ -175,6 +205,20 @@ impl Drop for Entered<'_> {
 }
 
 impl Counters {
+    /// A request of a peer was refused.
+    pub(super) fn refused_request(&self, refusal: Refusal) {
+        let counter = match refusal {
+            Refusal::Overloaded => &self.requests_overloaded,
+            Refusal::Malformed => &self.requests_malformed,
+            Refusal::UnknownProtocol => &self.requests_unknown_protocol,
+            Refusal::Denied => &self.requests_denied,
+            Refusal::DeadlineExceeded => &self.requests_expired,
+            Refusal::TooLarge => &self.requests_too_large,
+            Refusal::ShuttingDown | Refusal::Leaving => &self.requests_turned_away,
+        };
+        counter.add();
+    }
+
     pub(super) fn snapshot(&self) -> EndpointStats {
         EndpointStats {
             dials_waiting: self.dials_waiting.value(),
@@ -202,7 +246,17 @@ impl Counters {
             requests_sent: self.requests_sent.value(),
             requests_handled: self.requests_handled.value(),
             requests_overloaded: self.requests_overloaded.value(),
+            overloaded_in_all: self.overloaded_in_all.value(),
+            overloaded_by_protocol: self.overloaded_by_protocol.value(),
+            overloaded_by_peer: self.overloaded_by_peer.value(),
+            overloaded_bodies: self.overloaded_bodies.value(),
             requests_malformed: self.requests_malformed.value(),
+            requests_unknown_protocol: self.requests_unknown_protocol.value(),
+            requests_denied: self.requests_denied.value(),
+            requests_expired: self.requests_expired.value(),
+            requests_too_large: self.requests_too_large.value(),
+            requests_turned_away: self.requests_turned_away.value(),
+            replies_too_large: self.replies_too_large.value(),
             requests_cancelled: self.requests_cancelled.value(),
             replies_without_room: self.replies_without_room.value(),
             late_frames: self.late_frames.value(),

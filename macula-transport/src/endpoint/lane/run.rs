@@ -250,8 +250,11 @@ impl LaneTask {
     }
 
     fn find_no_room(&mut self, header: &Header) {
-        if header.kind == Kind::Reply && self.inbound.link.calls.awaits(header.call) {
-            self.inbound.counters.replies_without_room.add();
+        let counters = &self.inbound.counters;
+        if header.kind == Kind::Request {
+            counters.overloaded_bodies.add();
+        } else if self.inbound.link.calls.awaits(header.call) {
+            counters.replies_without_room.add();
         }
         let answer = Answer::Aborted(CloseCode::Overloaded);
         self.leave_out(header, Refusal::Overloaded, answer);

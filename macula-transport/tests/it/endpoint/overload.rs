@@ -41,6 +41,7 @@ async fn a_flooding_peer_is_refused_at_once_and_another_is_served(fixture: Fixtu
     gate.let_through(10);
     assert!(soon(flood.join_all()).await.iter().all(Result::is_ok));
     assert_eq!(b.stats().requests_overloaded, 490);
+    assert_eq!(b.stats().overloaded_by_peer, 490);
 }
 
 async fn the_limit_over_all_peers_holds_and_permits_come_back(fixture: Fixture) {
@@ -60,6 +61,7 @@ async fn the_limit_over_all_peers_holds_and_permits_come_back(fixture: Fixture) 
         .await
         .unwrap_err();
     assert!(is_overloaded(&error), "{error:?}");
+    assert_eq!(b.stats().overloaded_in_all, 1);
     gate.let_through(2);
     assert!(soon(held).await.unwrap().is_ok());
     eventually(|| b.stats().inbound_in_flight == 0).await;

@@ -127,6 +127,7 @@ async fn what_nobody_serves_is_refused_unexecuted(fixture: Fixture) {
         RequestFailure::Refused(Refusal::UnknownProtocol)
     );
     assert_eq!(error.executed, Executed::No);
+    assert_eq!(b.stats().requests_unknown_protocol, 1);
 }
 
 async fn a_protocol_is_registered_once(fixture: Fixture) {
@@ -152,6 +153,7 @@ async fn messages_beyond_the_limit_fail_typed_at_either_end(fixture: Fixture) {
         .unwrap_err();
     assert_eq!(by_peer.failure, RequestFailure::Refused(Refusal::TooLarge));
     assert_eq!(by_peer.executed, Executed::No);
+    assert_eq!(b.stats().requests_too_large, 1);
     let limit_bytes = 1000;
     let here = soon(c.request(&contact(&b), long)).await.unwrap_err();
     assert_eq!(here.failure, RequestFailure::TooLarge { limit_bytes });
