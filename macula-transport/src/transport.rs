@@ -100,6 +100,15 @@ impl Traffic {
         sum += more;
         Some(sum)
     }
+
+    /// What has come on top of an earlier count.
+    pub(crate) fn since(self, earlier: Self) -> Self {
+        Self {
+            bytes_sent: self.bytes_sent.saturating_sub(earlier.bytes_sent),
+            bytes_received: self.bytes_received.saturating_sub(earlier.bytes_received),
+            packets_lost: self.packets_lost.saturating_sub(earlier.packets_lost),
+        }
+    }
 }
 
 impl AddAssign for Traffic {

@@ -64,8 +64,10 @@ impl Node {
             }
             Role::Client => OwnAddresses::none(),
         };
+        let max_connections = config.max_connections.get();
+        let events = broadcast::Sender::new(EVENT_BACKLOG);
         let node = Arc::new(Self {
-            pool: Pool::new(config.max_connections.get(), PeerLimits::new(&config)),
+            pool: Pool::new(max_connections, PeerLimits::new(&config), events.clone()),
             dials: Dials::new(StdRng::seed_from_u64(seed)),
             pace: Arc::new(Pace::new(config.max_handshakes)),
             hellos: Arc::default(),
@@ -74,7 +76,7 @@ impl Node {
             own_addresses,
             probes: Probes::new(),
             counters: Arc::default(),
-            events: broadcast::Sender::new(EVENT_BACKLOG),
+            events,
             closing: watch::Sender::new(false),
             runtime,
             transport,
@@ -141,7 +143,7 @@ impl Node {
         let (slot, evicted) = self.pool.reserve()?;
         if let Some(evicted) = evicted {
             self.counters.evictions.add();
-            self.leave(&evicted, Closing::Evicted);
+            self.leave(evicted, Closing::Evicted);
         }
         Ok(slot)
     }
@@ -149,7 +151,6 @@ impl Node {
     /// Takes a connection into use, in whichever direction it came about.
     pub(super) fn attach(self: &Arc<Self>, slot: Slot, greeted: Greeted) -> Option<Lease> {
         let peer = greeted.connection.peer();
-        let proved = greeted.proved_address();
         let was_connected = self.pool.is_connected(&peer);
         let connection = Arc::clone(&greeted.connection);
         let Some(inserted) = self.pool.insert(slot, greeted) else {
@@ -158,19 +159,17 @@ impl Node {
         };
         let Inserted {
             link,
-            first,
+            lease,
             displaced,
         } = inserted;
-        // Taken before anybody can find the connection idle.
-        let lease = link.lease();
+        trace::opened(&link);
         if let Some((displaced, code)) = displaced {
             self.counters.displaced.add();
             match code {
-                CloseCode::Idle => self.leave(&displaced, Closing::Displaced),
-                code => self.close_link(&displaced, Closing::Displaced, code),
+                CloseCode::Idle => self.leave(displaced, Closing::Displaced),
+                code => close_link(&displaced, Closing::Displaced, code),
             }
         }
-        self.announce(&link, first, proved);
         self.dials.arrived(&peer);
         if !link.outbound {
             self.learn_from(&link, was_connected);
@@ -178,18 +177,6 @@ impl Node {
         serve::start(self, &link);
         liveness::start(self, &link);
         lease
-    }
-
-    fn announce(&self, link: &Link, first: bool, proved: Option<SocketAddr>) {
-        let node_id = link.node_id();
-        trace::opened(link);
-        let reached = proved.and_then(|address| self.pool.prove(&node_id, address));
-        if first && let Some(peer) = self.pool.peer(&node_id) {
-            self.emit(PeerEvent::Connected(peer));
-        }
-        if let Some(contact) = reached {
-            self.emit(PeerEvent::Reached(contact));
-        }
     }
 
     /// A peer has dialled us: where it did so may be our address, and where it listens be its.
@@ -203,7 +190,7 @@ impl Node {
     /// Takes a connection that has grown idle out of use.
     pub(super) fn retire(&self, link: &Link) {
         if let Some(removed) = self.pool.remove(link) {
-            self.leave(&removed, Closing::Released);
+            self.leave(removed, Closing::Released);
         }
     }
 
@@ -221,15 +208,11 @@ impl Node {
     /// A connection has ended.
     pub(super) fn ended(&self, link: &Link, error: ConnectionError) {
         // Out of the pool first: whoever hears of it there finds it gone.
-        let removed = self.pool.remove(link);
+        let removed = self.pool.remove_ended(link, error);
         link.end(error);
-        if let Some(removed) = removed {
+        if removed.is_some() {
             self.counters.ended.add();
             trace::ended(link, error);
-            self.disconnected(&removed);
-            if removed.last && error == ConnectionError::ClosedByPeer(CloseCode::ShuttingDown) {
-                self.emit(PeerEvent::Departed(link.node_id()));
-            }
         }
     }
 
@@ -239,41 +222,27 @@ impl Node {
         trace::unresponsive(link);
         let code = CloseCode::Unresponsive;
         match self.pool.remove(link) {
-            Some(removed) => self.close_link(&removed, Closing::Unresponsive, code),
+            Some(removed) => close_link(&removed, Closing::Unresponsive, code),
             None => link.close(code),
         }
     }
 
     /// Closes a connection that nobody uses in good order.
-    fn leave(&self, removed: &Removed, why: Closing) {
+    fn leave(&self, removed: Removed, why: Closing) {
+        let code = CloseCode::Idle;
         let Ok(turn) = Arc::clone(&self.farewells).try_acquire_owned() else {
-            return self.close_link(removed, why, CloseCode::Done);
+            return close_link(&removed, why, CloseCode::Done);
         };
-        let leaving = goodbye::leave(Arc::clone(&removed.link), CloseCode::Idle);
+        trace::closed(&removed.link, why, code);
+        let pool = Arc::downgrade(&self.pool);
         // Not cut short by the end of the node: nobody else closes this connection.
         self.spawn_on_link(async move {
-            leaving.await;
+            goodbye::leave(Arc::clone(&removed.link), code).await;
             drop(turn);
+            if let Some(pool) = pool.upgrade() {
+                pool.count_rest(&removed);
+            }
         });
-        trace::closed(&removed.link, why, CloseCode::Idle);
-        self.disconnected(removed);
-    }
-
-    fn close_link(&self, removed: &Removed, why: Closing, code: CloseCode) {
-        removed.link.close(code);
-        trace::closed(&removed.link, why, code);
-        self.disconnected(removed);
-    }
-
-    fn disconnected(&self, removed: &Removed) {
-        if removed.last {
-            self.emit(PeerEvent::Disconnected(removed.link.node_id()));
-        }
-    }
-
-    pub(super) fn emit(&self, event: PeerEvent) {
-        // Nobody may be listening, which is fine.
-        let _ = self.events.send(event);
     }
 
     pub(super) fn peer(&self, node_id: &NodeId) -> Option<Peer> {
@@ -284,9 +253,7 @@ impl Node {
     pub(super) async fn close(&self, code: CloseCode) {
         // Connections first: the tasks that end now would reset their streams, and peers would not
         // hear the same reason on all.
-        for peer in self.pool.close(code) {
-            self.emit(PeerEvent::Disconnected(peer));
-        }
+        self.pool.close(code);
         self.closing.send_replace(true);
         self.dispatch.clear();
         self.transport.close(code).await;
@@ -306,6 +273,11 @@ impl Drop for Node {
             drop(runtime);
         });
     }
+}
+
+fn close_link(removed: &Removed, why: Closing, code: CloseCode) {
+    removed.link.close(code);
+    trace::closed(&removed.link, why, code);
 }
 
 /// Jitter that differs from node to node needs no entropy.

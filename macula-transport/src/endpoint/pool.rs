@@ -5,17 +5,18 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use macula_core::{Contact, MAX_ADDRESSES, NodeId};
+use tokio::sync::broadcast;
 use tokio::time::Instant;
 
 use super::calls::Stopped;
 use super::dispatch::PeerLimits;
 use super::link::{Greeted, Lease, Link};
-use super::peer::{Peer, PeerConnection, Role};
+use super::peer::{Peer, PeerConnection, PeerEvent, Role};
 use super::room::Room;
 use super::stats::EndpointStats;
 use super::trace::{self, Closing};
 use super::use_order::UseOrder;
-use crate::{CloseCode, Traffic};
+use crate::{CloseCode, ConnectionError, Traffic};
 
 /// All connections of an endpoint.
 // Invariant: `by_use` holds the links of all entries, and no entry is empty.
@@ -26,7 +27,6 @@ pub(super) struct Pool {
     state: Mutex<State>,
 }
 
-#[derive(Default)]
 struct State {
     peers: BTreeMap<NodeId, Entry>,
     by_use: UseOrder<Arc<Link>>,
@@ -36,6 +36,8 @@ struct State {
     past: Option<Traffic>,
     next_number: u64,
     closed: bool,
+    /// Told while the state is locked, so that events come in the order of what they tell.
+    events: broadcast::Sender<PeerEvent>,
 }
 
 struct Entry {
@@ -65,27 +67,32 @@ pub(super) struct Full;
 /// A link that is no longer in the pool and has to be closed.
 pub(super) struct Removed {
     pub(super) link: Arc<Link>,
-    /// It was the last of its peer.
-    pub(super) last: bool,
+    /// What went over it by then.
+    traffic: Option<Traffic>,
 }
 
 /// A link that is now in the pool.
 pub(super) struct Inserted {
     pub(super) link: Arc<Link>,
-    /// It is the only one of its peer.
-    pub(super) first: bool,
+    /// Taken before anybody could find it idle.
+    pub(super) lease: Option<Lease>,
     /// What had to leave because the peer has too many, and what to close it with.
     pub(super) displaced: Option<(Removed, CloseCode)>,
 }
 
 impl Pool {
-    /// A pool of so many connections; each peer gets limits of its own like these.
-    pub(super) fn new(max_links: usize, limits: PeerLimits) -> Arc<Self> {
+    /// A pool of so many connections, which tells their events; each peer gets limits of its own like
+    /// these.
+    pub(super) fn new(
+        max_links: usize,
+        limits: PeerLimits,
+        events: broadcast::Sender<PeerEvent>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             max_links,
             limits,
             room: Arc::new(Room::new()),
-            state: Mutex::default(),
+            state: Mutex::new(State::new(events)),
         })
     }
 
@@ -112,33 +119,7 @@ impl Pool {
 
     /// Puts a connection into the room kept for it; `None` after [`close`](Self::close).
     pub(super) fn insert(&self, slot: Slot, greeted: Greeted) -> Option<Inserted> {
-        let node_id = greeted.connection.peer();
-        let mut state = self.state();
-        let inserted = (!state.closed).then(|| {
-            state.next_number += 1;
-            let number = state.next_number;
-            let entry = state.peers.entry(node_id).or_insert_with(|| Entry {
-                links: Vec::new(),
-                proved: Vec::new(),
-                limits: Arc::new(self.limits.anew()),
-            });
-            // Together with the connection: whoever finds it finds where the peer is.
-            if let Some(address) = greeted.proved_address() {
-                entry.prove(address);
-            }
-            let (limits, room) = (Arc::clone(&entry.limits), Arc::clone(&self.room));
-            let link = Arc::new(Link::new(number, limits, room, greeted));
-            entry.links.push(Arc::clone(&link));
-            let first = entry.links.len() == 1;
-            let now = Instant::now();
-            state.by_use.insert(now, number, Arc::clone(&link));
-            Inserted {
-                link,
-                first,
-                displaced: state.displace(&node_id),
-            }
-        });
-        drop(state);
+        let inserted = self.state().insert(self, greeted);
         drop(slot);
         inserted
     }
@@ -148,6 +129,22 @@ impl Pool {
         let removed = self.state().remove(&link.node_id(), link.number);
         self.room.vacate();
         removed
+    }
+
+    /// The same for one that has ended by itself.
+    pub(super) fn remove_ended(&self, link: &Link, error: ConnectionError) -> Option<Removed> {
+        let removed = self.state().remove_ended(link, error);
+        self.room.vacate();
+        removed
+    }
+
+    /// Counts what went over a link since it was removed.
+    pub(super) fn count_rest(&self, removed: &Removed) {
+        let now = removed.link.connection.traffic();
+        if let (Some(now), Some(before)) = (now, removed.traffic) {
+            let mut state = self.state();
+            state.past = Traffic::sum(state.past, Some(now.since(before)));
+        }
     }
 
     /// Takes hold of the connection to a peer that requests take.
@@ -169,12 +166,9 @@ impl Pool {
         self.state().peers.contains_key(node_id)
     }
 
-    /// Notes that we have reached a peer at an address; its contact if it is connected.
-    pub(super) fn prove(&self, node_id: &NodeId, address: SocketAddr) -> Option<Contact> {
-        let mut state = self.state();
-        let entry = state.peers.get_mut(node_id)?;
-        entry.prove(address);
-        Some(Contact::new(*node_id, entry.proved.iter().copied()))
+    /// Notes that we have reached a peer at an address, if it is connected.
+    pub(super) fn prove(&self, node_id: &NodeId, address: SocketAddr) {
+        self.state().prove(node_id, address);
     }
 
     pub(super) fn has_proved(&self, node_id: &NodeId) -> bool {
@@ -216,18 +210,23 @@ impl Pool {
         stats.connections_inbound = stats.connections - stats.connections_outbound;
     }
 
-    /// Closes everything and lets nothing in any more; the peers that were connected.
-    pub(super) fn close(&self, code: CloseCode) -> Vec<NodeId> {
+    /// Closes everything and lets nothing in any more.
+    pub(super) fn close(&self, code: CloseCode) {
         let mut state = self.state();
         state.closed = true;
         state.by_use = UseOrder::default();
         let peers = std::mem::take(&mut state.peers);
+        for (node_id, entry) in &peers {
+            for link in &entry.links {
+                state.past = Traffic::sum(state.past, link.connection.traffic());
+            }
+            state.emit(PeerEvent::Disconnected(*node_id));
+        }
         drop(state);
         for link in peers.values().flat_map(|entry| &entry.links) {
             link.close(code);
             trace::closed(link, Closing::Shutdown, code);
         }
-        peers.into_keys().collect()
     }
 
     /// All connections.
@@ -243,18 +242,99 @@ impl Pool {
 }
 
 impl State {
+    fn new(events: broadcast::Sender<PeerEvent>) -> Self {
+        Self {
+            peers: BTreeMap::new(),
+            by_use: UseOrder::default(),
+            reserved: 0,
+            past: None,
+            next_number: 0,
+            closed: false,
+            events,
+        }
+    }
+
+    fn insert(&mut self, pool: &Pool, greeted: Greeted) -> Option<Inserted> {
+        if self.closed {
+            return None;
+        }
+        let node_id = greeted.connection.peer();
+        let proved = greeted.proved_address();
+        self.next_number += 1;
+        let number = self.next_number;
+        let entry = self.peers.entry(node_id).or_insert_with(|| Entry {
+            links: Vec::new(),
+            proved: Vec::new(),
+            limits: Arc::new(pool.limits.anew()),
+        });
+        let (limits, room) = (Arc::clone(&entry.limits), Arc::clone(&pool.room));
+        let link = Arc::new(Link::new(number, limits, room, greeted));
+        let lease = link.lease();
+        entry.links.push(Arc::clone(&link));
+        self.by_use
+            .insert(Instant::now(), number, Arc::clone(&link));
+        self.announce(&node_id, proved);
+        let displaced = self.displace(&node_id);
+        Some(Inserted {
+            link,
+            lease,
+            displaced,
+        })
+    }
+
+    /// Tells of a peer's new connection, and where it has reached the peer.
+    fn announce(&mut self, node_id: &NodeId, proved: Option<SocketAddr>) {
+        let Some(entry) = self.peers.get_mut(node_id) else {
+            return;
+        };
+        // Before it is told: whoever hears of the peer finds where it is.
+        proved.into_iter().for_each(|address| entry.prove(address));
+        let first = entry.links.len() == 1;
+        let (peer, contact) = (entry.peer(), entry.contact(*node_id));
+        if let Some(peer) = peer.filter(|_| first) {
+            self.emit(PeerEvent::Connected(peer));
+        }
+        if proved.is_some() {
+            self.emit(PeerEvent::Reached(contact));
+        }
+    }
+
+    fn prove(&mut self, node_id: &NodeId, address: SocketAddr) {
+        if let Some(entry) = self.peers.get_mut(node_id) {
+            entry.prove(address);
+            let contact = entry.contact(*node_id);
+            self.emit(PeerEvent::Reached(contact));
+        }
+    }
+
+    fn remove_ended(&mut self, link: &Link, error: ConnectionError) -> Option<Removed> {
+        let node_id = link.node_id();
+        let removed = self.remove(&node_id, link.number)?;
+        let departs = error == ConnectionError::ClosedByPeer(CloseCode::ShuttingDown);
+        if departs && !self.peers.contains_key(&node_id) {
+            self.emit(PeerEvent::Departed(node_id));
+        }
+        Some(removed)
+    }
+
+    fn emit(&self, event: PeerEvent) {
+        // Nobody may be listening, which is fine.
+        let _ = self.events.send(event);
+    }
+
     fn remove(&mut self, node_id: &NodeId, number: u64) -> Option<Removed> {
         let entry = self.peers.get_mut(node_id)?;
         let place = entry.links.iter().position(|link| link.number == number)?;
         let link = entry.links.remove(place);
         link.retire();
-        let last = entry.links.is_empty();
-        if last {
+        if entry.links.is_empty() {
             self.peers.remove(node_id);
+            self.emit(PeerEvent::Disconnected(*node_id));
         }
         self.by_use.remove(number);
-        self.past = Traffic::sum(self.past, link.connection.traffic());
-        Some(Removed { link, last })
+        let traffic = link.connection.traffic();
+        self.past = Traffic::sum(self.past, traffic);
+        Some(Removed { link, traffic })
     }
 
     /// Removes the least recently used of the idle links.
@@ -289,6 +369,10 @@ impl Entry {
         self.proved.retain(|known| *known != address);
         self.proved.insert(0, address);
         self.proved.truncate(MAX_ADDRESSES);
+    }
+
+    fn contact(&self, node_id: NodeId) -> Contact {
+        Contact::new(node_id, self.proved.iter().copied())
     }
 
     fn peer(&self) -> Option<Peer> {

@@ -14,7 +14,7 @@ use super::attempt::Attempt;
 use super::hello::{Hello, Purpose};
 use super::link::Link;
 use super::node::Node;
-use super::peer::{PeerEvent, Role};
+use super::peer::Role;
 use super::trace;
 use crate::CloseCode;
 
@@ -110,9 +110,7 @@ async fn probe(weak: &Weak<Node>, link: &Link, address: SocketAddr) -> bool {
     if let Some(dialled) = link.hello.dialled {
         node.own_addresses.confirm(peer, dialled);
     }
-    if let Some(contact) = node.pool.prove(&peer, address) {
-        node.emit(PeerEvent::Reached(contact));
-    }
+    node.pool.prove(&peer, address);
     true
 }
 

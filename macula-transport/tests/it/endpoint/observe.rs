@@ -45,6 +45,7 @@ async fn over_quic_bytes_are_counted_and_stay_counted() {
     let past = a.stats().traffic.unwrap();
     assert!(past.bytes_sent >= traffic.bytes_sent && past.bytes_received >= traffic.bytes_received);
     assert_eq!(a.stats().ended, 1);
+    assert!(b.stats().traffic.unwrap().bytes_received > 100_000);
 }
 
 #[tokio::test(start_paused = true)]
