@@ -176,7 +176,20 @@ impl Node {
         }
         serve::start(self, &link);
         liveness::start(self, &link);
+        self.say_goodbye_late(&link);
         lease
+    }
+
+    /// Says goodbye on a connection that has come about during a drain. A drain that begins now may
+    /// say it as well, which is heard as one.
+    fn say_goodbye_late(&self, link: &Arc<Link>) {
+        // After the connection is in the pool, so that a drain either is seen or finds it there.
+        if self.dispatch.is_draining() {
+            let link = Arc::clone(link);
+            let dispatch = Arc::clone(&self.dispatch);
+            let code = CloseCode::ShuttingDown;
+            self.spawn_on_link(async move { goodbye::say(&link, code, dispatch.idle()).await });
+        }
     }
 
     /// A peer has dialled us: where it did so may be our address, and where it listens be its.
