@@ -16,9 +16,15 @@ pub struct EndpointConfig {
     pub role: Role,
     /// The addresses to tell others, where the operator knows them; empty: find out.
     pub advertise: Addresses,
-    /// The most connections at a time, dials included. At the limit the least recently used idle one
-    /// makes room. While none is idle, a dial waits for one, and a peer that dials us is refused at
-    /// once. Each idle one costs the transport some kilobytes.
+    /// The most connections in use at a time, dials included. At the limit the least recently used
+    /// idle one makes room. While none is idle, a dial waits for one, and a peer that dials us is
+    /// refused at once. Each idle one costs the transport some kilobytes.
+    ///
+    /// Those out of use come on top: at most as many that are taken leave of, for a moment
+    /// ([`closed_abruptly`](crate::EndpointStats::closed_abruptly) counts what is beyond), a bounded
+    /// number of peers that have not said hello
+    /// ([`refused_crowded`](crate::EndpointStats::refused_crowded)), and paced
+    /// [probes](crate::EndpointStats::probes).
     pub max_connections: NonZeroUsize,
     /// How long a connection without a request in flight is kept. Longer saves handshakes and
     /// costs open connections.
@@ -37,8 +43,9 @@ pub struct EndpointConfig {
     /// One deadline over all of a dial: waiting for room and for its turn, name resolution,
     /// handshake and hello.
     pub dial_timeout: Duration,
-    /// The most dials in their handshake at a time; the others wait for their turn, which comes soon
-    /// also when nobody answers. More connects sooner to many peers at once, and lets the requests
+    /// The most dials at a time whose handshake keeps this node busy; the others wait for their turn.
+    /// Those that wait for the network do not count, so that a turn comes soon also when nobody
+    /// answers. More connects sooner to many peers at once, and lets the requests
     /// that are under way wait for longer.
     pub max_handshakes: NonZeroUsize,
     /// How long [`drain`](crate::Endpoint::drain) waits for running handlers, and for their replies

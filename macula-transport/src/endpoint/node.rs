@@ -44,7 +44,8 @@ pub(super) struct Node {
     pub(super) probes: Probes,
     pub(super) counters: Arc<Counters>,
     pub(super) events: broadcast::Sender<PeerEvent>,
-    /// How many more connections may be taken leave of.
+    /// How many more connections may be taken leave of: as many as may be in use, so that all that
+    /// grow idle together can.
     farewells: Arc<Semaphore>,
     /// Turns true when the endpoint shuts down, and ends when it is dropped.
     closing: watch::Sender<bool>,
@@ -72,7 +73,7 @@ impl Node {
             pace: Arc::new(Pace::new(config.max_handshakes)),
             hellos: Arc::default(),
             dispatch: Arc::new(Dispatch::new(&config)),
-            farewells: Arc::new(Semaphore::new(MAX_FAREWELLS)),
+            farewells: Arc::new(Semaphore::new(max_connections.min(Semaphore::MAX_PERMITS))),
             own_addresses,
             probes: Probes::new(),
             counters: Arc::default(),
@@ -244,7 +245,8 @@ impl Node {
     fn leave(&self, removed: Removed, why: Closing) {
         let code = CloseCode::Idle;
         let Ok(turn) = Arc::clone(&self.farewells).try_acquire_owned() else {
-            return close_link(&removed, why, CloseCode::Done);
+            self.counters.closed_abruptly.add();
+            return close_link(&removed, why, code);
         };
         trace::closed(&removed.link, why, code);
         let pool = Arc::downgrade(&self.pool);
@@ -301,9 +303,6 @@ fn seed_of(node_id: &NodeId) -> u64 {
         .filter_map(|chunk| chunk.try_into().ok())
         .fold(0, |seed, chunk| seed ^ u64::from_be_bytes(chunk))
 }
-
-/// How many idle connections are taken leave of at a time; more are closed at once.
-const MAX_FAREWELLS: usize = 64;
 
 /// How many events a slow listener can lag behind before it loses some.
 const EVENT_BACKLOG: usize = 1024;

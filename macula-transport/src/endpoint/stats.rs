@@ -35,7 +35,9 @@ pub struct EndpointStats {
     pub dials_refused: u64,
     /// Of these: somebody else answered.
     pub dials_wrong_identity: u64,
-    /// Dials that never left this node: no connection became idle in time, or too many dials waited.
+    /// Dials that this node did not get round to: no connection became idle in time, or other dials
+    /// left too little time; and those not begun, so not among `dials`, because too many were under
+    /// way.
     pub dials_starved: u64,
     /// Dials not begun, because the last one had failed a moment ago.
     pub dials_backed_off: u64,
@@ -108,6 +110,9 @@ pub struct EndpointStats {
     pub displaced: u64,
     /// Connections that the peer or the network ended.
     pub ended: u64,
+    /// Idle connections closed without a goodbye, because too many were being taken leave of: a
+    /// request that was on its way on one of them may or may not have been executed.
+    pub closed_abruptly: u64,
     /// Connections closed because they were idle for too long.
     pub idle_closed: u64,
     /// Connections closed because the peer left requests and pings unanswered.
@@ -159,6 +164,7 @@ pub(super) struct Counters {
     pub(super) streams_malformed: Counter,
     pub(super) streams_stalled: Counter,
     pub(super) evictions: Counter,
+    pub(super) closed_abruptly: Counter,
     pub(super) idle_closed: Counter,
     pub(super) unresponsive_closed: Counter,
 }
@@ -263,6 +269,7 @@ impl Counters {
             streams_malformed: self.streams_malformed.value(),
             streams_stalled: self.streams_stalled.value(),
             evictions: self.evictions.value(),
+            closed_abruptly: self.closed_abruptly.value(),
             idle_closed: self.idle_closed.value(),
             unresponsive_closed: self.unresponsive_closed.value(),
             ..EndpointStats::default()

@@ -1,16 +1,18 @@
 //! Connections that are taken leave of.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use macula_core::Contact;
 use macula_transport::{
-    CloseCode, Connection, ConnectionError, PeerEvent, Refusal, RequestFailure, Stream,
+    CloseCode, Connection, ConnectionError, Endpoint, EndpointConfig, PeerEvent, Refusal,
+    RequestFailure, Role, Stream,
 };
 use tokio::task::JoinSet;
 
 use super::fixture::{
-    ECHO, Fixture, GATE, contact, echoing, event, eventually, gated, request, soon,
+    Bound, ECHO, Fixture, GATE, contact, echoing, event, eventually, gated, request, soon,
 };
 use super::raw::{self, HEADER_LEN};
 
@@ -19,7 +21,7 @@ const REFUSAL: u8 = 3;
 const GOAWAY: u8 = 10;
 const LEAVING: u8 = 8;
 
-fn with_room_for_one(config: &mut macula_transport::EndpointConfig) {
+fn with_room_for_one(config: &mut EndpointConfig) {
     config.max_connections = std::num::NonZeroUsize::MIN;
 }
 
@@ -147,7 +149,7 @@ async fn a_reply_to_a_silent_peer_is_waited_for_and_arrives(fixture: Fixture) {
 }
 
 async fn requests_outlive_the_idle_end_of_their_connection(fixture: Fixture) {
-    let brief = |config: &mut macula_transport::EndpointConfig| {
+    let brief = |config: &mut EndpointConfig| {
         config.idle_timeout = Duration::from_millis(30);
     };
     let a = fixture.server_with(1, brief).await;
@@ -194,6 +196,62 @@ async fn both_sides_may_take_leave_at_once_and_no_call_is_lost(fixture: Fixture)
     assert_eq!(a.stats().requests_handled + b.stats().requests_handled, 40);
 }
 
+async fn who_is_dialled_during_a_drain_hears_goodbye(fixture: Fixture) {
+    let (a, raw) = (fixture.server(1).await, fixture.raw(2).await);
+    soon(a.drain()).await;
+    let to = Contact::new(raw.node_id(), raw.local_addresses());
+    let target = to.into();
+    let dialling = a.connect(&target);
+    let (dialled, connection) = soon(async { tokio::join!(dialling, raw::welcome(&*raw)) }).await;
+    dialled.unwrap();
+    let (_farewell, code) = goodbye(&*connection).await;
+    assert_eq!(code, CloseCode::ShuttingDown);
+}
+
+async fn nobody_keeps_a_connection_that_takes_no_requests(fixture: Fixture) {
+    let brief = |config: &mut EndpointConfig| {
+        config.role = Role::Client;
+        config.idle_timeout = Duration::from_secs(5);
+        config.keep_alive = Duration::from_secs(1);
+    };
+    let a = fixture.node(1, Bound::Nowhere, brief).await;
+    let b = fixture.server(2).await;
+    soon(a.connect(&contact(&b).into())).await.unwrap();
+    soon(b.drain()).await;
+    eventually(|| a.stats().idle_closed == 1).await;
+}
+
+/// Lets so many peers connect, which answer no goodbye.
+async fn crowd(fixture: &Fixture, size: u8, b: &Endpoint) -> Vec<Arc<dyn Connection>> {
+    let mut connections = Vec::new();
+    for seed in 100..100 + size {
+        let raw = fixture.raw(seed).await;
+        connections.push(raw::greeted(&*raw, b).await);
+        // Its last handle would close its connections.
+        std::mem::forget(raw);
+    }
+    connections
+}
+
+async fn all_that_grow_idle_together_hear_goodbye(fixture: Fixture) {
+    let brief = |config: &mut EndpointConfig| config.idle_timeout = Duration::from_secs(5);
+    let b = fixture.server_with(2, brief).await;
+    for connection in crowd(&fixture, 100, &b).await {
+        let (_farewell, code) = goodbye(&*connection).await;
+        assert_eq!(code, CloseCode::Idle);
+    }
+    assert_eq!((b.stats().idle_closed, b.stats().closed_abruptly), (100, 0));
+}
+
+async fn at_the_limit_of_goodbyes_connections_are_closed_at_once_and_counted(fixture: Fixture) {
+    let b = fixture.server_with(2, with_room_for_one).await;
+    // The second makes room while the first, which does not answer, is still taken leave of.
+    let connections = crowd(&fixture, 3, &b).await;
+    let ended = soon(connections[1].closed()).await;
+    assert_eq!(ended, ConnectionError::ClosedByPeer(CloseCode::Idle));
+    assert_eq!((b.stats().evictions, b.stats().closed_abruptly), (2, 1));
+}
+
 on_every_wire!(
     an_idle_connection_is_closed_once_the_peer_has_heard_goodbye,
     whoever_does_not_answer_a_goodbye_is_not_waited_for,
@@ -202,4 +260,11 @@ on_every_wire!(
     a_reply_to_a_silent_peer_is_waited_for_and_arrives,
     requests_outlive_the_idle_end_of_their_connection,
     both_sides_may_take_leave_at_once_and_no_call_is_lost,
+    who_is_dialled_during_a_drain_hears_goodbye,
+);
+
+in_virtual_time!(
+    nobody_keeps_a_connection_that_takes_no_requests,
+    all_that_grow_idle_together_hear_goodbye,
+    at_the_limit_of_goodbyes_connections_are_closed_at_once_and_counted,
 );
