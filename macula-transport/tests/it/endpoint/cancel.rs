@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use macula_core::{Contact, DialTarget};
+use macula_core::Contact;
 use macula_transport::{CloseCode, Connection, Endpoint, EndpointConfig, Stream, StreamError};
 use tokio::task::JoinSet;
 
@@ -81,11 +81,7 @@ async fn a_long_request_given_up_half_way_is_broken_off(fixture: Fixture) {
 async fn what_is_given_up_while_its_lane_is_held_back_is_never_sent(fixture: Fixture) {
     const CALLS: usize = 400;
     let (a, raw) = (fixture.server_with(1, patient).await, fixture.raw(2).await);
-    let to = Contact::new(raw.node_id(), raw.local_addresses());
-    let target = DialTarget::from(&to);
-    let (connected, connection) =
-        soon(async { tokio::join!(a.connect(&target), raw::welcome(&*raw)) }).await;
-    assert!(connected.is_ok());
+    let (to, connection) = raw::dialled(&*raw, &a).await;
     let calls = flood(&a, &to, CALLS);
     settled(|| a.stats().requests_sent).await;
     drop(calls);

@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use bytes::Bytes;
-use macula_core::{Contact, DialTarget};
+use macula_core::Contact;
 use macula_transport::{
     CloseCode, Connection, ConnectionError, Endpoint, EndpointConfig, Executed, Request,
     RequestError, RequestFailure, Stream, StreamError,
@@ -116,11 +116,7 @@ async fn long_requests_half_sent_fail_alike_when_their_peer_goes(fixture: Fixtur
 async fn long_requests_half_sent_fail_alike_when_their_peer_falls_silent(fixture: Fixture) {
     let a = fixture.server_with(1, impatient).await;
     let raw = fixture.raw(2).await;
-    let to = Contact::new(raw.node_id(), raw.local_addresses());
-    let target = DialTarget::from(&to);
-    let (connected, connection) =
-        soon(async { tokio::join!(a.connect(&target), raw::welcome(&*raw)) }).await;
-    assert!(connected.is_ok());
+    let (to, connection) = raw::dialled(&*raw, &a).await;
     let asked = Instant::now();
     let pending = calls(&a, &to, HALF_SENT, &very_long());
     let _unread = half_read(&*connection).await;

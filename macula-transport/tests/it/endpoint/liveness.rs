@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use macula_core::{Contact, DialTarget};
+use macula_core::Contact;
 use macula_transport::{
     CloseCode, Connection, ConnectionError, Endpoint, EndpointConfig, Executed, PeerEvent, Request,
     RequestFailure, StreamError, Transport,
@@ -174,11 +174,7 @@ async fn answer_short_ones(connection: Arc<dyn Connection>) {
 async fn a_peer_that_leaves_long_bodies_unread_is_not_taken_for_dead(fixture: Fixture) {
     let a = fixture.server_with(1, impatient).await;
     let raw = fixture.raw(2).await;
-    let to = Contact::new(raw.node_id(), raw.local_addresses());
-    let target = DialTarget::from(&to);
-    let (connected, connection) =
-        soon(async { tokio::join!(a.connect(&target), raw::welcome(&*raw)) }).await;
-    assert!(connected.is_ok());
+    let (to, connection) = raw::dialled(&*raw, &a).await;
     let answering = tokio::spawn(answer_short_ones(connection));
     let body = Bytes::from(vec![7; 8 << 20]);
     let mut uploads = JoinSet::new();

@@ -133,6 +133,19 @@ pub(super) async fn welcome(transport: &dyn Transport) -> Arc<dyn Connection> {
     connection
 }
 
+/// The same, told to dial; where the peer is, and the connection.
+pub(super) async fn dialled(
+    transport: &dyn Transport,
+    by: &Endpoint,
+) -> (Contact, Arc<dyn Connection>) {
+    let to = Contact::new(transport.node_id(), transport.local_addresses());
+    let target = DialTarget::from(&to);
+    let dialling = async { tokio::join!(by.connect(&target), welcome(transport)) };
+    let (connected, connection) = soon(dialling).await;
+    assert!(connected.is_ok());
+    (to, connection)
+}
+
 /// A whole frame.
 pub(super) struct Frame {
     pub(super) head: Bytes,

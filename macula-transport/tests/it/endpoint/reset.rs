@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use macula_core::{Contact, DialTarget};
+use macula_core::Contact;
 use macula_transport::{
     CloseCode, Connection, Endpoint, EndpointConfig, Executed, RequestError, RequestFailure,
     SendStream, StreamError,
@@ -92,11 +92,7 @@ impl Peer {
 
 async fn a_lane_that_is_reset_takes_no_call_of_another_with_it(fixture: Fixture) {
     let (a, raw) = (fixture.server_with(1, patient).await, fixture.raw(2).await);
-    let to = Contact::new(raw.node_id(), raw.local_addresses());
-    let target = DialTarget::from(&to);
-    let (connected, connection) =
-        soon(async { tokio::join!(a.connect(&target), raw::welcome(&*raw)) }).await;
-    assert!(connected.is_ok());
+    let (to, connection) = raw::dialled(&*raw, &a).await;
     let (telling, heard) = mpsc::channel(16);
     let listening = tokio::spawn(listen(connection, telling));
     let mut peer = Peer {
