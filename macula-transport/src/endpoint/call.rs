@@ -37,7 +37,7 @@ impl<'a> Call<'a> {
         link: &'a Link,
         request: &Outgoing,
         sent: &'a Sent,
-        start_lane: impl Fn(Arc<Lane>, Turn),
+        start_lane: impl Fn(Arc<Lane>, Option<Turn>),
     ) -> Result<Self, Stopped> {
         let (turn, alone) = match request.travels_alone() {
             true => (link.turns.request().await, Some(Lane::alone())),

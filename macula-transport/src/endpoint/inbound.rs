@@ -245,9 +245,10 @@ impl Handled {
         };
         if is_long(&reply) && !self.header.alone {
             // Until it is out it can be cancelled like its handler.
-            if lane::reply_alone(&self.inbound, reply).await {
+            if let Some(unread) = lane::reply_alone(&self.inbound, reply).await {
                 self.hold = None;
                 self.end(Lane::wake);
+                unread.read().await;
             }
         } else if let Some(hold) = self.hold.take() {
             self.end(|lane| lane.reply(reply.holding(hold)));
@@ -258,7 +259,7 @@ impl Handled {
     async fn reply(&self, handling: Handling) -> Reply {
         let mut reply = self.inbound.reply(&self.header, handling.await);
         if is_long(&reply) {
-            reply.turn = self.inbound.link.turns.reply().await;
+            reply.turn = self.inbound.link.turns.reply(reply.body.len()).await;
         }
         reply
     }

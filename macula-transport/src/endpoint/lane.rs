@@ -71,7 +71,7 @@ pub(super) struct Reply {
     pub(super) body: Bytes,
     pub(super) hold: Option<Hold>,
     /// Of a long one.
-    pub(super) turn: Turn,
+    pub(super) turn: Option<Turn>,
 }
 
 impl Lane {

@@ -105,7 +105,7 @@ impl Node {
     }
 
     /// Starts a lane of our own. It ends by itself with its connection.
-    pub(super) fn start_lane(&self, link: &Arc<Link>, lane: Arc<Lane>, turn: Turn) {
+    pub(super) fn start_lane(&self, link: &Arc<Link>, lane: Arc<Lane>, turn: Option<Turn>) {
         let inbound = Inbound::new(self, link);
         self.spawn_on_link(lane::opened(lane, inbound, turn));
     }

@@ -11,28 +11,37 @@ pub(super) struct Turns {
     replies: Arc<Semaphore>,
 }
 
-/// Held while one long body is being sent.
-pub(super) type Turn = Option<OwnedSemaphorePermit>;
+/// Held while one long body is under way.
+pub(super) type Turn = OwnedSemaphorePermit;
 
 impl Turns {
     pub(super) fn new() -> Self {
         Self {
             requests: Arc::new(Semaphore::new(MAX_ALONE)),
-            replies: Arc::new(Semaphore::new(MAX_ALONE)),
+            replies: Arc::new(Semaphore::new(MAX_ALONE * KIB_OF_A_REPLY as usize)),
         }
     }
 
-    pub(super) async fn request(&self) -> Turn {
+    pub(super) async fn request(&self) -> Option<Turn> {
         // It is never closed.
         Arc::clone(&self.requests).acquire_owned().await.ok()
     }
 
-    pub(super) async fn reply(&self) -> Turn {
-        Arc::clone(&self.replies).acquire_owned().await.ok()
+    /// To be kept until the peer has read the reply: what a transport has taken of it, and the peer
+    /// has not, is memory that only this bounds.
+    pub(super) async fn reply(&self, len_bytes: usize) -> Option<Turn> {
+        let kib = u32::try_from(len_bytes.div_ceil(1024)).unwrap_or(u32::MAX);
+        let weight = kib.min(KIB_OF_A_REPLY);
+        let replies = Arc::clone(&self.replies);
+        replies.acquire_many_owned(weight).await.ok()
     }
 }
 
-/// The most long requests, and the most long replies, that are sent on streams of their own at a
-/// time. The others wait for their turn, so that lanes always find room in the connection's window
-/// and among its streams.
+/// The most long requests, and the most of the longest replies, that are sent on streams of their
+/// own at a time; shorter replies count for less. The others wait for their turn, so that lanes
+/// always find room in the connection's window and among its streams.
 pub(super) const MAX_ALONE: usize = 8;
+
+/// What the longest replies count for, in KiB: more than a transport takes of one that the peer does
+/// not read.
+const KIB_OF_A_REPLY: u32 = 1024;

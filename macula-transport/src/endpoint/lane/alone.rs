@@ -8,17 +8,35 @@ use tokio::time::{Instant, timeout};
 use super::Reply;
 use super::patience::{FRAME_PATIENCE, Patience};
 use super::run::End;
-use crate::SendStream;
 use crate::endpoint::frame::Burst;
 use crate::endpoint::inbound::Inbound;
 use crate::endpoint::link::Link;
+use crate::endpoint::turns::Turn;
+use crate::{SendStream, Stream};
 
-/// Sends a reply on a stream of its own; whether it is out. Dropping the future resets the stream.
-pub(in crate::endpoint) async fn reply_alone(inbound: &Inbound, mut reply: Reply) -> bool {
+/// A long reply that is out, but perhaps not read.
+pub(in crate::endpoint) struct Unread {
+    stream: Stream,
+    _turn: Option<Turn>,
+}
+
+impl Unread {
+    /// Until the peer, or the connection, has ended the stream.
+    pub(in crate::endpoint) async fn read(mut self) {
+        // A peer has nothing to say on it.
+        while let Ok(Some(_)) = self.stream.receive.receive().await {}
+    }
+}
+
+/// Sends a reply on a stream of its own, if the peer takes it. Dropping the future resets the stream.
+pub(in crate::endpoint) async fn reply_alone(
+    inbound: &Inbound,
+    mut reply: Reply,
+) -> Option<Unread> {
     reply.header.alone = true;
     let peer = inbound.link.node_id();
     match send(&inbound.link, reply).await {
-        Ok(()) => return true,
+        Ok(unread) => return Some(unread),
         Err(End::Stalled) => {
             inbound.counters.streams_stalled.add();
             tracing::debug!(peer = %peer.short(), "peer does not take a long reply");
@@ -28,10 +46,10 @@ pub(in crate::endpoint) async fn reply_alone(inbound: &Inbound, mut reply: Reply
         }
         Err(_) => {}
     }
-    false
+    None
 }
 
-async fn send(link: &Link, reply: Reply) -> Result<(), End> {
+async fn send(link: &Link, reply: Reply) -> Result<Unread, End> {
     // The peer says how many streams there may be.
     let opening = timeout(FRAME_PATIENCE, link.connection.open()).await;
     let opened = opening.map_err(|_| End::Stalled)?;
@@ -40,7 +58,11 @@ async fn send(link: &Link, reply: Reply) -> Result<(), End> {
     burst.push(&reply.header, &reply.body);
     let mut patience = Patience::default();
     poll_fn(|cx| poll_send(cx, &mut burst, &mut *stream.send, &mut patience)).await?;
-    stream.send.finish().map_err(End::Broken)
+    stream.send.finish().map_err(End::Broken)?;
+    Ok(Unread {
+        stream,
+        _turn: reply.turn,
+    })
 }
 
 /// Sends as long as the peer takes something.

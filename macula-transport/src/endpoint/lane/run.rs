@@ -56,8 +56,8 @@ pub(super) struct LaneTask {
     is_blocked: bool,
     /// It has had a whole turn, and there was more to do.
     has_more: bool,
-    /// The turn of the long body that is being sent.
-    turn: Turn,
+    /// Of the long bodies that are under way.
+    turns: Vec<Turn>,
     answers: Vec<(CallId, Answer)>,
     wakers: Vec<Waker>,
 }
@@ -71,7 +71,12 @@ impl LaneTask {
     }
 
     /// A lane that we have opened.
-    pub(super) fn opened(stream: Stream, lane: Arc<Lane>, inbound: Inbound, turn: Turn) -> Self {
+    pub(super) fn opened(
+        stream: Stream,
+        lane: Arc<Lane>,
+        inbound: Inbound,
+        turn: Option<Turn>,
+    ) -> Self {
         Self {
             decoder: FrameDecoder::new(inbound.max_body_bytes),
             stream,
@@ -90,7 +95,7 @@ impl LaneTask {
             writing: Patience::default(),
             is_blocked: false,
             has_more: false,
-            turn,
+            turns: Vec::from_iter(turn),
             answers: Vec::new(),
             wakers: Vec::new(),
         }
@@ -302,7 +307,9 @@ impl LaneTask {
                 Poll::Ready(Ok(())) => has_written = true,
             }
             self.holds.clear();
-            self.turn = None;
+            if !self.is_accepted {
+                self.turns.clear();
+            }
             self.writing.rest();
         }
         Ok(has_written)
@@ -341,7 +348,7 @@ impl LaneTask {
             for reply in self.replies.drain(..) {
                 self.burst.push(&reply.header, &reply.body);
                 self.holds.extend(reply.hold);
-                self.turn = reply.turn.or(self.turn.take());
+                self.turns.extend(reply.turn);
             }
             if !self.asks.is_empty() {
                 let link = &self.inbound.link;

@@ -11,7 +11,7 @@ use crate::endpoint::turns::Turn;
 use crate::{CloseCode, Stream, StreamError};
 
 /// Opens a stream and runs a lane of our own on it, until it or its connection ends.
-pub(in crate::endpoint) async fn opened(lane: Arc<Lane>, inbound: Inbound, turn: Turn) {
+pub(in crate::endpoint) async fn opened(lane: Arc<Lane>, inbound: Inbound, turn: Option<Turn>) {
     let link = Arc::clone(&inbound.link);
     let ending = Ending {
         lane: Arc::clone(&lane),

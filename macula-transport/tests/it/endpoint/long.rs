@@ -1,5 +1,6 @@
 //! Bodies too long for a lane.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use bytes::Bytes;
 use macula_core::Contact;
 use macula_transport::{
     CloseCode, Connection, Endpoint, EndpointConfig, Executed, InboundRequest, ProtocolId, Refusal,
-    Request, RequestFailure, RequestHandler, StreamError,
+    Request, RequestFailure, RequestHandler, Stream, StreamError,
 };
 use tokio::task::JoinSet;
 
@@ -204,6 +205,40 @@ async fn unread_long_replies_hold_up_nothing_else(fixture: Fixture) {
     assert!(answer.is_ok());
 }
 
+async fn long_replies_wait_until_the_peer_has_ended_those_before(fixture: Fixture) {
+    const LENGTH: usize = 300 << 10;
+    const ASKED: usize = 60;
+    const AT_ONCE: usize = 27;
+    let (raw, b) = (fixture.raw(1).await, echoing(fixture.server(2).await));
+    let long = Bytes::from(vec![7; LENGTH]);
+    b.register(AT_LENGTH, Arc::new(Long(long))).unwrap();
+    let connection = raw::greeted(&*raw, &b).await;
+    let mut bulk = soon(connection.open()).await.unwrap();
+    let asks = (0..).take(ASKED);
+    let asks = asks.flat_map(|call| raw::header_of(call, [1, REQUEST, AT_LENGTH.0], 0));
+    soon(bulk.send.send(asks.collect())).await.unwrap();
+    let mut received = VecDeque::new();
+    for next in 0..ASKED {
+        if next >= AT_ONCE {
+            let mut ended: Stream = received.pop_front().unwrap();
+            ended.send.finish().unwrap();
+        }
+        let mut reply = soon(connection.accept()).await.unwrap();
+        let body = soon(raw::whole(&mut *reply.receive)).await.unwrap();
+        assert_eq!(body.len(), HEADER_LEN + LENGTH);
+        received.push_back(reply);
+        if next + 1 == AT_ONCE {
+            let in_flight = || b.stats().inbound_in_flight;
+            eventually(|| in_flight() == ASKED - AT_ONCE).await;
+            answers_go_on(&*connection).await;
+            assert!(
+                in_flight() >= ASKED - AT_ONCE,
+                "more than the peer can hold"
+            );
+        }
+    }
+}
+
 /// Many short requests on one lane, one after the other.
 async fn answers_go_on(connection: &dyn Connection) {
     let mut lane = soon(connection.open()).await.unwrap();
@@ -252,4 +287,5 @@ on_every_wire!(
     an_answer_before_its_long_request_is_whole_ends_the_request,
     a_long_answer_that_nobody_waits_for_is_dropped_as_it_comes,
     unread_long_replies_hold_up_nothing_else,
+    long_replies_wait_until_the_peer_has_ended_those_before,
 );
