@@ -2,9 +2,10 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::Deref;
+use std::sync::Arc;
 
 use serde::de::Error as _;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::codec::BoundedVec;
 
@@ -15,10 +16,9 @@ pub const MAX_ADDRESSES: usize = 8;
 ///
 /// IPv4-mapped IPv6 addresses are normalised to IPv4, and IPv6 scopes and flow labels, which mean
 /// nothing to another host, are dropped. Decoding refuses a list that is not in this form. The list may be empty: such a node can be
-/// reached only over a connection that it has opened itself.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize)]
-#[serde(transparent)]
-pub struct Addresses(BoundedVec<SocketAddr, MAX_ADDRESSES>);
+/// reached only over a connection that it has opened itself. Clones share the list.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct Addresses(Arc<[SocketAddr]>);
 
 impl Addresses {
     /// Whether every address can be dialled: the specific IP of a single host, and a port.
@@ -40,7 +40,7 @@ impl FromIterator<SocketAddr> for Addresses {
                 break;
             }
         }
-        Self(BoundedVec::truncating(distinct))
+        Self(distinct.into())
     }
 }
 
@@ -52,16 +52,28 @@ impl Deref for Addresses {
     }
 }
 
+impl Serialize for Addresses {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
+}
+
 impl<'de> Deserialize<'de> for Addresses {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let decoded = Self(BoundedVec::deserialize(deserializer)?);
-        let normalised: Self = decoded.iter().copied().collect();
-        if decoded == normalised {
-            Ok(decoded)
+        let decoded = BoundedVec::<SocketAddr, MAX_ADDRESSES>::deserialize(deserializer)?;
+        if is_normalised(&decoded) {
+            Ok(Self(decoded.into_vec().into()))
         } else {
             Err(D::Error::custom("addresses are repeated or not normalised"))
         }
     }
+}
+
+fn is_normalised(addrs: &[SocketAddr]) -> bool {
+    addrs
+        .iter()
+        .enumerate()
+        .all(|(i, addr)| *addr == normalised(*addr) && !addrs[..i].contains(addr))
 }
 
 fn is_single_host(ip: IpAddr) -> bool {
@@ -125,6 +137,15 @@ mod tests {
         assert!(serde_json::from_str::<Addresses>(r#"["[fe80::1%3]:2"]"#).is_err());
         let nine: Vec<String> = (1..=9).map(|port| format!("10.0.0.1:{port}")).collect();
         assert!(decode(&nine.iter().map(String::as_str).collect::<Vec<_>>()).is_err());
+    }
+
+    #[test]
+    fn clones_share_the_list() {
+        let built = addresses(&["10.0.0.1:1", "10.0.0.2:2"]);
+        let mut clone = None;
+        let used = allocation_counter::measure(|| clone = Some(built.clone()));
+        assert_eq!(used.count_total, 0);
+        assert_eq!(clone, Some(built));
     }
 
     #[test]
