@@ -38,6 +38,7 @@ mod maintenance;
 mod requests;
 
 pub use config::{KadConfig, KadConfigError, Local, StoreConfig};
+pub use contact::PlacedContact;
 pub use maintenance::MAX_BOOTSTRAP;
 pub use output::{
     Ask, KadStats, MAX_ASKED, OperationId, OperationResult, Outbound, Output, RequestId, Search,

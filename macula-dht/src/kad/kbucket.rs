@@ -1,11 +1,12 @@
 //! One k-bucket: the contacts at one distance range, and those that wait for a place.
 
 use std::collections::VecDeque;
+use std::ops::Deref as _;
 use std::time::Instant;
 
 use macula_core::{Contact, NodeId};
 
-use super::contact::KnownContact;
+use super::contact::{KnownContact, PlacedContact};
 
 /// Contacts that wait for a place in one full bucket; the longest-waiting gives way to a newcomer.
 pub(super) const MAX_REPLACEMENTS: usize = 8;
@@ -38,7 +39,7 @@ pub(super) enum Admission {
 
 impl KBucket {
     /// Takes a contact that we have reached.
-    pub(super) fn admit(&mut self, now: Instant, contact: Contact, k: usize) -> Admission {
+    pub(super) fn admit(&mut self, now: Instant, contact: PlacedContact, k: usize) -> Admission {
         let node_id = contact.node_id;
         if let Some(position) = self.position(&node_id) {
             self.contacts.remove(position);
@@ -90,7 +91,7 @@ impl KBucket {
         if let Some(newest) = self.replacements.pop_back() {
             self.contacts.push(newest);
         }
-        Some(removed.contact)
+        Some(removed.contact.deref().clone())
     }
 
     /// Makes a contact the first to be asked whether it still lives.

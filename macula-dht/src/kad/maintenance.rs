@@ -1,11 +1,13 @@
 //! What keeps the routing table alive: refreshes, retried bootstrap peers, former contacts.
 
 use std::collections::VecDeque;
+use std::ops::Deref as _;
 use std::time::{Duration, Instant};
 
 use macula_core::{Contact, DialTarget, KEY_BITS, Key};
 use rand::RngExt as _;
 
+use super::contact::PlacedContact;
 use super::kbucket::Admission;
 use super::lookups::LookupPurpose;
 use super::requests::Purpose;
@@ -57,7 +59,8 @@ impl Kademlia {
     }
 
     /// Takes a contact that we have dialled successfully, and that serves.
-    pub fn handle_reached(&mut self, now: Instant, contact: Contact) {
+    pub fn handle_reached(&mut self, now: Instant, contact: impl Into<PlacedContact>) {
+        let contact = contact.into();
         self.begin_rounds(now);
         let node_id = contact.node_id;
         let was_alone = self.table.is_empty();
@@ -84,7 +87,7 @@ impl Kademlia {
             .table
             .least_recently_seen_beside(newcomer)
             .filter(|rival| rival.last_seen + VOUCHED_FOR <= now)
-            .map(|rival| rival.contact.clone());
+            .map(|rival| rival.contact.deref().clone());
         if let Some(rival) = rival {
             self.ping(now, rival);
         }

@@ -1,10 +1,11 @@
 //! Whom this node knows: k-buckets by distance (Kademlia §2.2, §2.4).
 
+use std::ops::Deref as _;
 use std::time::Instant;
 
 use macula_core::{Contact, Distance, KEY_BITS, Key, NodeId};
 
-use super::contact::KnownContact;
+use super::contact::{KnownContact, PlacedContact};
 use super::kbucket::{Admission, KBucket};
 
 /// The contacts that we have reached, never ourselves.
@@ -29,13 +30,13 @@ impl RoutingTable {
     }
 
     /// Takes a contact that we have reached; `None` when it is ourselves or has no address.
-    pub(super) fn admit(&mut self, now: Instant, contact: Contact) -> Option<Admission> {
+    pub(super) fn admit(&mut self, now: Instant, contact: PlacedContact) -> Option<Admission> {
         if contact.addresses.is_empty() {
             return None;
         }
         let k = self.k;
-        self.bucket_of(&contact.node_id)
-            .map(|bucket| bucket.admit(now, contact, k))
+        let index = contact.key().distance(&self.local_key).bucket_index()?;
+        Some(self.buckets[index].admit(now, contact, k))
     }
 
     /// Notes that a contact has answered.
@@ -66,7 +67,7 @@ impl RoutingTable {
     pub(super) fn closest(&self, target: &Key, count: usize) -> Vec<Contact> {
         let mut by_distance: Vec<(Distance, &KnownContact)> = self
             .contacts()
-            .map(|known| (known.key.distance(target), known))
+            .map(|known| (known.contact.key().distance(target), known))
             .collect();
         if count < by_distance.len() {
             by_distance.select_nth_unstable_by_key(count, |(distance, _)| *distance);
@@ -75,7 +76,7 @@ impl RoutingTable {
         by_distance.sort_unstable_by_key(|(distance, _)| *distance);
         by_distance
             .into_iter()
-            .map(|(_, known)| known.contact.clone())
+            .map(|(_, known)| known.contact.deref().clone())
             .collect()
     }
 
@@ -92,7 +93,7 @@ impl RoutingTable {
             .iter()
             .filter_map(KBucket::least_recently_seen)
             .filter(|known| known.last_seen < before)
-            .map(|known| known.contact.clone())
+            .map(|known| known.contact.deref().clone())
             .collect()
     }
 

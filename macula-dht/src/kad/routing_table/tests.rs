@@ -117,7 +117,7 @@ proptest! {
             let now = start + Duration::from_secs(moment as u64);
             match operation {
                 Operation::Reach(node) => {
-                    let admission = table.admit(now, contact(*node));
+                    let admission = table.admit(now, contact(*node).into());
                     prop_assert_eq!(admission.is_none(), *node == local);
                 }
                 Operation::Answer(node) => table.answered(now, &contact(*node).node_id),
@@ -144,7 +144,7 @@ fn full_bucket_keeps_the_living_and_replaces_the_dead_with_who_waited_last() {
     let nodes: Vec<u8> = (1..=255).filter(furthest).take(4).collect();
     let admissions: Vec<_> = nodes
         .iter()
-        .map(|node| table.admit(now, contact(*node)))
+        .map(|node| table.admit(now, contact(*node).into()))
         .collect();
     let (added, waiting) = (Some(Admission::Added), Some(Admission::Waiting));
     assert_eq!(admissions, [added, added, waiting, waiting]);
@@ -163,7 +163,7 @@ fn contact_without_an_address_and_ourselves_are_not_admitted() {
     let now = tokio::time::Instant::now().into_std();
     let mut table = RoutingTable::new(contact(0).node_id, K);
     let nowhere = Contact::new(contact(1).node_id, []);
-    assert_eq!(table.admit(now, nowhere), None);
-    assert_eq!(table.admit(now, contact(0)), None);
+    assert_eq!(table.admit(now, nowhere.into()), None);
+    assert_eq!(table.admit(now, contact(0).into()), None);
     assert!(table.is_empty());
 }
