@@ -35,6 +35,7 @@ mod placement;
 mod publication;
 
 mod maintenance;
+mod refresh;
 mod requests;
 
 pub use config::{KadConfig, KadConfigError, Local, StoreConfig};
@@ -50,6 +51,7 @@ use lookups::RunningLookup;
 use maintenance::Maintenance;
 use provider_store::ProviderStore;
 use publication::Publication;
+use refresh::RefreshWalks;
 use requests::{InFlight, LookupId, Purpose, Requests, RoundTrips};
 use routing_table::RoutingTable;
 
@@ -73,6 +75,7 @@ pub struct Kademlia {
     lookups: BTreeMap<LookupId, RunningLookup>,
     publications: BTreeMap<OperationId, Publication>,
     maintenance: Maintenance,
+    refresh_walks: RefreshWalks,
     work: VecDeque<Work>,
     outputs: VecDeque<Output>,
     next_id: u64,
@@ -105,6 +108,7 @@ impl Kademlia {
             lookups: BTreeMap::new(),
             publications: BTreeMap::new(),
             maintenance: Maintenance::default(),
+            refresh_walks: RefreshWalks::default(),
             work: VecDeque::new(),
             outputs: VecDeque::new(),
             next_id: 0,
@@ -224,6 +228,7 @@ impl Kademlia {
         self.table.check_invariants();
         self.store.check_invariants();
         self.maintenance.check_invariants();
+        self.refresh_walks.check_invariants();
         for running in self.lookups.values() {
             running.lookup.check_invariants();
         }

@@ -162,8 +162,9 @@ impl Kademlia {
             LookupPurpose::Join(operation) => {
                 let contacts = self.table.len();
                 self.done(operation, OperationResult::Joined { contacts });
+                self.fill_buckets(now);
             }
-            LookupPurpose::Refresh => {}
+            LookupPurpose::Refresh => self.handle_refreshed(now),
         }
     }
 

@@ -4,12 +4,11 @@ use std::collections::VecDeque;
 use std::ops::Deref as _;
 use std::time::{Duration, Instant};
 
-use macula_core::{Contact, DialTarget, KEY_BITS, Key};
+use macula_core::{Contact, DialTarget, NodeId};
 use rand::RngExt as _;
 
 use super::contact::PlacedContact;
 use super::kbucket::Admission;
-use super::lookups::LookupPurpose;
 use super::requests::Purpose;
 use super::{Kademlia, Output};
 use crate::message::Request;
@@ -19,9 +18,6 @@ const MAX_FORMER: usize = 64;
 
 /// Bootstrap peers that are remembered.
 pub const MAX_BOOTSTRAP: usize = 64;
-
-/// Buckets refreshed in one round, besides our own neighbourhood.
-const BUCKETS_PER_ROUND: usize = 4;
 
 /// First wait between two dials while nobody is known; it doubles up to [`MAX_DIAL_WAIT`].
 const MIN_DIAL_WAIT: Duration = Duration::from_secs(1);
@@ -66,12 +62,12 @@ impl Kademlia {
         let was_alone = self.table.is_empty();
         match self.table.admit(now, contact) {
             Some(Admission::Added) => {
-                self.maintenance
-                    .former
-                    .retain(|former| former.node_id != node_id);
+                let was_given_up = self.maintenance.forget_former(&node_id);
                 self.maintenance.dial_at = None;
                 if was_alone {
-                    self.begin_walk(now, self.local_key, LookupPurpose::Refresh);
+                    self.walk_home(now);
+                } else if was_given_up {
+                    self.welcome_back(now);
                 }
             }
             Some(Admission::Waiting) => self.ping_rival(now, &node_id),
@@ -82,7 +78,7 @@ impl Kademlia {
 
     /// Asks the contact that is longest unheard of whether it still wants the place that
     /// a newcomer waits for (Kademlia §2.2).
-    fn ping_rival(&mut self, now: Instant, newcomer: &macula_core::NodeId) {
+    fn ping_rival(&mut self, now: Instant, newcomer: &NodeId) {
         let rival = self
             .table
             .least_recently_seen_beside(newcomer)
@@ -101,8 +97,8 @@ impl Kademlia {
 
     /// Remembers a contact that has lost its place.
     pub(super) fn remember_former(&mut self, now: Instant, contact: Contact) {
+        self.maintenance.forget_former(&contact.node_id);
         let former = &mut self.maintenance.former;
-        former.retain(|known| known.node_id != contact.node_id);
         if former.len() == MAX_FORMER {
             former.pop_front();
         }
@@ -156,13 +152,7 @@ impl Kademlia {
         if self.table.is_empty() {
             return;
         }
-        self.begin_walk(now, self.local_key, LookupPurpose::Refresh);
-        let mut buckets = self.table.refreshable();
-        for _ in 0..BUCKETS_PER_ROUND.min(buckets.len()) {
-            let picked = self.rng.random_range(0..buckets.len());
-            let target = self.point_in_bucket(buckets.swap_remove(picked));
-            self.begin_walk(now, target, LookupPurpose::Refresh);
-        }
+        self.refresh_buckets(now);
         if let Some(before) = now.checked_sub(self.config.refresh_interval) {
             for contact in self.table.stale(before) {
                 self.ping(now, contact);
@@ -189,24 +179,6 @@ impl Kademlia {
         }
     }
 
-    /// A random point whose distance to us falls into a bucket.
-    fn point_in_bucket(&mut self, index: usize) -> Key {
-        let mut bytes: [u8; 32] = self.rng.random();
-        let local = self.local_key.as_bytes();
-        let first_differing = KEY_BITS - 1 - index;
-        for bit in 0..=first_differing {
-            let (byte, mask) = (bit / 8, 0x80_u8 >> (bit % 8));
-            let ours = local[byte] & mask;
-            let wanted = if bit == first_differing {
-                ours ^ mask
-            } else {
-                ours
-            };
-            bytes[byte] = (bytes[byte] & !mask) | wanted;
-        }
-        Key::from_bytes(bytes)
-    }
-
     /// Between three quarters of a wait and the whole.
     fn jittered(&mut self, wait: Duration) -> Duration {
         wait.mul_f64(self.rng.random_range(0.75..=1.0))
@@ -216,6 +188,13 @@ impl Kademlia {
 impl Maintenance {
     pub(super) fn has_bootstrap(&self) -> bool {
         !self.bootstrap.is_empty()
+    }
+
+    /// Takes a node out of the book of former contacts; whether it was there.
+    fn forget_former(&mut self, node_id: &NodeId) -> bool {
+        let before = self.former.len();
+        self.former.retain(|former| former.node_id != *node_id);
+        self.former.len() < before
     }
 
     pub(super) fn next_event(&self) -> Option<Instant> {

@@ -106,6 +106,11 @@ impl RoutingTable {
         closest.map_or_else(Vec::new, |closest| (closest..self.buckets.len()).collect())
     }
 
+    /// Whether a bucket takes another contact without anybody giving way.
+    pub(super) fn has_room(&self, bucket: usize) -> bool {
+        self.buckets[bucket].contacts().len() < self.k
+    }
+
     pub(super) fn contacts(&self) -> impl Iterator<Item = &KnownContact> {
         self.buckets.iter().flat_map(KBucket::contacts)
     }

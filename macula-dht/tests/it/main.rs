@@ -10,6 +10,7 @@ mod contract;
 mod kademlia;
 mod kademlia_dht;
 mod machine;
+mod maintenance;
 mod memory_dht;
 mod node;
 mod virtual_network;
