@@ -64,6 +64,7 @@ impl Dht for SharedList {
             outcome,
             requests: 0,
             hops: 0,
+            trace: Vec::new(),
         })
     }
 }

@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use macula_core::{Key, ProviderRecord, Withdrawal};
+use macula_core::{Key, NodeId, ProviderRecord, Withdrawal};
 
 use crate::DhtError;
 
@@ -48,6 +48,8 @@ pub struct FindOptions {
     pub timeout: Duration,
     /// Whom to ask.
     pub scope: Scope,
+    /// Whether the answer tells of every request on the way.
+    pub trace: bool,
 }
 
 /// Whom a find may ask.
@@ -69,8 +71,48 @@ pub struct Found {
     pub outcome: FindOutcome,
     /// How many requests were sent.
     pub requests: usize,
-    /// Depth of the request whose answer first held a provider; zero for what is held here.
+    /// Depth of the request whose answer first held a provider, zero for what is held here; of the
+    /// one whose answer first named the last of the closest nodes when there is no provider.
     pub hops: usize,
+    /// Every request in the order in which they were sent; empty unless
+    /// [`FindOptions::trace`] asks for it, and where there are no requests.
+    pub trace: Vec<Hop>,
+}
+
+/// One request of a find.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hop {
+    /// Who was asked.
+    pub peer: NodeId,
+    /// 1 for a node that was known before, one more for each answer that led to it.
+    pub depth: usize,
+    /// Leading bits that the peer's point shares with the key: the more, the closer.
+    pub shared_bits: usize,
+    /// When it was asked, counted from the beginning of the lookup.
+    pub sent_after: Duration,
+    /// What came of it.
+    pub outcome: HopOutcome,
+}
+
+/// What came of one request of a find.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum HopOutcome {
+    /// The peer answered.
+    Answered {
+        /// When, counted from the beginning of the lookup.
+        after: Duration,
+        /// How many records of providers it named.
+        providers: usize,
+        /// How many contacts it named that are closer to the key than itself.
+        closer: usize,
+    },
+    /// The peer was not reached, refused, or said nothing until its time was over.
+    Failed {
+        /// When, counted from the beginning of the lookup.
+        after: Duration,
+    },
+    /// The find was over first.
+    Unanswered,
 }
 
 /// A provider's record and how long it still counts.

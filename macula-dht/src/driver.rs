@@ -146,6 +146,7 @@ impl Dht for KademliaDht {
             want,
             timeout,
             scope,
+            trace,
         } = options;
         let ask = match scope {
             Scope::Network => Ask::Network,
@@ -156,6 +157,7 @@ impl Dht for KademliaDht {
             want: want.min(MAX_WANTED),
             timeout,
             ask,
+            trace,
         };
         self.ask(|reply| Command::Find(search, reply)).await?
     }

@@ -23,6 +23,7 @@ mod contact;
 mod kbucket;
 mod routing_table;
 
+mod finds;
 mod lookup;
 mod lookups;
 
@@ -37,6 +38,7 @@ mod publication;
 mod maintenance;
 mod refresh;
 mod requests;
+mod round_trips;
 
 pub use config::{KadConfig, KadConfigError, Local, StoreConfig};
 pub use contact::PlacedContact;
@@ -47,12 +49,13 @@ pub use output::{
 pub use publication::MAX_PUBLISHED;
 
 use holders::Holders;
-use lookups::RunningLookup;
+use lookups::Lookups;
 use maintenance::Maintenance;
 use provider_store::ProviderStore;
 use publication::Publication;
 use refresh::RefreshWalks;
-use requests::{InFlight, LookupId, Purpose, Requests, RoundTrips};
+use requests::{Due, InFlight, LookupId, Purpose, Requests};
+use round_trips::RoundTrips;
 use routing_table::RoutingTable;
 
 /// A node of the DHT.
@@ -72,7 +75,7 @@ pub struct Kademlia {
     holders: Holders,
     requests: Requests,
     round_trips: RoundTrips,
-    lookups: BTreeMap<LookupId, RunningLookup>,
+    lookups: Lookups,
     publications: BTreeMap<OperationId, Publication>,
     maintenance: Maintenance,
     refresh_walks: RefreshWalks,
@@ -105,7 +108,7 @@ impl Kademlia {
             holders: Holders::new(2 * config.replication.get()),
             requests: Requests::default(),
             round_trips: RoundTrips::new(config.request_timeout),
-            lookups: BTreeMap::new(),
+            lookups: Lookups::default(),
             publications: BTreeMap::new(),
             maintenance: Maintenance::default(),
             refresh_walks: RefreshWalks::default(),
@@ -162,20 +165,13 @@ impl Kademlia {
     /// Does what is due: expiry, timeouts, refreshes.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.store.sweep(now);
-        while let Some(request) = self.requests.pop_overdue(now) {
-            self.fail(now, request);
-        }
-        for (lookup_id, node_id) in self.requests.release_slots(now) {
-            if let Some(running) = self.lookups.get_mut(&lookup_id) {
-                running.lookup.release_slot(&node_id);
-                self.work.push_back(Work::Lookup(lookup_id));
+        while let Some(due) = self.requests.pop_due(now) {
+            match due {
+                Due::SlotRelease(lookup_id, node_id) => self.release_slot(lookup_id, &node_id),
+                Due::Overdue(request) => self.fail(now, request),
             }
         }
-        let overdue = self
-            .lookups
-            .iter()
-            .filter(|(_, running)| running.lookup.deadline() <= now)
-            .map(|(lookup_id, _)| Work::Lookup(*lookup_id));
+        let overdue = self.lookups.overdue(now).map(Work::Lookup);
         self.work.extend(overdue);
         self.maintain(now);
         self.run(now);
@@ -188,10 +184,9 @@ impl Kademlia {
 
     /// When [`handle_timeout`](Self::handle_timeout) is due.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let lookups = self.lookups.values();
         [
             self.requests.next_event(),
-            lookups.map(|running| running.lookup.deadline()).min(),
+            self.lookups.next_event(),
             self.store.next_expiry(),
             self.maintenance.next_event(),
         ]
@@ -229,9 +224,8 @@ impl Kademlia {
         self.store.check_invariants();
         self.maintenance.check_invariants();
         self.refresh_walks.check_invariants();
-        for running in self.lookups.values() {
-            running.lookup.check_invariants();
-        }
+        self.lookups.check_invariants();
+        self.requests.check_invariants();
         for publication in self.publications.values() {
             publication.check_invariants();
         }
@@ -243,8 +237,8 @@ impl Kademlia {
     }
 
     fn send(&mut self, now: Instant, to: Contact, request: Request, purpose: Purpose) {
-        let slot_until =
-            matches!(purpose, Purpose::Lookup(_)).then(|| now + self.round_trips.slot_timeout());
+        let slot_until = matches!(purpose, Purpose::Lookup(_))
+            .then(|| now + self.round_trips.slot_timeout(None));
         let timeout = self.config.request_timeout;
         let request_id = self.requests.begin(InFlight {
             to: to.node_id,
@@ -312,7 +306,7 @@ impl Kademlia {
     }
 
     fn operations(&self) -> usize {
-        self.lookups.len() + self.publications.len()
+        self.lookups.operations() + self.publications.len()
     }
 
     fn next_operation(&mut self) -> OperationId {

@@ -43,6 +43,7 @@
 //!     want: NonZeroUsize::MIN,
 //!     timeout: Duration::from_secs(2),
 //!     scope: Scope::Network,
+//!     trace: false,
 //! };
 //! assert_eq!(dht.find(key, options).await?.outcome, FindOutcome::Found);
 //! # Ok(())
@@ -74,8 +75,8 @@ pub mod contract;
 #[cfg(feature = "driver")]
 pub use config::{DhtConfig, DhtConfigError};
 pub use dht::{
-    AnnounceReport, Announced, Dht, FindOptions, FindOutcome, Found, FoundProvider, Scope,
-    WithdrawReport,
+    AnnounceReport, Announced, Dht, FindOptions, FindOutcome, Found, FoundProvider, Hop,
+    HopOutcome, Scope, WithdrawReport,
 };
 #[cfg(feature = "driver")]
 pub use driver::{DhtStats, JoinError, JoinFailure, JoinFailureCause, JoinReport, KademliaDht};

@@ -272,6 +272,7 @@ fn found(providers: Vec<FoundProvider>, outcome: FindOutcome) -> Found {
         outcome,
         requests: 0,
         hops: 0,
+        trace: Vec::new(),
     }
 }
 

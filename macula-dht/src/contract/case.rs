@@ -214,6 +214,7 @@ pub(super) fn options(scope: Scope) -> FindOptions {
         want: WANT,
         timeout: FIND_TIMEOUT,
         scope,
+        trace: false,
     }
 }
 

@@ -1,23 +1,30 @@
 //! One iterative search for the nodes closest to a point, or for the providers recorded there.
 
-use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::time::Instant;
 
-use macula_core::{Claim, Contact, Distance, Key, NodeId, Precedence};
+use macula_core::{Claim, Contact, Key, NodeId};
 
 use crate::message::{LiveClaim, Request};
-use crate::{FindOutcome, Found, FoundProvider};
+use crate::{FindOutcome, Found};
 
-/// Candidates that one lookup remembers; beyond it the furthest that was not asked gives way.
-pub(super) const MAX_CANDIDATES: usize = 256;
+mod candidates;
+mod claims;
+mod trail;
+
+use candidates::{Candidate, Candidates, Place, State};
+use claims::Claims;
+use trail::Trail;
 
 /// Peers that have to name a claim under the key before a lookup may stop early: one alone could
 /// be out of date, or lie.
 const MIN_WITNESSES: usize = 2;
 
+/// How many times `alpha` the slots can become while peers are slow.
+const WIDEST: usize = 3;
+
 /// What a lookup is after, and its limits.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Quest {
     pub(super) local: NodeId,
     pub(super) target: Key,
@@ -31,6 +38,8 @@ pub(super) struct Quest {
     pub(super) quorum: usize,
     /// Whether contacts in answers are followed.
     pub(super) follows: bool,
+    /// Whether every request is noted down.
+    pub(super) trace: bool,
     pub(super) deadline: Instant,
 }
 
@@ -45,64 +54,51 @@ pub(super) enum Step {
     Done,
 }
 
-/// Kademlia §2.3, with three changes: a slow peer gives its slot back but may still answer,
-/// absence is told apart from silence, and every lookup has a deadline.
+/// Kademlia §2.3, with these changes: a slow peer gives its slot back but may still answer, and
+/// while peers are slow there are more slots; absence is told apart from silence; every lookup has
+/// a deadline.
 ///
-// Invariant: each peer is asked at most once, and `slots` is the number of peers in `Asked`.
+// Invariant: each peer is asked at most once, `slots` is the number of candidates in `Asked` and
+// `slow` of those in `Slow`, and `width` is between `alpha` and its multiple.
 #[derive(Debug, Clone)]
 pub(super) struct Lookup {
     quest: Quest,
-    peers: BTreeMap<Distance, Peer>,
-    claims: BTreeMap<NodeId, KnownClaim>,
+    candidates: Candidates,
+    claims: Claims,
     slots: usize,
+    /// How many slots there are now.
+    width: usize,
+    slow: usize,
     requests: usize,
     witnesses: usize,
-    hops: usize,
+    /// The depth of the request whose answer first held a provider.
+    found_at: Option<usize>,
     /// Whether nothing was left to ask when it ended: the deadline did not cut it short.
     converged: bool,
-}
-
-#[derive(Debug, Clone)]
-struct Peer {
-    contact: Contact,
-    state: PeerState,
-    /// 1 for a contact we knew, one more for each answer that led to it.
-    depth: usize,
-}
-
-/// Unasked → Asked → (Slow →) Answered or Failed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum PeerState {
-    Unasked,
-    /// Asked, and holding one of the slots.
-    Asked,
-    /// Asked, without an answer for so long that its slot went to another.
-    Slow,
-    Answered,
-    Failed,
-}
-
-#[derive(Debug, Clone)]
-struct KnownClaim {
-    claim: Claim,
-    precedence: Precedence,
-    expires_at: Instant,
+    trail: Option<Trail>,
 }
 
 impl Lookup {
-    pub(super) fn new(quest: Quest, seeds: Vec<Contact>) -> Self {
+    pub(super) fn new(
+        now: Instant,
+        quest: Quest,
+        seeds: impl IntoIterator<Item = Contact>,
+    ) -> Self {
         let mut lookup = Self {
-            quest,
-            peers: BTreeMap::new(),
-            claims: BTreeMap::new(),
+            candidates: Candidates::new(quest.target),
+            claims: Claims::new(quest.target),
             slots: 0,
+            width: quest.alpha,
+            slow: 0,
             requests: 0,
             witnesses: 0,
-            hops: 0,
+            found_at: None,
             converged: false,
+            trail: quest.trace.then(|| Trail::new(now)),
+            quest,
         };
         for contact in seeds {
-            lookup.learn(contact, 1);
+            lookup.learn(&contact, 1);
         }
         lookup
     }
@@ -112,18 +108,16 @@ impl Lookup {
         if now >= self.quest.deadline || self.has_enough(now) {
             return Step::Done;
         }
-        if let Some(distance) = self.next_unasked() {
-            return if self.slots < self.quest.alpha {
-                self.ask(distance)
-            } else {
-                Step::Wait
-            };
+        let (unasked, awaits_a_close_peer) = self.frontier();
+        match unasked {
+            Some(place) if self.slots < self.width => self.ask(now, place),
+            Some(_) => Step::Wait,
+            None if awaits_a_close_peer || !self.may_settle(now) => Step::Wait,
+            None => {
+                self.converged = true;
+                Step::Done
+            }
         }
-        if self.awaits_a_close_peer() || !self.may_settle(now) {
-            return Step::Wait;
-        }
-        self.converged = true;
-        Step::Done
     }
 
     /// The request that every peer is asked.
@@ -143,102 +137,100 @@ impl Lookup {
         now: Instant,
         from: &NodeId,
         claims: Vec<LiveClaim>,
-        closer: Vec<Contact>,
+        closer: &[Contact],
     ) {
-        let Some(depth) = self.settle(from, PeerState::Answered) else {
+        let Some(place) = self.settle(from, State::Answered) else {
             return;
         };
-        let had_provider = self.providers(now) > 0;
-        let mut is_witness = false;
-        for live in claims {
-            is_witness |= self.merge(now, live);
+        self.width = self.width.saturating_sub(1).max(self.quest.alpha);
+        let depth = self.candidates.at(place).depth;
+        let had_provider = self.claims.has(now, 1);
+        let providers = self.bear_witness(now, claims);
+        if !had_provider && self.claims.has(now, 1) {
+            self.found_at = Some(depth);
         }
-        self.witnesses += usize::from(is_witness);
-        if !had_provider && self.providers(now) > 0 {
-            self.hops = depth;
-        }
+        let closer = &closer[..closer.len().min(self.quest.k)];
         if self.quest.follows {
-            for contact in closer.into_iter().take(self.quest.k) {
+            for contact in closer {
                 self.learn(contact, depth + 1);
+            }
+        }
+        if self.trail.is_some() {
+            let closer = self.count_closer(place, closer);
+            if let Some(trail) = &mut self.trail {
+                trail.answered(now, from, (providers, closer));
             }
         }
     }
 
     /// Notes that a peer will not answer.
-    pub(super) fn handle_failure(&mut self, from: &NodeId) {
-        self.settle(from, PeerState::Failed);
+    pub(super) fn handle_failure(&mut self, now: Instant, from: &NodeId) {
+        let settled = self.settle(from, State::Failed);
+        if let (Some(_), Some(trail)) = (settled, &mut self.trail) {
+            trail.failed(now, from);
+        }
     }
 
-    /// Gives a peer's slot to another; its answer is still welcome.
+    /// Gives a peer's slot to another, and one more to a third: where one is slow others may be.
+    /// Its answer is still welcome.
     pub(super) fn release_slot(&mut self, from: &NodeId) {
-        let distance = self.distance(from);
-        if let Some(peer) = self.peers.get_mut(&distance)
-            && peer.state == PeerState::Asked
-        {
-            peer.state = PeerState::Slow;
+        let Some(place) = self.candidates.place(from) else {
+            return;
+        };
+        let candidate = self.candidates.at_mut(place);
+        if candidate.state == State::Asked {
+            candidate.state = State::Slow;
             self.slots -= 1;
+            self.slow += 1;
+            self.width = (self.width + 1).min(WIDEST * self.quest.alpha);
         }
     }
 
-    /// Merges a claim in order of precedence; whether it is one under the target.
-    pub(super) fn merge(&mut self, now: Instant, live: LiveClaim) -> bool {
-        if live.claim.key() != self.quest.target {
-            return false;
+    /// Merges claims that this node knows itself, in order of precedence.
+    pub(super) fn merge_all(&mut self, now: Instant, claims: Vec<LiveClaim>) {
+        for live in claims {
+            self.claims.merge(now, live);
         }
-        let Some(expires_at) = now.checked_add(live.life) else {
-            return false;
-        };
-        let new = KnownClaim {
-            precedence: live.claim.precedence(),
-            claim: live.claim,
-            expires_at,
-        };
-        match self.claims.get_mut(&new.claim.provider()) {
-            Some(known) if known.precedence > new.precedence => {}
-            Some(known) if known.precedence == new.precedence => {
-                known.expires_at = known.expires_at.max(new.expires_at);
-            }
-            _ => {
-                self.claims.insert(new.claim.provider(), new);
-            }
-        }
-        true
+    }
+
+    /// Whether so many providers are known, and from peers enough to end before all have answered.
+    pub(super) fn has(&self, now: Instant, want: NonZeroUsize) -> bool {
+        self.witnesses >= MIN_WITNESSES && self.claims.has(now, want.get())
     }
 
     pub(super) fn target(&self) -> Key {
         self.quest.target
     }
 
-    pub(super) fn seeks_providers(&self) -> bool {
-        self.quest.want.is_some()
+    pub(super) fn want(&self) -> Option<NonZeroUsize> {
+        self.quest.want
+    }
+
+    pub(super) fn traces(&self) -> bool {
+        self.trail.is_some()
     }
 
     pub(super) fn deadline(&self) -> Instant {
         self.quest.deadline
     }
 
-    /// The closest that answered, closest first.
-    pub(super) fn closest_answered(&self) -> Vec<Contact> {
-        self.peers
-            .values()
-            .filter(|peer| peer.state == PeerState::Answered)
-            .take(self.quest.k)
-            .map(|peer| peer.contact.clone())
-            .collect()
+    /// Lets it go on until then, if that is later.
+    pub(super) fn extend(&mut self, deadline: Instant) {
+        self.quest.deadline = self.quest.deadline.max(deadline);
     }
 
-    /// What the search for providers came to; `None` when there was nobody to ask and nothing
+    /// The closest that answered, closest first.
+    pub(super) fn closest_answered(&self) -> Vec<Contact> {
+        self.answered().map(|peer| peer.contact.clone()).collect()
+    }
+
+    /// What the search for providers has come to; `None` when there was nobody to ask and nothing
     /// was known.
     pub(super) fn found(&self, now: Instant) -> Option<Found> {
-        let mut providers: Vec<FoundProvider> = self
-            .claims
-            .values()
-            .filter_map(|known| known.provider(now))
-            .collect();
-        if providers.is_empty() && self.peers.is_empty() {
+        let providers = self.claims.providers(now);
+        if providers.is_empty() && self.candidates.is_empty() {
             return None;
         }
-        providers.sort_by_key(|provider| std::cmp::Reverse(provider.life));
         let outcome = if !providers.is_empty() {
             FindOutcome::Found
         } else if self.converged && self.absence_is_proved() {
@@ -246,157 +238,137 @@ impl Lookup {
         } else {
             FindOutcome::Inconclusive
         };
+        let hops = match self.found_at {
+            Some(depth) => depth,
+            None if providers.is_empty() => self.hops_to_the_closest(),
+            None => 0,
+        };
+        let trail = self.trail.as_ref();
         Some(Found {
             providers,
             outcome,
             requests: self.requests,
-            hops: self.hops,
+            hops,
+            trace: trail.map_or_else(Vec::new, |trail| trail.hops().to_vec()),
         })
     }
 
-    fn learn(&mut self, contact: Contact, depth: usize) {
+    /// Merges what a peer claims; how many records of providers that are.
+    fn bear_witness(&mut self, now: Instant, claims: Vec<LiveClaim>) -> usize {
+        let mut records = 0;
+        let mut is_witness = false;
+        for live in claims {
+            let is_record = matches!(live.claim, Claim::Record(_));
+            let fits = self.claims.merge(now, live);
+            is_witness |= fits;
+            records += usize::from(fits && is_record);
+        }
+        self.witnesses += usize::from(is_witness);
+        records
+    }
+
+    fn learn(&mut self, contact: &Contact, depth: usize) {
         // Those that a one-hop find is given are connected, so they need no address.
         let cannot_be_dialled = self.quest.follows && contact.addresses.is_empty();
-        if contact.node_id == self.quest.local || cannot_be_dialled {
-            return;
-        }
-        let distance = self.distance(&contact.node_id);
-        if self.peers.contains_key(&distance) || !self.make_room_for(distance) {
-            return;
-        }
-        let state = PeerState::Unasked;
-        self.peers.insert(
-            distance,
-            Peer {
-                contact,
-                state,
-                depth,
-            },
-        );
-    }
-
-    fn make_room_for(&mut self, distance: Distance) -> bool {
-        if self.peers.len() < MAX_CANDIDATES {
-            return true;
-        }
-        let furthest = self
-            .peers
-            .iter()
-            .rev()
-            .find(|(_, peer)| peer.state == PeerState::Unasked)
-            .map(|(distance, _)| *distance);
-        match furthest {
-            Some(furthest) if furthest > distance => self.peers.remove(&furthest).is_some(),
-            _ => false,
+        let is_local = contact.node_id == self.quest.local;
+        if !is_local && !cannot_be_dialled && self.candidates.place(&contact.node_id).is_none() {
+            self.candidates.insert(contact, depth);
         }
     }
 
-    fn ask(&mut self, distance: Distance) -> Step {
-        let Some(peer) = self.peers.get_mut(&distance) else {
-            return Step::Wait;
-        };
-        peer.state = PeerState::Asked;
+    fn ask(&mut self, now: Instant, place: Place) -> Step {
+        let candidate = self.candidates.at_mut(place);
+        candidate.state = State::Asked;
         self.slots += 1;
         self.requests += 1;
-        Step::Ask(peer.contact.clone())
-    }
-
-    /// Brings a peer that was asked into its last state; its depth if it was awaited.
-    fn settle(&mut self, from: &NodeId, state: PeerState) -> Option<usize> {
-        let distance = self.distance(from);
-        let peer = self.peers.get_mut(&distance)?;
-        match peer.state {
-            PeerState::Asked => self.slots -= 1,
-            PeerState::Slow => {}
-            PeerState::Unasked | PeerState::Answered | PeerState::Failed => return None,
+        if let Some(trail) = &mut self.trail {
+            trail.asked(now, candidate);
         }
-        peer.state = state;
-        Some(peer.depth)
+        Step::Ask(candidate.contact.clone())
     }
 
-    /// The k closest that have not let us down.
-    fn closest_hopeful(&self) -> impl Iterator<Item = (&Distance, &Peer)> {
-        self.peers
-            .iter()
-            .filter(|(_, peer)| !matches!(peer.state, PeerState::Failed | PeerState::Slow))
-            .take(self.quest.k)
+    /// Brings a peer that was asked into its last state; its place if it was awaited.
+    fn settle(&mut self, from: &NodeId, state: State) -> Option<Place> {
+        let place = self.candidates.place(from)?;
+        let candidate = self.candidates.at_mut(place);
+        match candidate.state {
+            State::Asked => self.slots -= 1,
+            State::Slow => self.slow -= 1,
+            State::Unasked | State::Answered | State::Failed => return None,
+        }
+        candidate.state = state;
+        Some(place)
     }
 
-    fn next_unasked(&self) -> Option<Distance> {
-        self.closest_hopeful()
-            .find(|(_, peer)| peer.state == PeerState::Unasked)
-            .map(|(distance, _)| *distance)
-    }
-
-    fn awaits_a_close_peer(&self) -> bool {
-        self.closest_hopeful()
-            .any(|(_, peer)| peer.state == PeerState::Asked)
+    /// Of the k closest that have not let us down: the closest that was not asked, and whether any
+    /// still holds a slot.
+    fn frontier(&self) -> (Option<Place>, bool) {
+        let hopeful = self.candidates.places().filter(|place| {
+            let state = self.candidates.at(*place).state;
+            !matches!(state, State::Failed | State::Slow)
+        });
+        let mut awaits = false;
+        for place in hopeful.take(self.quest.k) {
+            match self.candidates.at(place).state {
+                State::Unasked => return (Some(place), awaits),
+                state => awaits |= state == State::Asked,
+            }
+        }
+        (None, awaits)
     }
 
     /// With nobody left to ask: whether what is known is worth more than a slow peer's answer.
     fn may_settle(&self, now: Instant) -> bool {
-        let awaits_slow = self
-            .peers
-            .values()
-            .any(|peer| peer.state == PeerState::Slow);
-        !awaits_slow || self.providers(now) > 0 || self.absence_is_proved()
+        self.slow == 0 || self.claims.has(now, 1) || self.absence_is_proved()
     }
 
     fn has_enough(&self, now: Instant) -> bool {
-        self.quest.want.is_some_and(|want| {
-            self.witnesses >= MIN_WITNESSES && self.providers(now) >= want.get()
-        })
-    }
-
-    fn providers(&self, now: Instant) -> usize {
-        self.claims
-            .values()
-            .filter(|known| known.is_live_record(now))
-            .count()
+        self.quest.want.is_some_and(|want| self.has(now, want))
     }
 
     /// Whether enough of the closest answered, the failed and the slow counted as silent.
     fn absence_is_proved(&self) -> bool {
-        let closest = self.peers.len().min(self.quest.replication);
+        let closest = self.candidates.len().min(self.quest.replication);
         let needed = closest.min(self.quest.quorum);
-        let answered = self
-            .peers
-            .values()
-            .take(closest)
-            .filter(|peer| peer.state == PeerState::Answered)
+        let closest_peers = self.candidates.iter().take(closest);
+        let answered = closest_peers
+            .filter(|peer| peer.state == State::Answered)
             .count();
         closest > 0 && answered >= needed
     }
 
-    fn distance(&self, node_id: &NodeId) -> Distance {
-        Key::of_node(node_id).distance(&self.quest.target)
+    fn answered(&self) -> impl Iterator<Item = &Candidate> {
+        let all = self.candidates.iter();
+        all.filter(|peer| peer.state == State::Answered)
+            .take(self.quest.k)
+    }
+
+    /// The depth of the request whose answer first named the last of the closest that answered.
+    fn hops_to_the_closest(&self) -> usize {
+        self.answered().last().map_or(0, |peer| peer.depth - 1)
+    }
+
+    /// How many of these contacts are closer to the target than the candidate at a place.
+    fn count_closer(&self, place: Place, contacts: &[Contact]) -> usize {
+        let target = self.candidates.target();
+        let own = self.candidates.at(place).distance;
+        let distances = contacts
+            .iter()
+            .map(|contact| Key::of_node(&contact.node_id).distance(&target));
+        distances.filter(|distance| *distance < own).count()
     }
 
     pub(super) fn check_invariants(&self) {
-        let asked = self
-            .peers
-            .values()
-            .filter(|peer| peer.state == PeerState::Asked)
-            .count();
-        assert_eq!(self.slots, asked, "slots are off");
-        assert!(self.slots <= self.quest.alpha, "more than alpha in flight");
-        assert!(self.peers.len() <= MAX_CANDIDATES, "too many candidates");
-    }
-}
-
-impl KnownClaim {
-    fn is_live_record(&self, now: Instant) -> bool {
-        matches!(self.claim, Claim::Record(_)) && self.expires_at > now
-    }
-
-    fn provider(&self, now: Instant) -> Option<FoundProvider> {
-        match &self.claim {
-            Claim::Record(record) if self.expires_at > now => Some(FoundProvider {
-                record: record.clone(),
-                life: self.expires_at.duration_since(now),
-            }),
-            _ => None,
-        }
+        self.candidates.check_invariants();
+        let count = |state| {
+            let all = self.candidates.iter();
+            all.filter(|peer| peer.state == state).count()
+        };
+        assert_eq!(self.slots, count(State::Asked), "slots are off");
+        assert_eq!(self.slow, count(State::Slow), "slow peers are miscounted");
+        let widths = self.quest.alpha..=WIDEST * self.quest.alpha;
+        assert!(widths.contains(&self.width), "{} slots", self.width);
+        assert!(self.slots <= *widths.end(), "too many in flight");
     }
 }
 

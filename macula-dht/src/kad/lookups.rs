@@ -1,31 +1,43 @@
 //! The lookups that run, and what each is for.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use macula_core::{Contact, Key, NodeId};
 
+use super::finds::Find;
 use super::lookup::{Lookup, Quest, Step};
-use super::output::{Ask, MAX_ASKED, OperationResult, Search};
+use super::output::{OperationResult, Search};
 use super::requests::{LookupId, Purpose};
 use super::{Kademlia, OperationId, Work};
-use crate::DhtError;
 use crate::message::{LiveClaim, ProvidersAnswer, Response};
 
-/// Requests of a one-hop find that are in flight at once.
-const ONE_HOP_ALPHA: usize = 16;
+/// All lookups that run.
+///
+// Invariant: `due` and `finds` name lookups that run, `due` all of them; `operations` counts them,
+// and those who wait for a find that another began.
+#[derive(Debug, Default)]
+pub(super) struct Lookups {
+    running: BTreeMap<LookupId, RunningLookup>,
+    /// When each has to be looked at, whatever happens.
+    due: BTreeSet<(Instant, LookupId)>,
+    /// The newest find of each key.
+    finds: BTreeMap<Key, LookupId>,
+    operations: usize,
+}
 
 /// A lookup and what its end is good for.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct RunningLookup {
     pub(super) lookup: Lookup,
-    purpose: LookupPurpose,
+    pub(super) purpose: LookupPurpose,
 }
 
 /// What the end of a lookup is good for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum LookupPurpose {
-    /// The providers go to whoever asked.
-    Find(OperationId),
+    /// The providers go to whoever waits for them.
+    Find(Find),
     /// The closest nodes are told a claim.
     Walk {
         /// The publication.
@@ -39,37 +51,123 @@ pub(super) enum LookupPurpose {
     Refresh,
 }
 
-impl Kademlia {
-    /// Searches for the providers of a service.
-    ///
-    /// Ends with [`OperationResult::Found`], at the latest when `search.timeout` is over.
-    pub fn find(&mut self, now: Instant, search: Search) -> OperationId {
-        let operation = self.next_operation();
-        if self.operations() >= self.config.max_operations.get() {
-            self.done(operation, OperationResult::Found(Err(DhtError::Overloaded)));
-            return operation;
+impl Lookups {
+    fn insert(&mut self, lookup_id: LookupId, running: RunningLookup) {
+        self.due.insert((running.due(), lookup_id));
+        self.operations += running.operations();
+        if let LookupPurpose::Find(_) = running.purpose {
+            self.finds.insert(running.lookup.target(), lookup_id);
         }
-        let (seeds, follows) = match search.ask {
-            Ask::Network => (self.table.closest(&search.key, self.config.k.get()), true),
-            Ask::Only(contacts) => (contacts.into_iter().take(MAX_ASKED).collect(), false),
-        };
-        let quest = Quest {
-            want: Some(search.want),
-            follows,
-            deadline: now + search.timeout.min(LONGEST_SEARCH),
-            ..self.quest(now, search.key)
-        };
-        let quest = if follows {
-            quest
-        } else {
-            one_hop(&quest, seeds.len())
-        };
-        let mut lookup = Lookup::new(quest, seeds);
-        self.merge_local(now, &search.key, &mut lookup);
-        self.begin_lookup(now, lookup, LookupPurpose::Find(operation));
-        operation
+        self.running.insert(lookup_id, running);
     }
 
+    pub(super) fn get_mut(&mut self, lookup_id: LookupId) -> Option<&mut RunningLookup> {
+        self.running.get_mut(&lookup_id)
+    }
+
+    fn remove(&mut self, lookup_id: LookupId) -> Option<RunningLookup> {
+        let running = self.running.remove(&lookup_id)?;
+        self.due.remove(&(running.due(), lookup_id));
+        self.operations -= running.operations();
+        let key = running.lookup.target();
+        if self.finds.get(&key) == Some(&lookup_id) {
+            self.finds.remove(&key);
+        }
+        if self.running.is_empty() {
+            // An idle node keeps no memory for them.
+            *self = Self::default();
+        }
+        Some(running)
+    }
+
+    /// Changes who waits for a find; what that comes to.
+    pub(super) fn update_find<R>(
+        &mut self,
+        lookup_id: LookupId,
+        change: impl FnOnce(&mut Lookup, &mut Find) -> R,
+    ) -> Option<R> {
+        let running = self.running.get_mut(&lookup_id)?;
+        let (due, operations) = (running.due(), running.operations());
+        let LookupPurpose::Find(find) = &mut running.purpose else {
+            return None;
+        };
+        let changed = change(&mut running.lookup, find);
+        self.due.remove(&(due, lookup_id));
+        self.due.insert((running.due(), lookup_id));
+        self.operations = self.operations - operations + running.operations();
+        Some(changed)
+    }
+
+    /// The find that a search may join.
+    pub(super) fn joinable(&self, now: Instant, search: &Search) -> Option<LookupId> {
+        let lookup_id = *self.finds.get(&search.key)?;
+        let running = self.running.get(&lookup_id)?;
+        let LookupPurpose::Find(find) = &running.purpose else {
+            return None;
+        };
+        find.suits(now, search, &running.lookup)
+            .then_some(lookup_id)
+    }
+
+    /// The lookups that have to be looked at by now.
+    pub(super) fn overdue(&self, now: Instant) -> impl Iterator<Item = LookupId> {
+        let due = self.due.iter();
+        due.take_while(move |(at, _)| *at <= now)
+            .map(|(_, lookup_id)| *lookup_id)
+    }
+
+    pub(super) fn next_event(&self) -> Option<Instant> {
+        self.due.first().map(|(at, _)| *at)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.running.len()
+    }
+
+    /// How many operations they are: a find counts once for everybody who waits for it.
+    pub(super) fn operations(&self) -> usize {
+        self.operations
+    }
+
+    pub(super) fn check_invariants(&self) {
+        let due: BTreeSet<_> = self
+            .running
+            .iter()
+            .map(|(lookup_id, running)| (running.due(), *lookup_id))
+            .collect();
+        assert_eq!(self.due, due, "lookups are not looked at in time");
+        let all = self.running.values();
+        let operations: usize = all.clone().map(RunningLookup::operations).sum();
+        assert_eq!(self.operations, operations, "operations are miscounted");
+        for (key, lookup_id) in &self.finds {
+            let target = self.running[lookup_id].lookup.target();
+            assert_eq!(target, *key, "a find is kept under another key");
+        }
+        for running in all {
+            running.lookup.check_invariants();
+        }
+    }
+}
+
+impl RunningLookup {
+    /// The first deadline of those who wait.
+    fn due(&self) -> Instant {
+        let deadline = self.lookup.deadline();
+        match &self.purpose {
+            LookupPurpose::Find(find) => find.first_deadline().unwrap_or(deadline),
+            _ => deadline,
+        }
+    }
+
+    fn operations(&self) -> usize {
+        match &self.purpose {
+            LookupPurpose::Find(find) => find.waiters(),
+            _ => 1,
+        }
+    }
+}
+
+impl Kademlia {
     /// Looks up this node's own key, so that it finds its neighbours and they find it; a node
     /// that only dials has joined with its first contact.
     ///
@@ -92,16 +190,12 @@ impl Kademlia {
     /// Begins a lookup of the nodes closest to a point.
     pub(super) fn begin_walk(&mut self, now: Instant, target: Key, purpose: LookupPurpose) {
         let seeds = self.table.closest(&target, self.config.k.get());
-        let lookup = Lookup::new(self.quest(now, target), seeds);
-        self.insert_lookup(lookup, purpose);
+        let lookup = Lookup::new(now, self.quest(now, target), seeds);
+        self.begin_lookup(lookup, purpose);
     }
 
-    fn begin_lookup(&mut self, now: Instant, lookup: Lookup, purpose: LookupPurpose) {
-        self.insert_lookup(lookup, purpose);
-        self.run(now);
-    }
-
-    fn insert_lookup(&mut self, lookup: Lookup, purpose: LookupPurpose) {
+    /// Begins a lookup; it is looked at when the queued work is done.
+    pub(super) fn begin_lookup(&mut self, lookup: Lookup, purpose: LookupPurpose) {
         let lookup_id = LookupId(self.next_id());
         self.stats.lookups += 1;
         let running = RunningLookup { lookup, purpose };
@@ -109,7 +203,8 @@ impl Kademlia {
         self.queue(Work::Lookup(lookup_id));
     }
 
-    fn quest(&self, now: Instant, target: Key) -> Quest {
+    /// What every lookup is after, unless it is after more.
+    pub(super) fn quest(&self, now: Instant, target: Key) -> Quest {
         Quest {
             local: self.local.node_id,
             target,
@@ -119,14 +214,16 @@ impl Kademlia {
             replication: self.config.replication.get(),
             quorum: self.config.quorum.get(),
             follows: true,
+            trace: false,
             deadline: now + self.config.walk_timeout,
         }
     }
 
     /// Sends what a lookup wants sent, and ends it when it is over.
     pub(super) fn advance_lookup(&mut self, now: Instant, lookup_id: LookupId) {
+        self.serve_waiters(now, lookup_id);
         loop {
-            let Some(running) = self.lookups.get_mut(&lookup_id) else {
+            let Some(running) = self.lookups.get_mut(lookup_id) else {
                 return;
             };
             match running.lookup.poll(now) {
@@ -135,27 +232,18 @@ impl Kademlia {
                     self.send(now, contact, request, Purpose::Lookup(lookup_id));
                 }
                 Step::Wait => return,
-                Step::Done => break,
+                Step::Done => return self.end_lookup(now, lookup_id),
             }
-        }
-        if let Some(running) = self.lookups.remove(&lookup_id) {
-            self.end_lookup(now, running);
         }
     }
 
-    fn end_lookup(&mut self, now: Instant, running: RunningLookup) {
-        let RunningLookup {
-            mut lookup,
-            purpose,
-        } = running;
+    /// Ends a lookup, and tells whoever waits for it.
+    pub(super) fn end_lookup(&mut self, now: Instant, lookup_id: LookupId) {
+        let Some(RunningLookup { lookup, purpose }) = self.lookups.remove(lookup_id) else {
+            return;
+        };
         match purpose {
-            LookupPurpose::Find(operation) => {
-                // What changed here while it ran counts too, a withdrawal above all.
-                let key = lookup.target();
-                self.merge_local(now, &key, &mut lookup);
-                let found = lookup.found(now).ok_or(DhtError::Unreachable);
-                self.done(operation, OperationResult::Found(found));
-            }
+            LookupPurpose::Find(find) => self.end_find(now, lookup, &find),
             LookupPurpose::Walk { operation, index } => {
                 self.handle_walked(now, (operation, index), lookup.closest_answered());
             }
@@ -176,22 +264,23 @@ impl Kademlia {
         from: &NodeId,
         response: Option<Response>,
     ) -> bool {
-        let Some(running) = self.lookups.get_mut(&lookup_id) else {
+        let Some(running) = self.lookups.get_mut(lookup_id) else {
             return true;
         };
         let lookup = &mut running.lookup;
+        let seeks_providers = lookup.want().is_some();
         let fits = match response {
-            Some(Response::Nodes { closer }) if !lookup.seeks_providers() => {
-                lookup.handle_answer(now, from, Vec::new(), closer);
+            Some(Response::Nodes { closer }) if !seeks_providers => {
+                lookup.handle_answer(now, from, Vec::new(), &closer);
                 true
             }
-            Some(Response::Providers(answer)) if lookup.seeks_providers() => {
+            Some(Response::Providers(answer)) if seeks_providers => {
                 let (claims, closer) = claims_and_closer(answer);
-                lookup.handle_answer(now, from, claims, closer);
+                lookup.handle_answer(now, from, claims, &closer);
                 true
             }
             other => {
-                lookup.handle_failure(from);
+                lookup.handle_failure(now, from);
                 matches!(other, None | Some(Response::Refused))
             }
         };
@@ -199,14 +288,11 @@ impl Kademlia {
         fits
     }
 
-    fn merge_local(&mut self, now: Instant, key: &Key, lookup: &mut Lookup) {
-        let records = self.store.records(now, key);
-        for record in records {
-            lookup.merge(now, record.into());
-        }
-        let withdrawals = self.store.withdrawals(now, key);
-        for withdrawal in withdrawals {
-            lookup.merge(now, withdrawal.into());
+    /// Gives the slot of a slow peer to another.
+    pub(super) fn release_slot(&mut self, lookup_id: LookupId, from: &NodeId) {
+        if let Some(running) = self.lookups.get_mut(lookup_id) {
+            running.lookup.release_slot(from);
+            self.queue(Work::Lookup(lookup_id));
         }
     }
 }
@@ -216,17 +302,3 @@ fn claims_and_closer(answer: ProvidersAnswer) -> (Vec<LiveClaim>, Vec<Contact>) 
     let withdrawals = answer.withdrawals.into_iter().map(LiveClaim::from);
     (records.chain(withdrawals).collect(), answer.closer)
 }
-
-/// All of those who are asked have to answer to prove an absence, near or far.
-fn one_hop(quest: &Quest, asked: usize) -> Quest {
-    Quest {
-        k: MAX_ASKED,
-        alpha: ONE_HOP_ALPHA,
-        replication: asked,
-        quorum: asked,
-        ..quest.clone()
-    }
-}
-
-/// No search takes longer; this only keeps instants from overflowing.
-const LONGEST_SEARCH: std::time::Duration = std::time::Duration::from_secs(60 * 60);

@@ -75,6 +75,8 @@ pub struct Search {
     pub timeout: Duration,
     /// Whom to ask.
     pub ask: Ask,
+    /// Whether [`Found::trace`] is wanted.
+    pub trace: bool,
 }
 
 /// Whom a find asks.
@@ -116,6 +118,8 @@ pub struct KadStats {
     pub answers_mismatched: u64,
     /// Lookups begun.
     pub lookups: u64,
+    /// Finds that joined the lookup of another.
+    pub finds_joined: u64,
     /// Requests of peers answered.
     pub answered: u64,
     /// Claims refused to peers because some cap was reached.

@@ -1,7 +1,7 @@
 //! The requests whose answers are awaited.
 
-use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
 
 use macula_core::NodeId;
 
@@ -12,9 +12,12 @@ use super::{OperationId, RequestId};
 pub(super) struct LookupId(pub(super) u64);
 
 /// Every request leaves by an answer, a failure, or its deadline.
+///
+// Invariant: `due` has one entry for each request in flight, at its next event.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Requests {
     in_flight: BTreeMap<RequestId, InFlight>,
+    due: BTreeSet<(Instant, RequestId)>,
     next: u64,
 }
 
@@ -42,52 +45,55 @@ pub(super) enum Purpose {
     Ping,
 }
 
+/// What the time has come for.
+#[derive(Debug)]
+pub(super) enum Due {
+    /// The lookup gives this peer's slot to another.
+    SlotRelease(LookupId, NodeId),
+    /// The request has failed, and is in flight no more.
+    Overdue(InFlight),
+}
+
 impl Requests {
     pub(super) fn begin(&mut self, request: InFlight) -> RequestId {
         let request_id = RequestId(self.next);
         self.next += 1;
+        self.due.insert((request.next_event(), request_id));
         self.in_flight.insert(request_id, request);
         request_id
     }
 
     pub(super) fn end(&mut self, request_id: RequestId) -> Option<InFlight> {
-        self.in_flight.remove(&request_id)
-    }
-
-    /// Takes a request out whose deadline has come.
-    pub(super) fn pop_overdue(&mut self, now: Instant) -> Option<InFlight> {
-        let overdue = self
-            .in_flight
-            .iter()
-            .find(|(_, request)| request.deadline <= now)
-            .map(|(request_id, _)| *request_id)?;
-        self.end(overdue)
-    }
-
-    /// The lookups and peers whose slots have to be released now; each is named once.
-    pub(super) fn release_slots(&mut self, now: Instant) -> Vec<(LookupId, NodeId)> {
-        let mut released = Vec::new();
-        for request in self.in_flight.values_mut() {
-            if let (Purpose::Lookup(lookup), Some(until)) = (&request.purpose, request.slot_until)
-                && until <= now
-            {
-                request.slot_until = None;
-                released.push((*lookup, request.to));
-            }
+        let request = self.in_flight.remove(&request_id)?;
+        self.due.remove(&(request.next_event(), request_id));
+        if self.in_flight.is_empty() {
+            // An idle node keeps no memory for them.
+            self.in_flight = BTreeMap::new();
+            self.due = BTreeSet::new();
         }
-        released
+        Some(request)
+    }
+
+    /// What is due by now, the earliest first; each event once.
+    pub(super) fn pop_due(&mut self, now: Instant) -> Option<Due> {
+        let (_, request_id) = *self.due.first().filter(|(at, _)| *at <= now)?;
+        let request = self.in_flight.get_mut(&request_id)?;
+        let release = match (&request.purpose, request.slot_until) {
+            (Purpose::Lookup(lookup), Some(until)) if until <= now => {
+                Due::SlotRelease(*lookup, request.to)
+            }
+            _ => return self.end(request_id).map(Due::Overdue),
+        };
+        request.slot_until = None;
+        let deadline = request.deadline;
+        self.due.pop_first();
+        self.due.insert((deadline, request_id));
+        Some(release)
     }
 
     /// When the next slot is released or the next deadline comes.
     pub(super) fn next_event(&self) -> Option<Instant> {
-        self.in_flight
-            .values()
-            .map(|request| {
-                request
-                    .slot_until
-                    .map_or(request.deadline, |until| until.min(request.deadline))
-            })
-            .min()
+        self.due.first().map(|(at, _)| *at)
     }
 
     pub(super) fn is_pinging(&self, node_id: &NodeId) -> bool {
@@ -99,52 +105,20 @@ impl Requests {
     pub(super) fn len(&self) -> usize {
         self.in_flight.len()
     }
-}
 
-/// How long answers take lately, to tell a slow peer from a usual one.
-#[derive(Debug, Clone)]
-pub(super) struct RoundTrips {
-    recent: Vec<Duration>,
-    next: usize,
-    ceiling: Duration,
-}
-
-impl RoundTrips {
-    /// `ceiling` is the request timeout: no slot is held longer than half of it.
-    pub(super) fn new(ceiling: Duration) -> Self {
-        Self {
-            recent: Vec::new(),
-            next: 0,
-            ceiling: ceiling / 2,
-        }
-    }
-
-    pub(super) fn record(&mut self, round_trip: Duration) {
-        if self.recent.len() < REMEMBERED_ROUND_TRIPS {
-            self.recent.push(round_trip);
-        } else {
-            self.recent[self.next] = round_trip;
-            self.next = (self.next + 1) % REMEMBERED_ROUND_TRIPS;
-        }
-    }
-
-    /// How long a request may hold its slot: twice the 95th percentile of recent answers.
-    pub(super) fn slot_timeout(&self) -> Duration {
-        if self.recent.len() < MIN_ROUND_TRIPS {
-            return (self.ceiling / 2).max(MIN_SLOT_TIMEOUT).min(self.ceiling);
-        }
-        let mut sorted = self.recent.clone();
-        let p95 = (sorted.len() - 1) * 95 / 100;
-        let (_, value, _) = sorted.select_nth_unstable(p95);
-        (*value * 2).max(MIN_SLOT_TIMEOUT).min(self.ceiling)
+    pub(super) fn check_invariants(&self) {
+        let due: BTreeSet<_> = self
+            .in_flight
+            .iter()
+            .map(|(request_id, request)| (request.next_event(), *request_id))
+            .collect();
+        assert_eq!(self.due, due, "requests are not looked at in time");
     }
 }
 
-/// Answers that the estimate is made from.
-const REMEMBERED_ROUND_TRIPS: usize = 64;
-
-/// Answers before there is an estimate.
-const MIN_ROUND_TRIPS: usize = 8;
-
-/// Scheduling hiccups on a fast network must not pass for slow peers.
-const MIN_SLOT_TIMEOUT: Duration = Duration::from_millis(50);
+impl InFlight {
+    fn next_event(&self) -> Instant {
+        self.slot_until
+            .map_or(self.deadline, |until| until.min(self.deadline))
+    }
+}

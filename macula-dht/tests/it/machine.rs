@@ -207,6 +207,7 @@ impl Bed {
             want: NonZeroUsize::MIN,
             timeout: FIND_TIMEOUT,
             ask: Ask::Network,
+            trace: false,
         };
         self.machine.find(self.now, search);
         self.machine.check_invariants();

@@ -200,6 +200,7 @@ impl Bed {
             want: NonZeroUsize::MIN,
             timeout: FIND_TIMEOUT,
             scope,
+            trace: false,
         };
         let key = Key::of_service(&Realm::default(), &name);
         self.dht.find(key, options).await

@@ -112,6 +112,7 @@ impl Node {
             want: NonZeroUsize::new(64).unwrap(),
             timeout: Duration::from_secs(5),
             scope,
+            trace: false,
         };
         let key = Key::of_service(&Realm::default(), &service.parse().unwrap());
         in_time(self.dht.find(key, options)).await

@@ -191,6 +191,7 @@ impl VirtualNetwork {
             want: NonZeroUsize::new(64).unwrap(),
             timeout: FIND_TIMEOUT,
             ask,
+            trace: false,
         };
         let started = self.now;
         let now = self.now;

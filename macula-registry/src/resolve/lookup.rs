@@ -65,6 +65,7 @@ impl Lookup {
             want: config.want,
             timeout: time,
             scope,
+            trace: false,
         };
         // The DHT ends by its timeout; this one is for those that do not keep to it.
         let find = timeout(time + OVERTIME, self.dht.find(self.key, options));

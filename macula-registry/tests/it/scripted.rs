@@ -140,6 +140,7 @@ impl Dht for ScriptedDht {
             outcome,
             requests: 1,
             hops: 1,
+            trace: Vec::new(),
         })
     }
 }

@@ -221,6 +221,7 @@ impl<'a> Run<'a> {
                 want: NonZeroUsize::MIN,
                 timeout: FIND_TIMEOUT,
                 ask: Ask::Network,
+                trace: false,
             };
             let lookers = (0..self.scenario.nodes)
                 .filter(|node| *node != service.provider && self.network.is_alive(*node));

@@ -1,250 +1,339 @@
-//! One lookup among scripted peers: whatever they do, it keeps its bounds and ends in time.
+//! One lookup among peers that do whatever they like: it keeps its bounds and ends in time.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use macula_core::{Delivery, Extensions, Metadata, ProviderRecord, Realm, RecordDraft, SecretKey};
 use proptest::prelude::*;
 
+use super::candidates::MAX_CANDIDATES;
 use super::*;
+use crate::HopOutcome;
+
+mod model;
+mod scripted;
 
 const K: usize = 5;
 const ALPHA: usize = 3;
+const QUORUM: usize = 3;
 const PEERS: u8 = 40;
 const LOCAL: u8 = 255;
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What a peer does when it is asked.
-#[derive(Debug, Clone)]
-struct Script {
-    conduct: Conduct,
-    /// Milliseconds until it does it.
-    delay: u64,
-    /// Whom it names: perhaps us, itself, the same twice, or more than it may.
-    names: Vec<u8>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Conduct {
-    Answers,
-    AnswersTwice,
-    Fails,
-    IsSilent,
-}
-
-fn script() -> impl Strategy<Value = Script> {
-    let conduct = prop_oneof![
-        4 => Just(Conduct::Answers),
-        1 => Just(Conduct::AnswersTwice),
-        1 => Just(Conduct::Fails),
-        1 => Just(Conduct::IsSilent),
-    ];
-    let name = prop_oneof![9 => 0..PEERS, 1 => Just(LOCAL)];
-    (conduct, 1..500_u64, prop::collection::vec(name, 0..12)).prop_map(|(conduct, delay, names)| {
-        Script {
-            conduct,
-            delay,
-            names,
-        }
-    })
-}
-
 fn contact(peer: u8) -> Contact {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 1000 + u16::from(peer)));
-    Contact::new(NodeId::from_bytes([peer; 32]), [address])
+    Contact::new(node_id(peer), [address])
+}
+
+fn node_id(peer: u8) -> NodeId {
+    NodeId::from_bytes([peer; 32])
+}
+
+fn contacts(peers: &[u8]) -> Vec<Contact> {
+    peers.iter().copied().map(contact).collect()
+}
+
+fn distance(peer: u8) -> macula_core::Distance {
+    Key::of_node(&node_id(peer)).distance(&target())
+}
+
+/// The peers, closest first.
+fn by_distance(peers: impl IntoIterator<Item = u8>) -> Vec<u8> {
+    let mut peers: Vec<u8> = peers.into_iter().collect();
+    peers.sort_by_key(|peer| distance(*peer));
+    peers
+}
+
+fn target() -> Key {
+    Key::of_service(&Realm::default(), &"a.service".parse().unwrap())
+}
+
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
 }
 
 fn quest(now: Instant) -> Quest {
     Quest {
-        local: contact(LOCAL).node_id,
-        target: Key::from_bytes([7; 32]),
+        local: node_id(LOCAL),
+        target: target(),
         want: None,
         k: K,
         alpha: ALPHA,
         replication: K,
-        quorum: 3,
+        quorum: QUORUM,
         follows: true,
+        trace: false,
         deadline: now + TIMEOUT,
     }
 }
 
-enum Event {
-    Answer,
-    Failure,
-    SlotRelease,
-}
-
-/// Runs a lookup to its end.
-struct Run {
-    lookup: Lookup,
-    asked: BTreeSet<u8>,
-    answered: BTreeSet<u8>,
-    silent: BTreeSet<u8>,
-    took: Duration,
-}
-
-fn run(scripts: &[Script], seeds: &[u8]) -> Run {
-    let started = tokio::time::Instant::now().into_std();
-    let seeds = seeds.iter().map(|peer| contact(*peer)).collect();
-    let mut lookup = Lookup::new(quest(started), seeds);
-    let mut now = started;
-    let mut events = BTreeMap::new();
-    let (mut asked, mut answered, mut silent) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
-    loop {
-        match lookup.poll(now) {
-            Step::Ask(contact) => {
-                let peer = contact.node_id.as_bytes()[0];
-                assert_ne!(peer, LOCAL, "asks itself");
-                assert!(asked.insert(peer), "asks a peer twice");
-                schedule(&mut events, now, peer, &scripts[usize::from(peer)]);
-            }
-            Step::Wait => {
-                let next = events.first_key_value().map(|((at, ..), _)| *at);
-                now = next.unwrap_or(lookup.deadline()).min(lookup.deadline());
-                let Some(((_, peer, _), event)) = events.pop_first() else {
-                    continue;
-                };
-                let node_id = contact(peer).node_id;
-                match event {
-                    Event::Answer => {
-                        let names = scripts[usize::from(peer)].names.iter();
-                        let closer = names.map(|name| contact(*name)).collect();
-                        lookup.handle_answer(now, &node_id, Vec::new(), closer);
-                        answered.insert(peer);
-                    }
-                    Event::Failure => lookup.handle_failure(&node_id),
-                    Event::SlotRelease => {
-                        lookup.release_slot(&node_id);
-                        silent.insert(peer);
-                    }
-                }
-            }
-            Step::Done => break,
-        }
-        lookup.check_invariants();
-    }
-    let took = now - started;
-    Run {
-        lookup,
-        asked,
-        answered,
-        silent,
-        took,
-    }
-}
-
-fn schedule(
-    events: &mut BTreeMap<(Instant, u8, u8), Event>,
-    now: Instant,
-    peer: u8,
-    script: &Script,
-) {
-    let at = |millis: u64| now + Duration::from_millis(millis);
-    match script.conduct {
-        Conduct::Answers => drop(events.insert((at(script.delay), peer, 0), Event::Answer)),
-        Conduct::AnswersTwice => {
-            events.insert((at(script.delay), peer, 0), Event::Answer);
-            events.insert((at(script.delay + 1), peer, 1), Event::Answer);
-        }
-        Conduct::Fails => drop(events.insert((at(script.delay), peer, 0), Event::Failure)),
-        Conduct::IsSilent => {}
-    }
-    if script.conduct == Conduct::IsSilent || script.delay > SLOT_MILLIS {
-        events.insert((at(SLOT_MILLIS), peer, 2), Event::SlotRelease);
-    }
-    // The machine fails every request in the end.
-    events.insert((at(REQUEST_MILLIS), peer, 3), Event::Failure);
-}
-
-const SLOT_MILLIS: u64 = 300;
-const REQUEST_MILLIS: u64 = 2000;
-
-proptest! {
-    #[test]
-    fn lookup_keeps_its_bounds_and_ends_in_time_whatever_peers_do(
-        scripts in prop::collection::vec(script(), usize::from(PEERS)),
-        seeds in prop::collection::btree_set(0..PEERS, 0..8),
-    ) {
-        let seeds: Vec<u8> = seeds.into_iter().collect();
-        let run = run(&scripts, &seeds);
-        prop_assert!(run.took <= TIMEOUT);
-        // All that it heard of from those it listened to, in order of distance.
-        let heard = run.answered.iter();
-        let mut named: BTreeSet<u8> = heard
-            .flat_map(|peer| scripts[usize::from(*peer)].names.iter().copied().take(K))
-            .chain(seeds)
-            .collect();
-        named.remove(&LOCAL);
-        let mut named: Vec<u8> = named.into_iter().collect();
-        let target = quest(tokio::time::Instant::now().into_std()).target;
-        named.sort_by_key(|peer| Key::of_node(&contact(*peer).node_id).distance(&target));
-        let usable = |peer: &u8| {
-            scripts[usize::from(*peer)].conduct != Conduct::Fails
-                && (run.answered.contains(peer) || !run.silent.contains(peer))
-        };
-        if run.lookup.converged {
-            let closest = named.iter().copied().filter(usable).take(K);
-            for peer in closest {
-                prop_assert!(run.asked.contains(&peer), "ended without asking {peer}");
-            }
-        } else {
-            prop_assert_eq!(run.took, TIMEOUT, "neither converged nor at the deadline");
-        }
-    }
-
-    #[test]
-    fn absence_is_claimed_only_when_enough_of_the_closest_answered(
-        scripts in prop::collection::vec(script(), usize::from(PEERS)),
-        seeds in prop::collection::btree_set(0..PEERS, 1..8),
-    ) {
-        let seeds: Vec<u8> = seeds.into_iter().collect();
-        let run = run(&scripts, &seeds);
-        let now = tokio::time::Instant::now().into_std();
-        let outcome = run.lookup.found(now).unwrap().outcome;
-        let mut asked: Vec<u8> = run.asked.iter().copied().collect();
-        let target = run.lookup.target();
-        asked.sort_by_key(|peer| Key::of_node(&contact(*peer).node_id).distance(&target));
-        let closest = &asked[..asked.len().min(K)];
-        let heard = closest.iter().filter(|peer| run.answered.contains(peer)).count();
-        if heard < closest.len().min(3) {
-            prop_assert_eq!(outcome, FindOutcome::Inconclusive);
-        }
-    }
-}
-
-#[test]
-fn silent_peer_delays_nothing_beyond_the_release_of_its_slot() {
-    let answers = |names: Vec<u8>| Script {
-        conduct: Conduct::Answers,
-        delay: 10,
-        names,
+fn seeking(now: Instant, want: usize, seeds: &[u8]) -> Lookup {
+    let quest = Quest {
+        want: NonZeroUsize::new(want),
+        trace: true,
+        ..quest(now)
     };
-    let mut scripts: Vec<Script> = (0..PEERS).map(|_| answers(vec![])).collect();
-    scripts[0] = answers((1..6).collect());
-    scripts[3].conduct = Conduct::IsSilent;
-    let run = run(&scripts, &[0]);
-    assert_eq!(run.asked.len(), 6);
-    assert!(run.took <= Duration::from_millis(SLOT_MILLIS + 50));
+    Lookup::new(now, quest, contacts(seeds))
+}
+
+fn record(provider: u8) -> LiveClaim {
+    let draft = RecordDraft {
+        realm: Realm::default(),
+        service: "a.service".parse().unwrap(),
+        addresses: contact(provider).addresses,
+        metadata: Metadata::new(),
+        delivery: Delivery::AtLeastOnce,
+        seq: 1,
+        issued_at: macula_core::Timestamp::default(),
+        ttl: Duration::from_secs(300),
+        extensions: Extensions::default(),
+    };
+    let record = ProviderRecord::sign(&SecretKey::from_bytes(&[provider; 32]), draft).unwrap();
+    LiveClaim {
+        life: record.ttl(),
+        claim: Claim::Record(record),
+    }
+}
+
+/// Whom it asks now.
+fn asked(lookup: &mut Lookup, now: Instant) -> Vec<u8> {
+    let steps = std::iter::from_fn(|| match lookup.poll(now) {
+        Step::Ask(contact) => Some(contact.node_id.as_bytes()[0]),
+        Step::Wait | Step::Done => None,
+    });
+    steps.collect()
+}
+
+fn answer(lookup: &mut Lookup, now: Instant, from: u8, names: &[u8]) {
+    lookup.handle_answer(now, &node_id(from), Vec::new(), &contacts(names));
+    lookup.check_invariants();
+}
+
+fn answer_with(lookup: &mut Lookup, now: Instant, from: u8, claims: Vec<LiveClaim>) {
+    lookup.handle_answer(now, &node_id(from), claims, &[]);
+    lookup.check_invariants();
 }
 
 #[test]
 fn flood_of_names_is_bounded() {
-    let now = tokio::time::Instant::now().into_std();
-    let mut lookup = Lookup::new(quest(now), vec![contact(0)]);
-    assert!(matches!(lookup.poll(now), Step::Ask(_)));
-    let flood = (1..200).map(contact).collect();
-    lookup.handle_answer(now, &contact(0).node_id, Vec::new(), flood);
-    assert_eq!(
-        lookup.peers.len(),
-        1 + K,
-        "no more than k of an answer count"
+    let now = now();
+    let mut lookup = Lookup::new(now, quest(now), [contact(0)]);
+    assert_eq!(asked(&mut lookup, now), [0]);
+    let flood: Vec<u8> = (1..200).collect();
+    answer(&mut lookup, now, 0, &flood);
+    let learnt = lookup.candidates.len();
+    assert_eq!(learnt, 1 + K, "no more than k of an answer count");
+}
+
+#[test]
+fn with_candidates_enough_the_furthest_that_was_not_asked_gives_way_to_a_closer_one() {
+    let mut ids = (0..=u16::MAX).map(|number| {
+        let mut bytes = [7; 32];
+        bytes[..2].copy_from_slice(&number.to_be_bytes());
+        Contact::new(
+            NodeId::from_bytes(bytes),
+            contact(1).addresses.iter().copied(),
+        )
+    });
+    let mut candidates = Candidates::new(target());
+    for contact in ids.by_ref().take(MAX_CANDIDATES) {
+        candidates.insert(&contact, 1);
+    }
+    let furthest = candidates.places().next_back().unwrap();
+    candidates.at_mut(furthest).state = State::Asked;
+    let asked = candidates.at(furthest).contact.node_id;
+    for contact in ids.take(1000) {
+        candidates.insert(&contact, 2);
+    }
+    candidates.check_invariants();
+    assert_eq!(candidates.len(), MAX_CANDIDATES);
+    assert!(
+        candidates.place(&asked).is_some(),
+        "one that was asked gave way"
     );
+    let newcomers = candidates.iter().take(10).filter(|peer| peer.depth == 2);
+    assert!(newcomers.count() > 3);
 }
 
 #[test]
 fn without_anybody_to_ask_it_is_over_at_once() {
-    let now = tokio::time::Instant::now().into_std();
-    let mut lookup = Lookup::new(quest(now), Vec::new());
+    let now = now();
+    let mut lookup = Lookup::new(now, quest(now), []);
     assert_eq!(lookup.poll(now), Step::Done);
     assert_eq!(lookup.found(now), None);
+}
+
+#[test]
+fn a_closer_peer_counts_wherever_in_an_answer_it_is_named() {
+    let closest_first = by_distance(0..PEERS);
+    let (near, far) = closest_first.split_at(2);
+    for position in 0..K {
+        let now = now();
+        let from = far[0];
+        let mut names: Vec<u8> = far[1..K].to_vec();
+        names.insert(position, near[0]);
+        let mut lookup = Lookup::new(now, quest(now), [contact(from)]);
+        assert_eq!(asked(&mut lookup, now), [from]);
+        answer(&mut lookup, now, from, &names);
+        assert_eq!(asked(&mut lookup, now)[0], near[0]);
+    }
+}
+
+#[test]
+fn slots_released_by_time_widen_the_lookup_up_to_its_bound_and_answers_narrow_it_again() {
+    let now = now();
+    let seeds: Vec<u8> = (0..PEERS).collect();
+    let many = Quest {
+        k: usize::from(PEERS),
+        ..quest(now)
+    };
+    let mut lookup = Lookup::new(now, many, contacts(&seeds));
+    let first = asked(&mut lookup, now);
+    assert_eq!(first.len(), ALPHA);
+    // Each that is slow makes room for one more, besides the one that takes its slot.
+    lookup.release_slot(&node_id(first[0]));
+    assert_eq!(asked(&mut lookup, now).len(), 2);
+    let mut slow = first[1..].to_vec();
+    while let Some(peer) = slow.pop() {
+        lookup.release_slot(&node_id(peer));
+        lookup.check_invariants();
+        slow.extend(asked(&mut lookup, now));
+        if lookup.slots == WIDEST * ALPHA {
+            break;
+        }
+    }
+    assert_eq!(lookup.width, WIDEST * ALPHA, "as wide as it gets");
+    for peer in first {
+        answer(&mut lookup, now, peer, &[]);
+    }
+    assert_eq!(lookup.width, WIDEST * ALPHA - ALPHA);
+    assert_eq!(asked(&mut lookup, now).len(), 0);
+}
+
+#[test]
+fn one_responder_is_not_enough_to_stop_early() {
+    let now = now();
+    let seeds: Vec<u8> = (0..10).collect();
+    let mut lookup = seeking(now, 1, &seeds);
+    let first = asked(&mut lookup, now);
+    answer_with(&mut lookup, now, first[0], vec![record(1), record(2)]);
+    assert!(matches!(lookup.poll(now), Step::Ask(_)));
+    answer_with(&mut lookup, now, first[1], vec![record(1)]);
+    assert_eq!(lookup.poll(now), Step::Done);
+    let found = lookup.found(now).unwrap();
+    assert_eq!(
+        (found.providers.len(), found.outcome),
+        (2, FindOutcome::Found)
+    );
+}
+
+#[test]
+fn late_answer_counts_before_the_end() {
+    let now = now();
+    let mut lookup = seeking(now, 9, &[0, 1]);
+    assert_eq!(asked(&mut lookup, now).len(), 2);
+    lookup.release_slot(&node_id(0));
+    answer_with(&mut lookup, now, 0, vec![record(1)]);
+    answer_with(&mut lookup, now, 1, vec![]);
+    assert_eq!(lookup.poll(now), Step::Done);
+    assert_eq!(lookup.found(now).unwrap().providers.len(), 1);
+}
+
+#[test]
+fn absence_is_told_apart_from_silence() {
+    let now = now();
+    let seeds: Vec<u8> = (0..5).collect();
+    let outcome = |silent: usize| {
+        let mut lookup = seeking(now, 1, &seeds);
+        for _ in 0..5 {
+            for peer in asked(&mut lookup, now) {
+                if usize::from(peer) < silent {
+                    lookup.release_slot(&node_id(peer));
+                } else {
+                    answer_with(&mut lookup, now, peer, vec![]);
+                }
+            }
+        }
+        let is_over = lookup.poll(now) == Step::Done;
+        (is_over, lookup.found(now).unwrap().outcome)
+    };
+    assert_eq!(outcome(0), (true, FindOutcome::Absent));
+    assert_eq!(outcome(5 - QUORUM), (true, FindOutcome::Absent));
+    // It goes on to wait for those that are silent.
+    assert_eq!(outcome(6 - QUORUM), (false, FindOutcome::Inconclusive));
+}
+
+#[test]
+fn local_and_remote_claims_are_merged_by_provider() {
+    let now = now();
+    let mut lookup = seeking(now, 9, &[0, 1]);
+    lookup.merge_all(now, vec![record(1), record(2)]);
+    for peer in asked(&mut lookup, now) {
+        answer_with(&mut lookup, now, peer, vec![record(2), record(3)]);
+    }
+    assert_eq!(lookup.poll(now), Step::Done);
+    let found = lookup.found(now).unwrap();
+    let providers: BTreeSet<_> = found
+        .providers
+        .iter()
+        .map(|provider| provider.record.provider())
+        .collect();
+    assert_eq!((found.providers.len(), providers.len()), (3, 3));
+    assert_eq!(found.hops, 0, "the first was held here");
+}
+
+#[test]
+fn trace_tells_every_request_in_the_order_in_which_they_were_sent() {
+    let began = now();
+    let mut lookup = seeking(began, 9, &[0, 1, 2]);
+    let first = asked(&mut lookup, began);
+    let later = began + Duration::from_millis(30);
+    let names: Vec<u8> = (3..8).collect();
+    let claims = vec![record(1), record(2)];
+    lookup.handle_answer(later, &node_id(first[0]), claims, &contacts(&names));
+    lookup.handle_failure(later, &node_id(first[1]));
+    let second = asked(&mut lookup, later);
+    let trace = lookup.found(later).unwrap().trace;
+    let peers: Vec<u8> = trace.iter().map(|hop| hop.peer.as_bytes()[0]).collect();
+    assert_eq!(peers, [first.clone(), second].concat());
+    let after = Duration::from_millis(30);
+    let is_closer = |name: &&u8| distance(**name) < distance(first[0]);
+    let answered = HopOutcome::Answered {
+        after,
+        providers: 2,
+        closer: names.iter().filter(is_closer).count(),
+    };
+    let outcomes: Vec<_> = trace.iter().map(|hop| hop.outcome).collect();
+    let failed = HopOutcome::Failed { after };
+    assert_eq!(
+        outcomes[..4],
+        [
+            answered,
+            failed,
+            HopOutcome::Unanswered,
+            HopOutcome::Unanswered
+        ]
+    );
+    assert_eq!((trace[0].depth, trace[0].sent_after), (1, Duration::ZERO));
+    assert_eq!((trace[3].depth, trace[3].sent_after), (2, after));
+    let shared = distance(first[0]).leading_zeros();
+    assert_eq!(trace[0].shared_bits, shared);
+}
+
+#[test]
+fn hops_of_a_search_in_vain_lead_to_the_last_of_the_closest() {
+    let closest_first = by_distance(0..PEERS);
+    let (near, far) = (closest_first[0], closest_first[9]);
+    let now = now();
+    let mut lookup = seeking(now, 1, &[far]);
+    for names in [vec![near], vec![closest_first[1]], vec![]] {
+        for peer in asked(&mut lookup, now) {
+            answer(&mut lookup, now, peer, &names);
+        }
+    }
+    assert_eq!(lookup.poll(now), Step::Done);
+    // The furthest of three is the seed itself, which no answer had to name.
+    assert_eq!(lookup.found(now).unwrap().hops, 0);
+    assert_eq!(lookup.found(now).unwrap().requests, 3);
 }
