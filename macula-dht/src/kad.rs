@@ -8,7 +8,8 @@
 //! XOR metric", 2002.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::time::Instant;
+use std::ops::Deref;
+use std::time::{Duration, Instant};
 
 use macula_core::{Contact, Key, NodeId};
 use rand::SeedableRng as _;
@@ -19,9 +20,14 @@ use crate::message::{Request, Response};
 mod config;
 mod output;
 
+mod closest;
 mod contact;
 mod kbucket;
+mod known_contact;
+mod moment;
 mod routing_table;
+mod rtt;
+mod subnet;
 
 mod finds;
 mod lookup;
@@ -49,6 +55,7 @@ pub use output::{
 pub use publication::MAX_PUBLISHED;
 
 use holders::Holders;
+use kbucket::Limits;
 use lookups::Lookups;
 use maintenance::Maintenance;
 use provider_store::ProviderStore;
@@ -99,11 +106,12 @@ impl Kademlia {
     /// [`KadConfigError`] when the settings make no sense together.
     pub fn new(config: KadConfig, local: Local, seed: u64) -> Result<Self, KadConfigError> {
         config.check()?;
+        let local_key = Key::of_node(&local.node_id);
         Ok(Self {
             local,
-            local_key: Key::of_node(&local.node_id),
+            local_key,
             rng: StdRng::seed_from_u64(seed),
-            table: RoutingTable::new(local.node_id, config.k.get()),
+            table: RoutingTable::new(local_key, Limits::from(&config)),
             store: ProviderStore::new(local.node_id, config.store),
             holders: Holders::new(2 * config.replication.get()),
             requests: Requests::default(),
@@ -131,9 +139,9 @@ impl Kademlia {
             self.stats.answers_ignored += 1;
             return;
         };
-        self.table.answered(now, &request.to);
-        self.round_trips
-            .record(now.saturating_duration_since(request.sent_at));
+        let round_trip = now.saturating_duration_since(request.sent_at);
+        self.table.answered(now, &request.to, round_trip);
+        self.round_trips.record(round_trip);
         self.settle(now, request, Some(response));
         self.run(now);
     }
@@ -158,7 +166,7 @@ impl Kademlia {
     pub fn handle_departed(&mut self, now: Instant, node_id: &NodeId) {
         self.holders.departed(node_id);
         if let Some(contact) = self.table.remove(node_id) {
-            self.remember_former(now, contact);
+            self.remember_former(now, Contact::clone(&contact));
         }
     }
 
@@ -189,6 +197,7 @@ impl Kademlia {
             self.lookups.next_event(),
             self.store.next_expiry(),
             self.maintenance.next_event(),
+            self.table.next_retry(),
         ]
         .into_iter()
         .flatten()
@@ -211,7 +220,19 @@ impl Kademlia {
 
     /// The contacts in the routing table, closest to this node first.
     pub fn contacts(&self) -> Vec<Contact> {
-        self.table.closest(&self.local_key, usize::MAX)
+        self.table.contacts()
+    }
+
+    /// The contacts closest to a point, closest first: those that answers name. None of them
+    /// failed to answer when it was last asked.
+    pub fn closest(&self, key: &Key, count: usize) -> impl Iterator<Item = &Contact> {
+        self.table.closest(key).take(count).map(Deref::deref)
+    }
+
+    /// How long a contact takes to answer, smoothed; `None` when it is not known or never was
+    /// asked.
+    pub fn rtt(&self, node_id: &NodeId) -> Option<Duration> {
+        self.table.rtt(node_id)
     }
 
     /// Asserts what must hold between any two calls. For tests and simulation.
@@ -258,9 +279,9 @@ impl Kademlia {
 
     fn fail(&mut self, now: Instant, request: InFlight) {
         self.stats.requests_failed += 1;
-        if let Some(contact) = self.table.failed(&request.to) {
+        if let Some(contact) = self.table.failed(now, &request.to) {
             self.stats.contacts_evicted += 1;
-            self.remember_former(now, contact);
+            self.remember_former(now, Contact::clone(&contact));
         }
         self.settle(now, request, None);
     }

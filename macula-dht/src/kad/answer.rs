@@ -36,9 +36,11 @@ impl Kademlia {
 
     fn closer(&self, key: &Key, asker: &NodeId) -> Vec<Contact> {
         let k = self.config.k.get();
-        let mut closer = self.table.closest(key, k + 1);
-        closer.retain(|contact| contact.node_id != *asker);
-        closer.truncate(k);
+        let mut closer = Vec::with_capacity(k);
+        let others = self
+            .closest(key, k + 1)
+            .filter(|contact| contact.node_id != *asker);
+        closer.extend(others.take(k).cloned());
         closer
     }
 

@@ -25,6 +25,10 @@ pub struct KadConfig {
     pub k: NonZeroUsize,
     /// Requests of one lookup that are in flight at once. Raising it costs requests.
     pub alpha: NonZeroUsize,
+    /// Contacts per bucket from one IPv4 /24 or IPv6 /48, by their first address; `None` sets no
+    /// limit, as a mesh in one local network needs. Raising it lets one operator fill more of
+    /// the table.
+    pub max_per_subnet: Option<NonZeroUsize>,
     /// Nodes that hold each record. Raising it costs a request per record and refresh.
     pub replication: NonZeroUsize,
     /// Acknowledgements after which an announcement has succeeded; at most `replication`.
@@ -124,6 +128,7 @@ impl Default for KadConfig {
         Self {
             k: at_least_one(20),
             alpha: at_least_one(3),
+            max_per_subnet: None,
             replication: at_least_one(8),
             quorum: at_least_one(5),
             request_timeout: Duration::from_secs(2),

@@ -1,10 +1,9 @@
-//! A contact as the routing table knows it.
+//! A contact and where in the keyspace it is.
 
 use std::ops::Deref;
 use std::sync::Arc;
-use std::time::Instant;
 
-use macula_core::{Contact, Key, NodeId};
+use macula_core::{Contact, Key};
 
 /// A contact with its point, hashed once.
 ///
@@ -23,6 +22,12 @@ impl PlacedContact {
     pub fn key(&self) -> &Key {
         &self.0.key
     }
+
+    /// A contact at any point, which no node id has to be found for.
+    #[cfg(test)]
+    pub(super) fn at(key: Key, contact: Contact) -> Self {
+        Self(Arc::new(Placed { contact, key }))
+    }
 }
 
 impl From<Contact> for PlacedContact {
@@ -37,30 +42,5 @@ impl Deref for PlacedContact {
 
     fn deref(&self) -> &Contact {
         &self.0.contact
-    }
-}
-
-/// A contact that we have reached, and when it was last heard of.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct KnownContact {
-    /// The node and where we reached it.
-    pub(super) contact: PlacedContact,
-    /// When it was last reached or last answered.
-    pub(super) last_seen: Instant,
-    /// Requests it has not answered since then.
-    pub(super) failures: u32,
-}
-
-impl KnownContact {
-    pub(super) fn new(now: Instant, contact: PlacedContact) -> Self {
-        Self {
-            contact,
-            last_seen: now,
-            failures: 0,
-        }
-    }
-
-    pub(super) fn node_id(&self) -> NodeId {
-        self.contact.node_id
     }
 }

@@ -120,7 +120,7 @@ impl Kademlia {
         };
         let mut lookup = match &search.ask {
             Ask::Network => {
-                let seeds = self.table.closest(&search.key, self.config.k.get());
+                let seeds = self.table.seeds(&search.key, self.config.k.get());
                 Lookup::new(now, quest, seeds)
             }
             Ask::Only(contacts) => {

@@ -1,29 +1,45 @@
 //! One k-bucket: the contacts at one distance range, and those that wait for a place.
 
-use std::collections::VecDeque;
-use std::ops::Deref as _;
-use std::time::Instant;
+use std::cmp::Reverse;
+use std::num::NonZeroUsize;
+use std::time::Duration;
 
-use macula_core::{Contact, NodeId};
+use macula_core::Key;
 
-use super::contact::{KnownContact, PlacedContact};
+use super::KadConfig;
+use super::contact::PlacedContact;
+use super::known_contact::{KnownContact, WaitingContact};
+use super::moment::Moment;
+use super::rtt::SmoothedRtt;
+use super::subnet::Subnet;
 
 /// Contacts that wait for a place in one full bucket; the longest-waiting gives way to a newcomer.
 pub(super) const MAX_REPLACEMENTS: usize = 8;
 
-/// Unanswered requests after which a contact gives its place up, replacement or not.
-pub(super) const MAX_FAILURES: u32 = 2;
+/// Those who wait count as equals, and the fastest goes first, when they were heard of within
+/// this of each other.
+const EQUALLY_FRESH: Duration = Duration::from_secs(5 * 60);
 
-/// Live contacts keep their places (Kademlia §2.2: old ones tend to stay).
+/// Live contacts keep their places (Kademlia §2.2: old ones tend to stay), and failing ones until
+/// they count as dead.
 ///
-// Invariant: at most `k` contacts, at most MAX_REPLACEMENTS replacements, no node in both, and
-// replacements only while the bucket is full.
+// Invariant: at most `k` contacts, at most MAX_REPLACEMENTS replacements, no node in both,
+// replacements only while the bucket is full, and no subnet more often than it may be.
 #[derive(Debug, Clone, Default)]
 pub(super) struct KBucket {
-    /// Least recently heard of first.
+    /// Least recently heard of first, but for those that the connection to has ended.
     contacts: Vec<KnownContact>,
-    /// Longest waiting first.
-    replacements: VecDeque<KnownContact>,
+    /// Least recently heard of first.
+    waiting: Vec<WaitingContact>,
+}
+
+/// How many contacts a bucket takes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    /// In all.
+    pub(super) k: usize,
+    /// From one subnet, those that wait included.
+    pub(super) per_subnet: Option<NonZeroUsize>,
 }
 
 /// What became of a contact that was reached.
@@ -35,68 +51,80 @@ pub(super) enum Admission {
     Renewed,
     /// The bucket is full; it waits.
     Waiting,
+    /// There are as many from its subnet as there may be; it is not in the bucket.
+    Crowded,
+}
+
+impl From<&KadConfig> for Limits {
+    fn from(config: &KadConfig) -> Self {
+        Self {
+            k: config.k.get(),
+            per_subnet: config.max_per_subnet,
+        }
+    }
 }
 
 impl KBucket {
     /// Takes a contact that we have reached.
-    pub(super) fn admit(&mut self, now: Instant, contact: PlacedContact, k: usize) -> Admission {
-        let node_id = contact.node_id;
-        if let Some(position) = self.position(&node_id) {
-            self.contacts.remove(position);
-            self.contacts.push(KnownContact::new(now, contact));
+    pub(super) fn admit(
+        &mut self,
+        now: Moment,
+        contact: PlacedContact,
+        limits: Limits,
+    ) -> Admission {
+        if self.is_crowded(&contact, limits.per_subnet) {
+            // It may have moved there from elsewhere, and keeps no place at its old address.
+            self.remove(contact.key());
+            return Admission::Crowded;
+        }
+        if let Some(position) = self.position(contact.key()) {
+            let mut known = self.contacts.remove(position);
+            known.reached(now, contact);
+            self.contacts.push(known);
             return Admission::Renewed;
         }
-        self.replacements.retain(|known| known.node_id() != node_id);
-        if self.contacts.len() < k {
-            self.contacts.push(KnownContact::new(now, contact));
+        if self.contacts.len() < limits.k {
+            push(
+                &mut self.contacts,
+                KnownContact::new(now, contact),
+                limits.k,
+            );
             return Admission::Added;
         }
-        if self.replacements.len() == MAX_REPLACEMENTS {
-            self.replacements.pop_front();
-        }
-        self.replacements.push_back(KnownContact::new(now, contact));
+        self.wait(now, contact);
         Admission::Waiting
     }
 
     /// Notes that a contact has answered.
-    pub(super) fn answered(&mut self, now: Instant, node_id: &NodeId) {
-        if let Some(position) = self.position(node_id) {
-            let mut known = self.contacts.remove(position);
-            known.last_seen = now;
-            known.failures = 0;
-            self.contacts.push(known);
+    pub(super) fn answered(&mut self, now: Moment, key: &Key, rtt: Duration) {
+        if let Some(position) = self.position(key) {
+            self.contacts[position].answered(now, rtt);
+            self.contacts[position..].rotate_left(1);
+        } else if let Some(position) = self.waiting_position(key) {
+            self.waiting[position].answered(now, rtt);
+            self.waiting[position..].rotate_left(1);
         }
     }
 
-    /// Notes that a contact has not answered; the contact if it lost its place: at once when
-    /// another waits for it, else after [`MAX_FAILURES`].
-    pub(super) fn failed(&mut self, node_id: &NodeId) -> Option<Contact> {
-        self.replacements
-            .retain(|known| known.node_id() != *node_id);
-        let position = self.position(node_id)?;
+    /// Notes that a contact has not answered; the contact if it counts as dead and lost its place.
+    pub(super) fn failed(&mut self, now: Moment, key: &Key) -> Option<PlacedContact> {
+        self.forget_waiting(key);
+        let position = self.position(key)?;
         let known = &mut self.contacts[position];
-        known.failures += 1;
-        if known.failures < MAX_FAILURES && self.replacements.is_empty() {
-            return None;
-        }
-        self.remove(node_id)
+        known.failed(now);
+        known.is_dead().then(|| self.replace(position))
     }
 
-    /// Takes a contact out, in favour of the newest that waits; or off the list of those.
-    pub(super) fn remove(&mut self, node_id: &NodeId) -> Option<Contact> {
-        self.replacements
-            .retain(|known| known.node_id() != *node_id);
-        let position = self.position(node_id)?;
-        let removed = self.contacts.remove(position);
-        if let Some(newest) = self.replacements.pop_back() {
-            self.contacts.push(newest);
-        }
-        Some(removed.contact.deref().clone())
+    /// Takes a contact out, in favour of one that waits; or off the list of those.
+    pub(super) fn remove(&mut self, key: &Key) -> Option<PlacedContact> {
+        self.forget_waiting(key);
+        let position = self.position(key)?;
+        Some(self.replace(position))
     }
 
     /// Makes a contact the first to be asked whether it still lives.
-    pub(super) fn disconnected(&mut self, node_id: &NodeId) {
-        if let Some(position) = self.position(node_id) {
+    pub(super) fn disconnected(&mut self, key: &Key) {
+        if let Some(position) = self.position(key) {
             self.contacts[..=position].rotate_right(1);
         }
     }
@@ -106,35 +134,146 @@ impl KBucket {
     }
 
     pub(super) fn replacements(&self) -> usize {
-        self.replacements.len()
+        self.waiting.len()
     }
 
-    /// Whoever has not been heard of for the longest time.
-    pub(super) fn least_recently_seen(&self) -> Option<&KnownContact> {
-        self.contacts.first()
+    /// Whoever is the first to be asked whether it still lives, unless it is failing: then it is
+    /// asked again anyway.
+    pub(super) fn first_to_ask(&self) -> Option<&KnownContact> {
+        self.contacts.first().filter(|known| !known.is_failing())
     }
 
-    fn position(&self, node_id: &NodeId) -> Option<usize> {
+    /// Smoothed round trip to a contact, with or without a place.
+    pub(super) fn rtt(&self, key: &Key) -> SmoothedRtt {
+        let placed = self.position(key).map(|at| self.contacts[at].rtt());
+        let waiting = || self.waiting_position(key).map(|at| self.waiting[at].rtt());
+        placed.or_else(waiting).unwrap_or_default()
+    }
+
+    /// When the first of those that are failing wants to be asked again.
+    pub(super) fn next_retry(&self) -> Option<Moment> {
         self.contacts
             .iter()
-            .position(|known| known.node_id() == *node_id)
+            .filter_map(KnownContact::retry_at)
+            .min()
     }
 
-    pub(super) fn check_invariants(&self, k: usize) {
-        assert!(self.contacts.len() <= k, "bucket holds more than k");
+    /// Those that want to be asked again by now, each once.
+    pub(super) fn take_retries(&mut self, now: Moment) -> impl Iterator<Item = &PlacedContact> {
+        let contacts = self.contacts.iter_mut();
+        let due = contacts.filter(move |known| known.retry_at().is_some_and(|at| at <= now));
+        due.map(|known| {
+            known.retried();
+            known.contact()
+        })
+    }
+
+    fn wait(&mut self, now: Moment, contact: PlacedContact) {
+        if let Some(position) = self.waiting_position(contact.key()) {
+            self.waiting[position].reached(now, contact);
+            self.waiting[position..].rotate_left(1);
+            return;
+        }
+        if self.waiting.len() == MAX_REPLACEMENTS {
+            self.waiting.remove(0);
+        }
+        let waiting = WaitingContact::new(now, contact);
+        push(&mut self.waiting, waiting, MAX_REPLACEMENTS);
+    }
+
+    /// Takes a contact out, in favour of the best that waits.
+    fn replace(&mut self, position: usize) -> PlacedContact {
+        let removed = self.contacts.remove(position);
+        if let Some(best) = self.best_waiting() {
+            let promoted = self.waiting.remove(best).placed();
+            let later = |known: &KnownContact| known.last_seen() > promoted.last_seen();
+            let position = self.contacts.iter().position(later);
+            let position = position.unwrap_or(self.contacts.len());
+            self.contacts.insert(position, promoted);
+        }
+        removed.into_contact()
+    }
+
+    /// The fastest of those that were heard of about as lately as the last one; of equally fast
+    /// ones the last. Who was not measured counts as slowest.
+    fn best_waiting(&self) -> Option<usize> {
+        let latest = self.waiting.last()?.last_seen();
+        let waiting = self.waiting.iter().enumerate();
+        waiting
+            .filter(|(_, waiting)| waiting.last_seen().until(latest) <= EQUALLY_FRESH)
+            .min_by_key(|(position, waiting)| (waiting.rtt().rank(), Reverse(*position)))
+            .map(|(position, _)| position)
+    }
+
+    /// Whether others fill what the contact's subnet may have.
+    fn is_crowded(&self, contact: &PlacedContact, per_subnet: Option<NonZeroUsize>) -> bool {
+        per_subnet.is_some_and(|most| {
+            let subnet = Subnet::of(contact);
+            let beside = self
+                .everybody()
+                .filter(|other| other.key() != contact.key() && Subnet::of(other) == subnet);
+            beside.count() >= most.get()
+        })
+    }
+
+    fn everybody(&self) -> impl Iterator<Item = &PlacedContact> {
+        let waiting = self.waiting.iter().map(|waiting| &waiting.contact);
+        self.contacts
+            .iter()
+            .map(KnownContact::contact)
+            .chain(waiting)
+    }
+
+    fn position(&self, key: &Key) -> Option<usize> {
+        self.contacts.iter().position(|known| known.is_at(key))
+    }
+
+    fn waiting_position(&self, key: &Key) -> Option<usize> {
+        let mut waiting = self.waiting.iter();
+        waiting.position(|waiting| waiting.contact.key() == key)
+    }
+
+    fn forget_waiting(&mut self, key: &Key) {
+        self.waiting.retain(|waiting| waiting.contact.key() != key);
+    }
+
+    pub(super) fn check_invariants(&self, limits: Limits) {
+        assert!(self.contacts.len() <= limits.k, "bucket holds more than k");
         assert!(
-            self.replacements.len() <= MAX_REPLACEMENTS,
+            self.waiting.len() <= MAX_REPLACEMENTS,
             "too many replacements"
         );
         assert!(
-            self.replacements.is_empty() || self.contacts.len() == k,
+            self.waiting.is_empty() || self.contacts.len() == limits.k,
             "replacements wait for a bucket with room"
         );
-        for waiting in &self.replacements {
+        for waiting in &self.waiting {
             assert!(
-                self.position(&waiting.node_id()).is_none(),
+                self.position(waiting.contact.key()).is_none(),
                 "contact waits for the place it has"
             );
         }
+        for contact in self.everybody() {
+            assert!(
+                !self.is_crowded(contact, limits.per_subnet),
+                "too many of one subnet"
+            );
+        }
+        assert!(
+            !self.contacts.iter().any(KnownContact::is_dead),
+            "dead contact has a place"
+        );
     }
 }
+
+/// Appends to a short list that never has more than `bound` items, without room for many more
+/// than are there.
+fn push<T>(list: &mut Vec<T>, item: T, bound: usize) {
+    if list.len() == list.capacity() {
+        list.reserve_exact(GROWTH.min(bound.saturating_sub(list.len())).max(1));
+    }
+    list.push(item);
+}
+
+/// Places that a list grows by.
+const GROWTH: usize = 4;

@@ -189,7 +189,7 @@ impl Kademlia {
 
     /// Begins a lookup of the nodes closest to a point.
     pub(super) fn begin_walk(&mut self, now: Instant, target: Key, purpose: LookupPurpose) {
-        let seeds = self.table.closest(&target, self.config.k.get());
+        let seeds = self.table.seeds(&target, self.config.k.get());
         let lookup = Lookup::new(now, self.quest(now, target), seeds);
         self.begin_lookup(lookup, purpose);
     }

@@ -1,10 +1,9 @@
 //! What keeps the routing table alive: refreshes, retried bootstrap peers, former contacts.
 
 use std::collections::VecDeque;
-use std::ops::Deref as _;
 use std::time::{Duration, Instant};
 
-use macula_core::{Contact, DialTarget, NodeId};
+use macula_core::{Contact, DialTarget, Key, NodeId};
 use rand::RngExt as _;
 
 use super::contact::PlacedContact;
@@ -58,7 +57,7 @@ impl Kademlia {
     pub fn handle_reached(&mut self, now: Instant, contact: impl Into<PlacedContact>) {
         let contact = contact.into();
         self.begin_rounds(now);
-        let node_id = contact.node_id;
+        let (node_id, key) = (contact.node_id, *contact.key());
         let was_alone = self.table.is_empty();
         match self.table.admit(now, contact) {
             Some(Admission::Added) => {
@@ -70,7 +69,8 @@ impl Kademlia {
                     self.welcome_back(now);
                 }
             }
-            Some(Admission::Waiting) => self.ping_rival(now, &node_id),
+            Some(Admission::Waiting) => self.ping_rival(now, &key),
+            Some(Admission::Crowded) => self.stats.contacts_refused += 1,
             Some(Admission::Renewed) | None => {}
         }
         self.run(now);
@@ -78,14 +78,11 @@ impl Kademlia {
 
     /// Asks the contact that is longest unheard of whether it still wants the place that
     /// a newcomer waits for (Kademlia §2.2).
-    fn ping_rival(&mut self, now: Instant, newcomer: &NodeId) {
-        let rival = self
-            .table
-            .least_recently_seen_beside(newcomer)
-            .filter(|rival| rival.last_seen + VOUCHED_FOR <= now)
-            .map(|rival| rival.contact.deref().clone());
+    fn ping_rival(&mut self, now: Instant, newcomer: &Key) {
+        let before = now.checked_sub(VOUCHED_FOR);
+        let rival = before.and_then(|before| self.table.silent_beside(newcomer, before));
         if let Some(rival) = rival {
-            self.ping(now, rival);
+            self.ping(now, Contact::clone(rival));
         }
     }
 
@@ -108,6 +105,9 @@ impl Kademlia {
 
     /// Does what is due by now.
     pub(super) fn maintain(&mut self, now: Instant) {
+        for failing in self.table.take_retries(now) {
+            self.ping(now, failing);
+        }
         if self.maintenance.round_at.is_some_and(|at| at <= now) {
             self.maintenance.round_at = None;
             self.begin_rounds(now);
