@@ -212,10 +212,16 @@ impl Kademlia {
             records: self.store.foreign_records(),
             own_records: self.store.own_records(),
             tombstones: self.store.tombstones(),
+            tombstones_forgotten: self.store.tombstones_forgotten(),
             operations: self.operations(),
             requests_in_flight: self.requests.len(),
             ..self.stats
         }
+    }
+
+    /// How many contacts are in the routing table.
+    pub fn contact_count(&self) -> usize {
+        self.table.len()
     }
 
     /// The contacts in the routing table, closest to this node first.

@@ -3,7 +3,6 @@
 use std::time::Instant;
 
 use macula_core::{Contact, Key, NodeId};
-use rand::seq::SliceRandom as _;
 
 use super::Kademlia;
 use crate::message::{LiveClaim, MAX_CLAIMS, ProvidersAnswer, Request, Response, StoreOutcome};
@@ -26,10 +25,10 @@ impl Kademlia {
                 Response::Providers(self.providers(now, &key, &from, want.get()))
             }
             Request::Store { records } => Response::Stored {
-                outcomes: self.hold(now, records),
+                outcomes: self.hold(now, from, records),
             },
             Request::Withdraw { withdrawals } => Response::Stored {
-                outcomes: self.hold(now, withdrawals),
+                outcomes: self.hold(now, from, withdrawals),
             },
         }
     }
@@ -51,17 +50,11 @@ impl Kademlia {
         asker: &NodeId,
         want: usize,
     ) -> ProvidersAnswer {
-        let mut records = self.store.records(now, key);
-        let mut withdrawals = self.store.withdrawals(now, key);
         // A fair sample: whoever does not fit this time is surfaced another time.
-        if records.len() > want.min(MAX_CLAIMS) {
-            records.shuffle(&mut self.rng);
-            records.truncate(want.min(MAX_CLAIMS));
-        }
-        if withdrawals.len() > MAX_CLAIMS {
-            withdrawals.shuffle(&mut self.rng);
-            withdrawals.truncate(MAX_CLAIMS);
-        }
+        let source = (now, &mut self.rng);
+        let records = self.store.sample_records(source, key, want.min(MAX_CLAIMS));
+        let source = (now, &mut self.rng);
+        let withdrawals = self.store.sample_withdrawals(source, key, MAX_CLAIMS);
         ProvidersAnswer {
             records,
             withdrawals,
@@ -69,10 +62,15 @@ impl Kademlia {
         }
     }
 
-    fn hold<T: Into<LiveClaim>>(&mut self, now: Instant, claims: Vec<T>) -> Vec<StoreOutcome> {
-        let mut outcomes = Vec::new();
+    fn hold<T: Into<LiveClaim>>(
+        &mut self,
+        now: Instant,
+        from: NodeId,
+        claims: Vec<T>,
+    ) -> Vec<StoreOutcome> {
+        let mut outcomes = Vec::with_capacity(claims.len().min(MAX_CLAIMS));
         for live in claims.into_iter().take(MAX_CLAIMS) {
-            let outcome = self.store.put(now, live.into());
+            let outcome = self.store.put(now, from, live.into());
             self.stats.refused_full += u64::from(outcome == StoreOutcome::Full);
             outcomes.push(outcome);
         }

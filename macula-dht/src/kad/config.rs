@@ -55,7 +55,11 @@ pub struct StoreConfig {
     pub max_per_key: usize,
     /// Claims of one provider.
     pub max_per_provider: usize,
-    /// Remembered withdrawals in all.
+    /// Records that one peer brought, whoever their providers are: a share of `max_records` that
+    /// leaves room for others, since identities cost nothing.
+    pub max_per_peer: usize,
+    /// Remembered withdrawals in all. When there are more, whoever brought most of them gives one
+    /// up.
     pub max_tombstones: usize,
     /// Records that are over and remembered, so that a replay does not bring them back. Each
     /// costs about 200 bytes of memory.
@@ -146,6 +150,7 @@ impl Default for StoreConfig {
             max_records: 24 * 1024,
             max_per_key: 1024,
             max_per_provider: 16 * 1024,
+            max_per_peer: 12 * 1024,
             max_tombstones: 8 * 1024,
             max_expired: 32 * 1024,
         }

@@ -183,10 +183,11 @@ impl Kademlia {
     }
 
     fn local_claims(&mut self, now: Instant, key: &Key) -> Vec<LiveClaim> {
-        let records = self.store.records(now, key).into_iter();
-        let withdrawals = self.store.withdrawals(now, key).into_iter();
-        let records = records.map(LiveClaim::from);
-        records.chain(withdrawals.map(LiveClaim::from)).collect()
+        let claims = self.store.live(now, key).map(|(claim, life)| LiveClaim {
+            claim: claim.clone(),
+            life,
+        });
+        claims.collect()
     }
 }
 

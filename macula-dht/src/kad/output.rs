@@ -124,6 +124,8 @@ pub struct KadStats {
     pub answered: u64,
     /// Claims refused to peers because some cap was reached.
     pub refused_full: u64,
+    /// Withdrawals forgotten before their time because there were too many.
+    pub tombstones_forgotten: u64,
     /// Contacts kept out of the table because there were too many of their subnet.
     pub contacts_refused: u64,
     /// Contacts dropped from the table because they did not answer.

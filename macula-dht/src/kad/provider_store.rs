@@ -1,9 +1,13 @@
 //! The claims this node holds: for others within caps, and its own.
 
+use std::cmp::Ordering;
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use macula_core::{Claim, Key, NodeId};
+use macula_core::{Claim, Key, NodeId, ProviderRecord, Withdrawal};
+use rand::rngs::StdRng;
+use rand::seq::IteratorRandom as _;
 
 use super::StoreConfig;
 use super::expired::Expired;
@@ -15,25 +19,29 @@ use crate::message::{LiveClaim, LiveRecord, LiveWithdrawal, StoreOutcome};
 /// reads or writes sweeps first, which costs no more than what it removes.
 ///
 // Invariant: `expiries` has exactly one entry per claim, and the counts are those of the claims
-// that are not our own.
+// that are not our own; every one of those was brought by some peer and counts as its.
 #[derive(Debug, Clone)]
 pub(super) struct ProviderStore {
     config: StoreConfig,
     local: NodeId,
     claims: BTreeMap<Key, BTreeMap<NodeId, HeldClaim>>,
     expiries: BTreeSet<(Instant, Key, NodeId)>,
-    /// The part of `expiries` that belongs to other nodes' withdrawals.
-    tombstone_expiries: BTreeSet<(Instant, Key, NodeId)>,
+    /// Other nodes' withdrawals by the peer that brought them: what each gives up first, first.
+    tombstones: BTreeSet<(NodeId, Instant, Key, NodeId)>,
     expired: Expired,
     foreign: Counts,
     own: Counts,
     foreign_by_provider: BTreeMap<NodeId, usize>,
+    foreign_by_peer: BTreeMap<NodeId, Counts>,
+    tombstones_forgotten: u64,
 }
 
 #[derive(Debug, Clone)]
 struct HeldClaim {
     claim: Claim,
     expires_at: Instant,
+    /// The peer that brought it.
+    from: NodeId,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -49,16 +57,19 @@ impl ProviderStore {
             local,
             claims: BTreeMap::new(),
             expiries: BTreeSet::new(),
-            tombstone_expiries: BTreeSet::new(),
+            tombstones: BTreeSet::new(),
             expired: Expired::new(config.max_expired),
             foreign: Counts::default(),
             own: Counts::default(),
             foreign_by_provider: BTreeMap::new(),
+            foreign_by_peer: BTreeMap::new(),
+            tombstones_forgotten: 0,
         }
     }
 
-    /// Merges a claim into what is held. The one path for local and remote claims alike.
-    pub(super) fn put(&mut self, now: Instant, live: LiveClaim) -> StoreOutcome {
+    /// Merges a claim that a peer brought into what is held. The one path for local and remote
+    /// claims alike.
+    pub(super) fn put(&mut self, now: Instant, from: NodeId, live: LiveClaim) -> StoreOutcome {
         self.sweep(now);
         let LiveClaim { claim, life } = live;
         let Some(expires_at) = now.checked_add(life).filter(|_| !life.is_zero()) else {
@@ -69,95 +80,122 @@ impl ProviderStore {
         }
         let held = self.held(&claim.key(), &claim.provider());
         match held.map(|held| held.claim.precedence().cmp(&claim.precedence())) {
-            Some(std::cmp::Ordering::Greater) => return StoreOutcome::Outdated,
+            Some(Ordering::Greater) => return StoreOutcome::Outdated,
             // Identical: the life that it was first held with stands.
-            Some(std::cmp::Ordering::Equal) => return StoreOutcome::Stored,
-            Some(std::cmp::Ordering::Less) | None => {}
+            Some(Ordering::Equal) => return StoreOutcome::Stored,
+            Some(Ordering::Less) | None => {}
         }
-        let room = self.room_for(&claim, held);
-        match room {
-            Room::None => StoreOutcome::Full,
-            Room::Free => {
-                self.insert(claim, expires_at);
-                StoreOutcome::Stored
-            }
-            Room::InsteadOfOldestTombstone => {
-                self.insert(claim, expires_at);
-                self.forget_oldest_foreign_tombstone();
-                StoreOutcome::Stored
-            }
+        match self.room_for(&from, &claim, held) {
+            Room::None => return StoreOutcome::Full,
+            Room::Free => {}
+            Room::InsteadOfTombstoneOf(peer) => self.forget_tombstone_of(&peer),
         }
+        let held = HeldClaim {
+            claim,
+            expires_at,
+            from,
+        };
+        self.insert(held);
+        StoreOutcome::Stored
     }
 
-    fn room_for(&self, claim: &Claim, held: Option<&HeldClaim>) -> Room {
-        let config = &self.config;
+    fn room_for(&self, from: &NodeId, claim: &Claim, held: Option<&HeldClaim>) -> Room {
         if claim.provider() == self.local {
             return Room::Free;
         }
-        let is_record = matches!(claim, Claim::Record(_));
-        let tombstones_full = self.foreign.tombstones >= config.max_tombstones;
-        if let Some(held) = held {
-            let was_record = matches!(held.claim, Claim::Record(_));
-            return match (was_record, is_record) {
-                // A withdrawal must always be able to remove its record.
-                (true, false) if tombstones_full => Room::InsteadOfOldestTombstone,
-                (false, true) if self.foreign.records >= config.max_records => Room::None,
-                _ => Room::Free,
-            };
-        }
-        let kind_full = if is_record {
-            self.foreign.records >= config.max_records
-        } else {
-            tombstones_full
+        let fits = held.is_some() || self.takes_another(&claim.key(), &claim.provider());
+        let room = match claim {
+            Claim::Record(_) => self.room_for_record(from, held),
+            Claim::Withdrawal(_) => self.room_for_withdrawal(from, held),
         };
-        let of_provider = self.foreign_by_provider.get(&claim.provider());
-        if kind_full
-            || of_provider.is_some_and(|count| *count >= config.max_per_provider)
-            || self.foreign_under(&claim.key()) >= config.max_per_key
-        {
-            Room::None
-        } else {
+        if fits { room } else { Room::None }
+    }
+
+    /// Whether the caps of a key and of a provider allow one claim more.
+    fn takes_another(&self, key: &Key, provider: &NodeId) -> bool {
+        let of_provider = self.foreign_by_provider.get(provider).copied();
+        self.foreign_under(key) < self.config.max_per_key
+            && of_provider.unwrap_or_default() < self.config.max_per_provider
+    }
+
+    fn room_for_record(&self, from: &NodeId, held: Option<&HeldClaim>) -> Room {
+        let replaced = held.filter(|held| held.is_record());
+        let has_room = replaced.is_some() || self.foreign.records < self.config.max_records;
+        let peer_has_room = replaced.is_some_and(|replaced| replaced.from == *from)
+            || self.brought_by(from).records < self.config.max_per_peer;
+        if has_room && peer_has_room {
             Room::Free
+        } else {
+            Room::None
         }
     }
 
-    /// The records under a key, each with its remaining life, by provider.
-    pub(super) fn records(&mut self, now: Instant, key: &Key) -> Vec<LiveRecord> {
-        self.live(now, key)
-            .filter_map(|(claim, life)| match claim {
-                Claim::Record(record) => Some(LiveRecord {
-                    record: record.clone(),
-                    life,
-                }),
-                Claim::Withdrawal(_) => None,
-            })
-            .collect()
+    /// A withdrawal must always be able to remove its record, and one peer's withdrawals must not
+    /// keep out those of others: whoever brought most of them gives one up.
+    fn room_for_withdrawal(&self, from: &NodeId, held: Option<&HeldClaim>) -> Room {
+        let replaces_withdrawal = held.is_some_and(|held| !held.is_record());
+        if replaces_withdrawal || self.foreign.tombstones < self.config.max_tombstones {
+            return Room::Free;
+        }
+        let by_peer = self.foreign_by_peer.iter();
+        let most = by_peer.max_by_key(|(_, counts)| counts.tombstones);
+        let enough = self.brought_by(from).tombstones + 1;
+        match most {
+            Some((peer, counts))
+                if counts.tombstones > 0 && (held.is_some() || counts.tombstones > enough) =>
+            {
+                Room::InsteadOfTombstoneOf(*peer)
+            }
+            _ => Room::None,
+        }
     }
 
-    /// The withdrawals remembered under a key, by provider.
-    pub(super) fn withdrawals(&mut self, now: Instant, key: &Key) -> Vec<LiveWithdrawal> {
-        self.live(now, key)
-            .filter_map(|(claim, life)| match claim {
-                Claim::Record(_) => None,
-                Claim::Withdrawal(withdrawal) => Some(LiveWithdrawal {
-                    withdrawal: withdrawal.clone(),
-                    life,
-                }),
-            })
-            .collect()
+    /// Records under a key, each with its remaining life, by provider: all of them, or a fair
+    /// sample of `limit` when there are more.
+    pub(super) fn sample_records(
+        &mut self,
+        (now, rng): (Instant, &mut StdRng),
+        key: &Key,
+        limit: usize,
+    ) -> Vec<LiveRecord> {
+        let records = self.live(now, key).filter_map(|(claim, life)| match claim {
+            Claim::Record(record) => Some((record, life)),
+            Claim::Withdrawal(_) => None,
+        });
+        let live = |(record, life): (&ProviderRecord, Duration)| LiveRecord {
+            record: record.clone(),
+            life,
+        };
+        sampled(records, rng, limit, live)
     }
 
-    fn live(
+    /// The same of the withdrawals remembered under a key.
+    pub(super) fn sample_withdrawals(
+        &mut self,
+        (now, rng): (Instant, &mut StdRng),
+        key: &Key,
+        limit: usize,
+    ) -> Vec<LiveWithdrawal> {
+        let withdrawals = self.live(now, key).filter_map(|(claim, life)| match claim {
+            Claim::Record(_) => None,
+            Claim::Withdrawal(withdrawal) => Some((withdrawal, life)),
+        });
+        let live = |(withdrawal, life): (&Withdrawal, Duration)| LiveWithdrawal {
+            withdrawal: withdrawal.clone(),
+            life,
+        };
+        sampled(withdrawals, rng, limit, live)
+    }
+
+    /// The claims under a key, each with its remaining life, by provider.
+    pub(super) fn live(
         &mut self,
         now: Instant,
         key: &Key,
-    ) -> impl Iterator<Item = (&Claim, std::time::Duration)> {
+    ) -> impl Iterator<Item = (&Claim, Duration)> + Clone {
         self.sweep(now);
-        self.claims
-            .get(key)
-            .into_iter()
-            .flat_map(BTreeMap::values)
-            .map(move |held| (&held.claim, held.expires_at.duration_since(now)))
+        let held = self.claims.get(key).into_iter().flat_map(BTreeMap::values);
+        held.map(move |held| (&held.claim, held.expires_at.duration_since(now)))
     }
 
     /// Forgets everything whose life is over.
@@ -195,6 +233,14 @@ impl ProviderStore {
         self.foreign.tombstones + self.own.tombstones
     }
 
+    pub(super) fn tombstones_forgotten(&self) -> u64 {
+        self.tombstones_forgotten
+    }
+
+    fn brought_by(&self, peer: &NodeId) -> Counts {
+        self.foreign_by_peer.get(peer).copied().unwrap_or_default()
+    }
+
     fn held(&self, key: &Key, provider: &NodeId) -> Option<&HeldClaim> {
         self.claims.get(key)?.get(provider)
     }
@@ -205,22 +251,24 @@ impl ProviderStore {
         })
     }
 
-    fn insert(&mut self, claim: Claim, expires_at: Instant) {
-        let (key, provider) = (claim.key(), claim.provider());
+    fn insert(&mut self, held: HeldClaim) {
+        let (key, provider) = (held.claim.key(), held.claim.provider());
         self.remove(&key, &provider);
         self.expired.forget(&key, &provider);
-        *self.count_of(&claim) += 1;
-        if provider != self.local {
+        if provider == self.local {
+            *self.own.of(&held.claim) += 1;
+        } else {
+            *self.foreign.of(&held.claim) += 1;
             *self.foreign_by_provider.entry(provider).or_default() += 1;
-            if matches!(claim, Claim::Withdrawal(_)) {
-                self.tombstone_expiries.insert((expires_at, key, provider));
+            let of_peer = self.foreign_by_peer.entry(held.from).or_default();
+            *of_peer.of(&held.claim) += 1;
+            if !held.is_record() {
+                let tombstone = (held.from, held.expires_at, key, provider);
+                self.tombstones.insert(tombstone);
             }
         }
-        self.expiries.insert((expires_at, key, provider));
-        self.claims
-            .entry(key)
-            .or_default()
-            .insert(provider, HeldClaim { claim, expires_at });
+        self.expiries.insert((held.expires_at, key, provider));
+        self.claims.entry(key).or_default().insert(provider, held);
     }
 
     fn remove(&mut self, key: &Key, provider: &NodeId) -> Option<HeldClaim> {
@@ -229,71 +277,97 @@ impl ProviderStore {
         if claims.is_empty() {
             self.claims.remove(key);
         }
-        let expiry = (held.expires_at, *key, *provider);
-        self.expiries.remove(&expiry);
-        self.tombstone_expiries.remove(&expiry);
-        *self.count_of(&held.claim) -= 1;
-        if let Some(count) = self.foreign_by_provider.get_mut(provider) {
-            *count -= 1;
-            if *count == 0 {
-                self.foreign_by_provider.remove(provider);
+        self.expiries.remove(&(held.expires_at, *key, *provider));
+        if *provider == self.local {
+            *self.own.of(&held.claim) -= 1;
+            return Some(held);
+        }
+        let tombstone = (held.from, held.expires_at, *key, *provider);
+        self.tombstones.remove(&tombstone);
+        *self.foreign.of(&held.claim) -= 1;
+        if let Entry::Occupied(mut count) = self.foreign_by_provider.entry(*provider) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
+        if let Entry::Occupied(mut counts) = self.foreign_by_peer.entry(held.from) {
+            *counts.get_mut().of(&held.claim) -= 1;
+            if *counts.get() == Counts::default() {
+                counts.remove();
             }
         }
         Some(held)
     }
 
-    fn count_of(&mut self, claim: &Claim) -> &mut usize {
-        let counts = if claim.provider() == self.local {
-            &mut self.own
-        } else {
-            &mut self.foreign
+    /// Forgets the withdrawal of a peer's that would be forgotten first.
+    fn forget_tombstone_of(&mut self, peer: &NodeId) {
+        let lowest = Key::from_bytes([0; 32]);
+        let Some(first) = self.expiries.first().map(|(expires_at, _, _)| *expires_at) else {
+            return;
         };
-        match claim {
-            Claim::Record(_) => &mut counts.records,
-            Claim::Withdrawal(_) => &mut counts.tombstones,
-        }
-    }
-
-    fn forget_oldest_foreign_tombstone(&mut self) {
-        let oldest = self.tombstone_expiries.first();
-        if let Some(&(_, key, provider)) = oldest {
+        let start = (*peer, first, lowest, NodeId::from_bytes([0; 32]));
+        if let Some(&(_, _, key, provider)) = self.tombstones.range(start..).next() {
             self.remove(&key, &provider);
+            self.tombstones_forgotten += 1;
         }
     }
 
     pub(super) fn check_invariants(&self) {
         let mut foreign = Counts::default();
         let mut own = Counts::default();
-        let mut claims = 0;
+        let mut by_peer: BTreeMap<NodeId, Counts> = BTreeMap::new();
         for (key, by_provider) in &self.claims {
             assert!(!by_provider.is_empty(), "key without claims");
             for (provider, held) in by_provider {
-                claims += 1;
                 assert_eq!((held.claim.key(), held.claim.provider()), (*key, *provider));
-                assert!(
-                    self.expiries.contains(&(held.expires_at, *key, *provider)),
-                    "claim that never expires"
-                );
-                let counts = if *provider == self.local {
-                    &mut own
+                let expiry = (held.expires_at, *key, *provider);
+                assert!(self.expiries.contains(&expiry), "claim that never expires");
+                if *provider == self.local {
+                    *own.of(&held.claim) += 1;
                 } else {
-                    &mut foreign
-                };
-                match held.claim {
-                    Claim::Record(_) => counts.records += 1,
-                    Claim::Withdrawal(_) => counts.tombstones += 1,
+                    *foreign.of(&held.claim) += 1;
+                    *by_peer.entry(held.from).or_default().of(&held.claim) += 1;
                 }
             }
             assert!(self.foreign_under(key) <= self.config.max_per_key);
         }
+        let claims = foreign.total() + own.total();
         assert_eq!(self.expiries.len(), claims, "expiry without a claim");
         assert_eq!((self.foreign, self.own), (foreign, own), "counts are off");
-        assert_eq!(self.tombstone_expiries.len(), foreign.tombstones);
+        assert_eq!(self.foreign_by_peer, by_peer, "counts of a peer are off");
+        assert_eq!(self.tombstones.len(), foreign.tombstones);
         self.expired.check_invariants();
-        assert!(foreign.records <= self.config.max_records);
-        assert!(foreign.tombstones <= self.config.max_tombstones);
+        self.check_caps();
+    }
+
+    fn check_caps(&self) {
+        assert!(self.foreign.records <= self.config.max_records);
+        assert!(self.foreign.tombstones <= self.config.max_tombstones);
         let by_provider: usize = self.foreign_by_provider.values().sum();
-        assert_eq!(by_provider, foreign.records + foreign.tombstones);
+        assert_eq!(by_provider, self.foreign.total());
+        for counts in self.foreign_by_peer.values() {
+            assert!(counts.records <= self.config.max_per_peer);
+        }
+    }
+}
+
+impl HeldClaim {
+    fn is_record(&self) -> bool {
+        matches!(self.claim, Claim::Record(_))
+    }
+}
+
+impl Counts {
+    fn of(&mut self, claim: &Claim) -> &mut usize {
+        match claim {
+            Claim::Record(_) => &mut self.records,
+            Claim::Withdrawal(_) => &mut self.tombstones,
+        }
+    }
+
+    fn total(self) -> usize {
+        self.records + self.tombstones
     }
 }
 
@@ -301,7 +375,24 @@ impl ProviderStore {
 enum Room {
     None,
     Free,
-    InsteadOfOldestTombstone,
+    /// Once the peer has given up one of its withdrawals.
+    InsteadOfTombstoneOf(NodeId),
+}
+
+/// Allocates nothing but the answer, unless there is more than fits.
+fn sampled<T, L>(
+    claims: impl Iterator<Item = T> + Clone,
+    rng: &mut StdRng,
+    limit: usize,
+    live: impl Fn(T) -> L,
+) -> Vec<L> {
+    let count = claims.clone().count();
+    if count > limit {
+        return claims.sample(rng, limit).into_iter().map(live).collect();
+    }
+    let mut all = Vec::with_capacity(count);
+    all.extend(claims.map(live));
+    all
 }
 
 #[cfg(test)]

@@ -128,7 +128,7 @@ impl Kademlia {
         if !self.local.serves {
             return Placement::new(live.claim, expires_at, None);
         }
-        let outcome = self.store.put(now, live.clone());
+        let outcome = self.store.put(now, self.local.node_id, live.clone());
         // Announced again unchanged, it goes on with the life it has.
         let held_until = self
             .store
