@@ -37,6 +37,7 @@ mod answer;
 mod expired;
 mod provider_store;
 
+mod announce;
 mod holders;
 mod placement;
 mod publication;
@@ -113,7 +114,7 @@ impl Kademlia {
             rng: StdRng::seed_from_u64(seed),
             table: RoutingTable::new(local_key, Limits::from(&config)),
             store: ProviderStore::new(local.node_id, config.store),
-            holders: Holders::new(2 * config.replication.get()),
+            holders: Holders::new(3 * config.replication.get()),
             requests: Requests::default(),
             round_trips: RoundTrips::new(config.request_timeout),
             lookups: Lookups::default(),
@@ -249,6 +250,7 @@ impl Kademlia {
         assert!(self.work.is_empty(), "work left undone");
         self.table.check_invariants();
         self.store.check_invariants();
+        self.holders.check_invariants();
         self.maintenance.check_invariants();
         self.refresh_walks.check_invariants();
         self.lookups.check_invariants();

@@ -1,29 +1,29 @@
-//! Who acknowledged this node's own claims.
+//! Who holds, or may hold, this node's own records.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use macula_core::{Contact, Key, NodeId};
 
 /// Keys whose holders are remembered. A key beyond it is walked to on every refresh.
 const MAX_KEYS: usize = 64 * 1024;
 
-/// Refreshes go straight to the holders; withdrawals reach all that ever acknowledged.
+/// Refreshes go straight to those that acknowledged; withdrawals reach all that may hold a record:
+/// a node that was told and never answered may have taken it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Holders {
     keys: BTreeMap<Key, Remembered>,
     max_per_key: usize,
 }
 
-#[derive(Debug, Clone)]
+// Invariant: at most `max_per_key` holders, each node once.
+#[derive(Debug, Clone, Default)]
 struct Remembered {
-    /// Latest acknowledgement last.
     holders: Vec<Holder>,
     /// Whether we are among the closest ourselves.
     with_local: bool,
-    walked_at: Instant,
-    /// When no claim that they acknowledged can be alive any more.
-    forget_at: Instant,
+    /// When the last walk ended.
+    walked_at: Option<Instant>,
 }
 
 #[derive(Debug, Clone)]
@@ -31,10 +31,12 @@ struct Holder {
     contact: Contact,
     /// Whether it acknowledged when it was last told.
     is_current: bool,
+    /// When no record that it was told can be alive there any more.
+    until: Instant,
 }
 
 impl Holders {
-    /// Remembers up to `max_per_key` holders of each key.
+    /// Remembers up to `max_per_key` nodes of each key.
     pub(super) fn new(max_per_key: usize) -> Self {
         Self {
             keys: BTreeMap::new(),
@@ -42,49 +44,65 @@ impl Holders {
         }
     }
 
-    /// Notes that a walk to the key has ended.
-    pub(super) fn walked(&mut self, now: Instant, key: Key, with_local: bool) {
-        if self.keys.len() >= MAX_KEYS && !self.keys.contains_key(&key) {
-            return;
-        }
-        let remembered = self.keys.entry(key).or_insert_with(|| Remembered {
-            holders: Vec::new(),
-            with_local,
-            walked_at: now,
-            forget_at: now,
-        });
-        remembered.walked_at = now;
-        remembered.with_local = with_local;
-        // The new walk decides who is told from now on.
-        for holder in &mut remembered.holders {
-            holder.is_current = false;
-        }
-    }
-
-    /// Notes an acknowledgement of a claim that lives until `expires_at`.
-    pub(super) fn acknowledged(&mut self, key: &Key, contact: &Contact, expires_at: Instant) {
+    /// Notes that a node is told a record that lives until `expires_at`.
+    pub(super) fn told(&mut self, key: Key, contact: &Contact, expires_at: Instant) {
         let max_per_key = self.max_per_key;
-        let Some(remembered) = self.keys.get_mut(key) else {
+        let Some(remembered) = self.remembered(key) else {
             return;
         };
-        remembered.forget_at = remembered.forget_at.max(expires_at);
+        let until = expires_at + ON_THE_WAY;
         let holders = &mut remembered.holders;
-        holders.retain(|holder| holder.contact.node_id != contact.node_id);
-        if holders.len() == max_per_key {
-            holders.remove(0);
+        if let Some(holder) = find(holders, &contact.node_id) {
+            holder.until = holder.until.max(until);
+            return;
+        }
+        if holders.len() >= max_per_key {
+            let least = (0..holders.len())
+                .min_by_key(|index| (holders[*index].is_current, holders[*index].until));
+            least.map(|index| holders.swap_remove(index));
         }
         holders.push(Holder {
             contact: contact.clone(),
-            is_current: true,
+            is_current: false,
+            until,
         });
     }
 
-    /// Notes that a holder did not acknowledge. It may still hold an older claim.
-    pub(super) fn not_acknowledged(&mut self, key: &Key, node_id: &NodeId) {
-        let holders = self.keys.get_mut(key).map(|found| &mut found.holders);
-        for holder in holders.into_iter().flatten() {
-            if holder.contact.node_id == *node_id {
-                holder.is_current = false;
+    /// Notes whether a node that was told acknowledged. If not, it may still hold a record.
+    pub(super) fn answered(&mut self, key: &Key, node_id: &NodeId, acknowledged: bool) {
+        let remembered = self.keys.get_mut(key);
+        if let Some(holder) = remembered.and_then(|found| find(&mut found.holders, node_id)) {
+            holder.is_current = acknowledged;
+        }
+    }
+
+    /// Notes that a walk to the key has ended: it decides who is told from now on. Of those who
+    /// have acknowledged already that is who is among the `closest`.
+    pub(super) fn walked(
+        &mut self,
+        now: Instant,
+        key: &Key,
+        with_local: bool,
+        closest: &[Contact],
+    ) {
+        let Some(remembered) = self.remembered(*key) else {
+            return;
+        };
+        remembered.walked_at = Some(now);
+        remembered.with_local = with_local;
+        for holder in &mut remembered.holders {
+            let node_id = holder.contact.node_id;
+            holder.is_current &= closest.iter().any(|close| close.node_id == node_id);
+        }
+    }
+
+    /// Forgets a node that has taken a withdrawal, so that it holds no record.
+    pub(super) fn withdrawn(&mut self, key: &Key, node_id: &NodeId) {
+        if let Some(remembered) = self.keys.get_mut(key) {
+            let holders = &mut remembered.holders;
+            holders.retain(|holder| holder.contact.node_id != *node_id);
+            if holders.is_empty() {
+                self.keys.remove(key);
             }
         }
     }
@@ -105,7 +123,8 @@ impl Holders {
         walked_since: Option<Instant>,
     ) -> Option<(Vec<Contact>, bool)> {
         let remembered = self.keys.get(key)?;
-        if walked_since.is_some_and(|since| remembered.walked_at < since) {
+        let walked_at = remembered.walked_at?;
+        if walked_since.is_some_and(|since| walked_at < since) {
             return None;
         }
         let current = remembered
@@ -117,16 +136,49 @@ impl Holders {
         Some((current, remembered.with_local))
     }
 
-    /// All that may hold one of our claims to the key.
-    pub(super) fn all(&self, key: &Key) -> Vec<Contact> {
+    /// All that may hold a live record of ours under the key.
+    pub(super) fn all(&self, now: Instant, key: &Key) -> Vec<Contact> {
         self.keys.get(key).map_or_else(Vec::new, |remembered| {
             let holders = remembered.holders.iter();
-            holders.map(|holder| holder.contact.clone()).collect()
+            let may_hold = holders.filter(|holder| holder.until > now);
+            may_hold.map(|holder| holder.contact.clone()).collect()
         })
     }
 
-    /// Forgets keys whose claims are over.
+    /// Forgets those whose records are over.
     pub(super) fn prune(&mut self, now: Instant) {
-        self.keys.retain(|_, remembered| remembered.forget_at > now);
+        self.keys.retain(|_, remembered| {
+            remembered.holders.retain(|holder| holder.until > now);
+            !remembered.holders.is_empty()
+        });
+    }
+
+    /// What is remembered of a key, now or from now on; `None` when there are too many.
+    fn remembered(&mut self, key: Key) -> Option<&mut Remembered> {
+        if self.keys.len() >= MAX_KEYS && !self.keys.contains_key(&key) {
+            return None;
+        }
+        Some(self.keys.entry(key).or_default())
+    }
+
+    pub(super) fn check_invariants(&self) {
+        assert!(self.keys.len() <= MAX_KEYS, "too many keys");
+        for remembered in self.keys.values() {
+            let holders = &remembered.holders;
+            assert!(holders.len() <= self.max_per_key, "too many holders");
+            for (index, holder) in holders.iter().enumerate() {
+                let node_id = holder.contact.node_id;
+                let mut rest = holders[index + 1..].iter();
+                assert!(rest.all(|other| other.contact.node_id != node_id));
+            }
+        }
     }
 }
+
+fn find<'a>(holders: &'a mut [Holder], node_id: &NodeId) -> Option<&'a mut Holder> {
+    let mut holders = holders.iter_mut();
+    holders.find(|holder| holder.contact.node_id == *node_id)
+}
+
+/// A record's life begins anew when it arrives: by so much later than it was sent, at most.
+const ON_THE_WAY: Duration = Duration::from_secs(10);

@@ -224,6 +224,18 @@ impl Lookup {
         self.answered().map(|peer| peer.contact.clone()).collect()
     }
 
+    /// The closest, up to `count`, as far as they have answered with nobody closer still to be
+    /// heard; the failed and the slow are passed over.
+    pub(super) fn settled(&self, count: usize) -> Vec<Contact> {
+        self.candidates
+            .iter()
+            .filter(|peer| !matches!(peer.state, State::Failed | State::Slow))
+            .take_while(|peer| peer.state == State::Answered)
+            .take(count)
+            .map(|peer| peer.contact.clone())
+            .collect()
+    }
+
     /// What the search for providers has come to; `None` when there was nobody to ask and nothing
     /// was known.
     pub(super) fn found(&self, now: Instant) -> Option<Found> {

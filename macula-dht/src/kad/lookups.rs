@@ -231,7 +231,13 @@ impl Kademlia {
                     let request = running.lookup.request();
                     self.send(now, contact, request, Purpose::Lookup(lookup_id));
                 }
-                Step::Wait => return,
+                Step::Wait => {
+                    if let LookupPurpose::Walk { operation, index } = running.purpose {
+                        let settled = running.lookup.settled(self.config.replication.get());
+                        self.handle_walking((operation, index), settled);
+                    }
+                    return;
+                }
                 Step::Done => return self.end_lookup(now, lookup_id),
             }
         }

@@ -28,19 +28,15 @@ pub(super) struct Placement {
     pub(super) claim: Claim,
     pub(super) expires_at: Instant,
     pub(super) stage: Stage,
-    told: BTreeMap<NodeId, Told>,
+    told: BTreeMap<NodeId, Answer>,
     /// Next to tell, closest first.
     candidates: VecDeque<Contact>,
     /// What our own store did with it, if there is one.
     stored: Option<StoreOutcome>,
     /// Whether we count as one of its holders.
     held_locally: bool,
-}
-
-#[derive(Debug, Clone)]
-struct Told {
-    contact: Contact,
-    answer: Answer,
+    /// How many that were told are none of the closest, as a walk has shown.
+    strays: usize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +56,7 @@ impl Placement {
             told: BTreeMap::new(),
             candidates: VecDeque::new(),
             held_locally: false,
+            strays: 0,
         }
     }
 
@@ -96,44 +93,78 @@ impl Placement {
         }
     }
 
-    /// Names those to tell next, closest first, and whether we are one of those who should hold
-    /// it; whoever was told already is passed over.
-    pub(super) fn offer(&mut self, candidates: Vec<Contact>, with_local: bool) {
+    /// Names those to tell next, closest first, of whom the first `closest` should hold the claim,
+    /// and whether we are one of those; whoever was told already is passed over.
+    pub(super) fn offer(&mut self, candidates: Vec<Contact>, closest: usize, with_local: bool) {
+        if self.is_outdated() {
+            return;
+        }
         self.held_locally = with_local && self.stored == Some(StoreOutcome::Stored);
+        let is_stray = |(node_id, answer): &(&NodeId, &Answer)| {
+            let mut closest = candidates.iter().take(closest);
+            answer.may_hold() && closest.all(|close| close.node_id != **node_id)
+        };
+        self.strays = self.told.iter().filter(is_stray).count();
         self.candidates = candidates
             .into_iter()
             .filter(|contact| !self.told.contains_key(&contact.node_id))
             .collect();
     }
 
-    /// Whom to tell now, so that `target` nodes hold the claim if all acknowledge.
+    /// Names some to tell while the walk still runs; whether anybody of them was not told yet.
+    pub(super) fn offer_early(&mut self, candidates: Vec<Contact>) -> bool {
+        if self.stage != Stage::Walking || self.is_outdated() {
+            return false;
+        }
+        self.candidates = candidates
+            .into_iter()
+            .filter(|contact| !self.told.contains_key(&contact.node_id))
+            .collect();
+        !self.candidates.is_empty()
+    }
+
+    /// Whom to tell now, so that `target` of the closest hold the claim if all acknowledge.
     pub(super) fn take_targets(&mut self, target: usize) -> Vec<Contact> {
         let mut targets = Vec::new();
+        let target = target.saturating_add(self.strays);
         while self.holders() + self.awaited() < target {
             let Some(contact) = self.candidates.pop_front() else {
                 break;
             };
-            self.told.insert(
-                contact.node_id,
-                Told {
-                    contact: contact.clone(),
-                    answer: Answer::Awaited,
-                },
-            );
+            self.told.insert(contact.node_id, Answer::Awaited);
             targets.push(contact);
         }
         targets
     }
 
-    /// Takes the answer of a node that was told, `None` when it failed; its contact.
-    pub(super) fn answered(
-        &mut self,
-        from: &NodeId,
-        outcome: Option<StoreOutcome>,
-    ) -> Option<Contact> {
-        let told = self.told.get_mut(from)?;
-        told.answer = outcome.map_or(Answer::None, Answer::Outcome);
-        Some(told.contact.clone())
+    /// Whether `target` of the closest hold the claim.
+    pub(super) fn has_target(&self, target: usize) -> bool {
+        self.holders() >= target + self.strays
+    }
+
+    /// Whether everybody who was told holds the claim.
+    pub(super) fn all_acknowledged(&self) -> bool {
+        self.count(Answer::Outcome(StoreOutcome::Stored)) == self.told.len()
+    }
+
+    /// Whether a claim of the same provider to the same service takes precedence.
+    pub(super) fn is_beaten_by(&self, other: &Claim) -> bool {
+        self.key() == other.key()
+            && self.claim.provider() == other.provider()
+            && self.claim.precedence() < other.precedence()
+    }
+
+    /// Tells nobody else: the provider has said something newer.
+    pub(super) fn give_up(&mut self) {
+        self.stored = Some(StoreOutcome::Outdated);
+        self.candidates.clear();
+    }
+
+    /// Takes the answer of a node that was told, `None` when it failed.
+    pub(super) fn answered(&mut self, from: &NodeId, outcome: Option<StoreOutcome>) {
+        if let Some(answer) = self.told.get_mut(from) {
+            *answer = outcome.map_or(Answer::None, Answer::Outcome);
+        }
     }
 
     /// How many nodes hold the claim, this one included if it is one of the closest.
@@ -168,9 +199,14 @@ impl Placement {
     }
 
     fn count(&self, answer: Answer) -> usize {
-        self.told
-            .values()
-            .filter(|told| told.answer == answer)
-            .count()
+        let answers = self.told.values();
+        answers.filter(|given| **given == answer).count()
+    }
+}
+
+impl Answer {
+    /// Whether the node holds the claim, or will.
+    fn may_hold(self) -> bool {
+        matches!(self, Self::Awaited | Self::Outcome(StoreOutcome::Stored))
     }
 }

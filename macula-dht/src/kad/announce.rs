@@ -1,0 +1,321 @@
+//! Announcing records and withdrawing them: the verbs, and what a publication waits for.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use macula_core::{Contact, Key, NodeId};
+
+use super::lookups::LookupPurpose;
+use super::placement::{Placement, Stage};
+use super::publication::{Kind, MAX_PUBLISHED, MAX_WALKS, Publication};
+use super::requests::Purpose;
+use super::{Kademlia, OperationId, OperationResult, Work};
+use crate::message::{LiveClaim, LiveRecord, LiveWithdrawal, MAX_CLAIMS, Response, StoreOutcome};
+use crate::{AnnounceReport, DhtError, WithdrawReport};
+
+/// Refresh intervals after which a refresh walks again, to find nodes that came closer since.
+///
+/// Until then newcomers may stand between the key and the holders. A lookup asks the `k` closest,
+/// so it still meets a holder unless about `k` nodes came closer in that time.
+const WALK_AGAIN_AFTER: u32 = 3;
+
+impl Kademlia {
+    /// Stores this node's own records at the closest nodes to their keys.
+    ///
+    /// Ends with [`OperationResult::Announced`] once every record has its quorum or nobody is
+    /// left to ask; the rest of the holders are told behind. It fails as a whole only when no
+    /// record has a holder.
+    pub fn announce(&mut self, now: Instant, records: Vec<LiveRecord>) -> OperationId {
+        let operation = self.next_operation();
+        let without_address = |live: &LiveRecord| live.record.addresses().is_empty();
+        let result = if records.iter().any(without_address) {
+            Some(Err(DhtError::NoAddress))
+        } else if self.is_overloaded(records.len()) {
+            Some(Err(DhtError::Overloaded))
+        } else if records.is_empty() {
+            Some(Ok(AnnounceReport::default()))
+        } else {
+            None
+        };
+        if let Some(result) = result {
+            self.done(operation, OperationResult::Announced(result));
+        } else {
+            let claims = records.into_iter().map(LiveClaim::from).collect();
+            self.publish(now, operation, Kind::Announce, claims);
+        }
+        operation
+    }
+
+    /// Retracts this node's own records wherever they may be held.
+    ///
+    /// Ends with [`OperationResult::Withdrawn`] once all remembered holders and the closest nodes
+    /// have answered or failed.
+    pub fn withdraw(&mut self, now: Instant, withdrawals: Vec<LiveWithdrawal>) -> OperationId {
+        let operation = self.next_operation();
+        if self.is_overloaded(withdrawals.len()) {
+            let result = OperationResult::Withdrawn(Err(DhtError::Overloaded));
+            self.done(operation, result);
+        } else if withdrawals.is_empty() {
+            let result = OperationResult::Withdrawn(Ok(WithdrawReport::default()));
+            self.done(operation, result);
+        } else {
+            let claims: Vec<_> = withdrawals.into_iter().map(LiveClaim::from).collect();
+            for (announcement, publication) in &mut self.publications {
+                if publication.give_way(&claims) {
+                    self.work.push_back(Work::Publication(*announcement));
+                }
+            }
+            self.publish(now, operation, Kind::Withdraw, claims);
+        }
+        operation
+    }
+
+    fn is_overloaded(&self, claims: usize) -> bool {
+        claims > MAX_PUBLISHED || self.operations() >= self.config.max_operations.get()
+    }
+
+    fn publish(
+        &mut self,
+        now: Instant,
+        operation: OperationId,
+        kind: Kind,
+        claims: Vec<LiveClaim>,
+    ) {
+        let placements = claims
+            .into_iter()
+            .map(|live| self.placement(now, live))
+            .collect();
+        let publication = Publication::new(kind, placements);
+        self.publications.insert(operation, publication);
+        self.queue(Work::Publication(operation));
+        self.run(now);
+    }
+
+    /// Holds a claim ourselves, if we serve, and plans to place it elsewhere.
+    fn placement(&mut self, now: Instant, live: LiveClaim) -> Placement {
+        let (key, provider) = (live.claim.key(), live.claim.provider());
+        let expires_at = now + live.life.min(LONGEST_LIFE);
+        if !self.local.serves {
+            return Placement::new(live.claim, expires_at, None);
+        }
+        let outcome = self.store.put(now, self.local.node_id, live.clone());
+        // Announced again unchanged, it goes on with the life it has.
+        let held_until = self
+            .store
+            .expires_at(&key, &provider)
+            .filter(|_| outcome == StoreOutcome::Stored);
+        let expires_at = held_until.unwrap_or(expires_at);
+        Placement::new(live.claim, expires_at, Some(outcome))
+    }
+
+    /// Takes a holder's answer to the placements it was told about, `None` when it failed.
+    pub(super) fn handle_placed(
+        &mut self,
+        from: &NodeId,
+        (operation, placements): (OperationId, Vec<usize>),
+        response: Option<Response>,
+    ) {
+        let Some(publication) = self.publications.get_mut(&operation) else {
+            return;
+        };
+        let outcomes = match response {
+            Some(Response::Stored { outcomes }) => Some(outcomes),
+            _ => None,
+        };
+        for (position, index) in placements.into_iter().enumerate() {
+            let placement = &mut publication.placements[index];
+            let outcome = outcomes
+                .as_ref()
+                .map(|outcomes| outcomes.get(position).copied())
+                .map(|outcome| outcome.unwrap_or(StoreOutcome::Refused));
+            placement.answered(from, outcome);
+            let key = placement.key();
+            let is_stored = outcome == Some(StoreOutcome::Stored);
+            match publication.kind {
+                Kind::Announce => self.holders.answered(&key, from, is_stored),
+                Kind::Withdraw if is_stored => self.holders.withdrawn(&key, from),
+                Kind::Withdraw => {}
+            }
+        }
+        publication.is_due = true;
+        self.queue(Work::Publication(operation));
+    }
+
+    /// Takes those of the closest that a walk has settled on while it still runs, so that they are
+    /// told meanwhile: whoever turns out to be closer is told as well.
+    pub(super) fn handle_walking(
+        &mut self,
+        (operation, index): (OperationId, usize),
+        settled: Vec<Contact>,
+    ) {
+        let Some(publication) = self.publications.get_mut(&operation) else {
+            return;
+        };
+        if publication.placements[index].offer_early(settled) {
+            publication.is_due = true;
+            self.queue(Work::Publication(operation));
+        }
+    }
+
+    /// Takes the end of a walk: the closest that answered.
+    pub(super) fn handle_walked(
+        &mut self,
+        now: Instant,
+        (operation, index): (OperationId, usize),
+        mut closest: Vec<Contact>,
+    ) {
+        let Some(publication) = self.publications.get_mut(&operation) else {
+            return;
+        };
+        let replication = self.config.replication.get();
+        let placement = &mut publication.placements[index];
+        let key = placement.key();
+        let is_close = is_among_closest(&self.local_key, &key, &closest, replication);
+        // With somebody to tell and nobody reached, holding it alone is no success.
+        let knows_others = !self.table.is_empty() || self.maintenance.has_bootstrap();
+        let is_cut_off = closest.is_empty() && knows_others;
+        let with_local = is_close && !is_cut_off;
+        match publication.kind {
+            Kind::Announce => self.holders.walked(now, &key, with_local, &closest),
+            // Nobody stands in for a node that cannot be told: who may hold a record is told.
+            Kind::Withdraw => closest.truncate(replication),
+        }
+        placement.stage = Stage::Placing;
+        placement.offer(closest, replication, with_local);
+        publication.is_due = true;
+        self.queue(Work::Publication(operation));
+    }
+
+    /// Begins, continues and ends placements until everything waits for an answer.
+    pub(super) fn advance_publication(&mut self, now: Instant, operation: OperationId) {
+        let Some(mut publication) = self.publications.remove(&operation) else {
+            return;
+        };
+        while publication.begin_more() {
+            self.advance_placements(now, operation, &mut publication);
+            publication.skip_settled();
+        }
+        if !publication.reported && publication.is_reportable(self.config.quorum.get()) {
+            publication.reported = true;
+            self.done(operation, publication.report());
+        }
+        if publication.settled < publication.placements.len() {
+            self.publications.insert(operation, publication);
+        }
+    }
+
+    fn advance_placements(
+        &mut self,
+        now: Instant,
+        operation: OperationId,
+        publication: &mut Publication,
+    ) {
+        let mut telling = BTreeMap::new();
+        let mut walks = publication.walks();
+        for index in publication.settled..publication.begun {
+            let placement = &mut publication.placements[index];
+            self.advance_placement(now, publication.kind, placement);
+            if placement.stage == Stage::NeedsWalk && walks < MAX_WALKS {
+                placement.stage = Stage::Walking;
+                walks += 1;
+                self.begin_walk(
+                    now,
+                    placement.key(),
+                    LookupPurpose::Walk { operation, index },
+                );
+            }
+            for contact in self.targets(publication.kind, placement) {
+                if publication.kind == Kind::Announce {
+                    let expires_at = placement.expires_at;
+                    self.holders.told(placement.key(), &contact, expires_at);
+                }
+                let (_, indices): &mut (Contact, Vec<usize>) = telling
+                    .entry(contact.node_id)
+                    .or_insert_with(|| (contact, Vec::new()));
+                indices.push(index);
+            }
+        }
+        for (contact, indices) in telling.into_values() {
+            for placements in indices.chunks(MAX_CLAIMS) {
+                let request = publication.request(now, placements);
+                let placements = placements.to_vec();
+                let purpose = Purpose::Place {
+                    operation,
+                    placements,
+                };
+                self.send(now, contact.clone(), request, purpose);
+            }
+        }
+    }
+
+    fn advance_placement(&self, now: Instant, kind: Kind, placement: &mut Placement) {
+        match (placement.stage, kind) {
+            // Nobody is told what we know to be outdated.
+            (Stage::Waiting | Stage::NeedsWalk, _) if placement.is_outdated() => {
+                placement.stage = Stage::Placing;
+            }
+            (Stage::Waiting, Kind::Announce) => self.begin_refresh(now, placement),
+            (Stage::Waiting, Kind::Withdraw) => {
+                let may_hold = self.holders.all(now, &placement.key());
+                placement.offer(may_hold, usize::MAX, false);
+                placement.stage = Stage::NeedsWalk;
+            }
+            // A holder that is lost is replaced, even while the rest are a quorum.
+            (Stage::Refreshing, Kind::Announce) if placement.awaited() == 0 => {
+                placement.stage = if placement.all_acknowledged() || placement.is_outdated() {
+                    Stage::Placing
+                } else {
+                    Stage::NeedsWalk
+                };
+            }
+            (Stage::Placing, Kind::Announce)
+                if placement.has_target(self.config.replication.get()) =>
+            {
+                placement.drop_candidates();
+            }
+            _ => {}
+        }
+    }
+
+    fn begin_refresh(&self, now: Instant, placement: &mut Placement) {
+        let walked_since = now.checked_sub(
+            self.config
+                .refresh_interval
+                .saturating_mul(WALK_AGAIN_AFTER),
+        );
+        let current = self.holders.current(&placement.key(), walked_since);
+        placement.stage = Stage::NeedsWalk;
+        if let Some((holders, with_local)) = current
+            && !holders.is_empty()
+            && holders.len() + usize::from(with_local) >= self.needed()
+        {
+            placement.offer(holders, usize::MAX, with_local);
+            placement.stage = Stage::Refreshing;
+        }
+    }
+
+    /// The quorum, or all there are.
+    fn needed(&self) -> usize {
+        let there_are = self.table.len() + usize::from(self.local.serves);
+        self.config.quorum.get().min(there_are.max(1))
+    }
+
+    fn targets(&self, kind: Kind, placement: &mut Placement) -> Vec<Contact> {
+        match (placement.stage, kind) {
+            (Stage::Walking | Stage::Placing, Kind::Announce) => {
+                placement.take_targets(self.config.replication.get())
+            }
+            _ => placement.take_targets(usize::MAX),
+        }
+    }
+}
+
+/// Whether a point is among the `count` closest to a key, the `others` being sorted.
+fn is_among_closest(point: &Key, key: &Key, others: &[Contact], count: usize) -> bool {
+    others
+        .get(count - 1)
+        .is_none_or(|last| point.distance(key) < Key::of_node(&last.node_id).distance(key))
+}
+
+/// No life is longer than what the core admits; this only keeps instants from overflowing.
+const LONGEST_LIFE: Duration = Duration::from_secs(365 * 24 * 60 * 60);
