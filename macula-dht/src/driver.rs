@@ -19,14 +19,19 @@ use crate::{
 mod command;
 mod handler;
 mod join;
+mod rate;
+mod recent;
+mod shared;
 mod stats;
 mod task;
+mod verifier;
 
 pub use join::{JoinError, JoinFailure, JoinFailureCause, JoinReport};
 pub use stats::DhtStats;
 
 use command::Command;
 use handler::Handler;
+use shared::Shared;
 use task::Task;
 
 /// A node's access to the Kademlia network.
@@ -36,7 +41,8 @@ pub struct KademliaDht {
     endpoint: Endpoint,
     clock: WallClock,
     commands: mpsc::Sender<Command>,
-    stats: watch::Receiver<DhtStats>,
+    shared: Arc<Shared>,
+    contacts: watch::Receiver<usize>,
     task: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -57,8 +63,11 @@ impl KademliaDht {
         let seed = config.seed.unwrap_or_else(|| derived_seed(&local, &clock));
         let machine = Kademlia::new(config.kad, local, seed)?;
         let (commands, inbox) = mpsc::channel(config.queue_len.get());
-        let (task, stats) = Task::new(machine, endpoint.clone(), clock.clone(), inbox);
-        let handler = Handler::new(&commands, clock.clone(), task.rejects());
+        let rates = [config.requests_per_peer, config.claims_per_peer];
+        let shared = Arc::new(Shared::new(machine, clock.clone(), rates));
+        let handler = Handler::new(&shared, &commands);
+        let max_under_way = config.max_under_way.get();
+        let (task, contacts) = Task::new(shared.clone(), endpoint.clone(), inbox, max_under_way);
         endpoint
             .register_inline(ProtocolId::DHT, Arc::new(handler))
             .map_err(|_| DhtConfigError::AlreadyStarted)?;
@@ -67,14 +76,28 @@ impl KademliaDht {
             endpoint,
             clock,
             commands,
-            stats,
+            shared,
+            contacts,
             task: Mutex::new(Some(task)),
         }))
     }
 
-    /// Counters and sizes, as of the last thing that happened.
+    /// Counters and sizes.
     pub fn stats(&self) -> DhtStats {
-        *self.stats.borrow()
+        self.shared.stats()
+    }
+
+    /// Waits until so many other nodes are known, by then or already.
+    ///
+    /// # Errors
+    /// [`DhtError::Closed`] when that will not be any more.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost.
+    pub async fn wait_for_contacts(&self, at_least: usize) -> Result<(), DhtError> {
+        let mut contacts = self.contacts.clone();
+        let enough = contacts.wait_for(|count| *count >= at_least).await;
+        enough.map(drop).map_err(|_| DhtError::Closed)
     }
 
     /// Ends the task. Whatever is under way, or asked later, fails with [`DhtError::Closed`].

@@ -156,6 +156,19 @@ impl Kademlia {
         self.run(now);
     }
 
+    /// Takes note that a request was not sent, for want of room at this node: whoever it was for is
+    /// not to blame.
+    pub fn handle_unsent(&mut self, now: Instant, request_id: RequestId) {
+        match self.requests.end(request_id) {
+            Some(request) => {
+                self.stats.requests_unsent += 1;
+                self.settle(now, request, None);
+            }
+            None => self.stats.answers_ignored += 1,
+        }
+        self.run(now);
+    }
+
     /// Takes note that the last connection to a peer has ended: it is asked first whether it
     /// still lives when its place is wanted.
     pub fn handle_disconnected(&mut self, node_id: &NodeId) {

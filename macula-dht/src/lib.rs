@@ -73,7 +73,7 @@ mod memory;
 pub mod contract;
 
 #[cfg(feature = "driver")]
-pub use config::{DhtConfig, DhtConfigError};
+pub use config::{DhtConfig, DhtConfigError, Rate};
 pub use dht::{
     AnnounceReport, Announced, Dht, FindOptions, FindOutcome, Found, FoundProvider, Hop,
     HopOutcome, Scope, WithdrawReport,

@@ -1,10 +1,10 @@
 //! What the task is asked to do.
 
-use macula_core::{Contact, DialTarget, NodeId};
+use macula_core::{Contact, DialTarget};
 use tokio::sync::oneshot;
 
 use crate::kad::Search;
-use crate::message::{LiveRecord, LiveWithdrawal, Request, Response};
+use crate::message::{LiveRecord, LiveWithdrawal};
 use crate::{AnnounceReport, DhtError, Found, WithdrawReport};
 
 /// One thing for the machine, and whom to tell what came of it.
@@ -21,8 +21,6 @@ pub(super) enum Command {
     /// Remember the bootstrap peers, take those that were reached, and look up our own key; the
     /// answer is the number of contacts then.
     Join(Joining, oneshot::Sender<usize>),
-    /// Answer a peer.
-    Answer(NodeId, Request, oneshot::Sender<Response>),
 }
 
 /// What is known before the machine joins.

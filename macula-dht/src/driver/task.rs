@@ -1,34 +1,37 @@
-//! The task that owns the machine: it moves messages and timers and decides nothing.
+//! The task that drives the machine: it moves messages and timers and decides nothing.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, MutexGuard};
 use std::time::Instant;
 
 use bytes::Bytes;
-use macula_core::{DialTarget, WallClock};
-use macula_transport::{DialError, Endpoint, Peer, PeerEvent, ProtocolId, Request};
+use macula_core::DialTarget;
+use macula_transport::{
+    DialError, Endpoint, Peer, PeerEvent, ProtocolId, Refusal, Request, RequestError,
+    RequestFailure,
+};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::task::{JoinError, JoinSet};
 
 use super::command::{Command, Joining};
-use super::{DhtStats, reached};
+use super::reached;
+use super::shared::Shared;
 use crate::kad::{Kademlia, OperationId, OperationResult, Outbound, Output, RequestId};
-use crate::message::{Response, wire};
+use crate::message::Response;
+use crate::message::wire::{self, UnverifiedResponse};
 use crate::{AnnounceReport, DhtError, Found, WithdrawReport};
 
 pub(super) struct Task {
-    machine: Kademlia,
+    shared: Arc<Shared>,
     endpoint: Endpoint,
-    clock: WallClock,
     inbox: mpsc::Receiver<Command>,
     events: broadcast::Receiver<PeerEvent>,
-    /// Requests and dials under way; as many as the machine has in flight.
+    /// Requests and dials under way.
     under_way: JoinSet<Completion>,
+    max_under_way: usize,
     waiting: BTreeMap<OperationId, Waiting>,
-    stats: watch::Sender<DhtStats>,
-    rejects: Arc<Rejects>,
+    contacts: watch::Sender<usize>,
 }
 
 /// What came of a request or a dial.
@@ -45,47 +48,25 @@ enum Waiting {
     Join(oneshot::Sender<usize>),
 }
 
-/// What of the peers' messages never reaches the machine.
-#[derive(Debug, Default)]
-pub(super) struct Rejects {
-    claims: AtomicU64,
-    messages: AtomicU64,
-}
-
-impl Rejects {
-    pub(super) fn count_claims(&self, count: usize) {
-        self.claims.fetch_add(count as u64, Ordering::Relaxed);
-    }
-
-    pub(super) fn count_message(&self) {
-        self.messages.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
 impl Task {
     pub(super) fn new(
-        machine: Kademlia,
+        shared: Arc<Shared>,
         endpoint: Endpoint,
-        clock: WallClock,
         inbox: mpsc::Receiver<Command>,
-    ) -> (Self, watch::Receiver<DhtStats>) {
-        let (stats, seen) = watch::channel(DhtStats::default());
+        max_under_way: usize,
+    ) -> (Self, watch::Receiver<usize>) {
+        let (contacts, seen) = watch::channel(0);
         let task = Self {
-            machine,
+            shared,
             events: endpoint.events(),
             endpoint,
-            clock,
             inbox,
             under_way: JoinSet::new(),
+            max_under_way,
             waiting: BTreeMap::new(),
-            stats,
-            rejects: Arc::default(),
+            contacts,
         };
         (task, seen)
-    }
-
-    pub(super) fn rejects(&self) -> Arc<Rejects> {
-        self.rejects.clone()
     }
 
     /// Runs until nobody can send commands any more.
@@ -93,7 +74,7 @@ impl Task {
         self.catch_up();
         loop {
             self.drain();
-            let timeout = self.machine.poll_timeout();
+            let timeout = self.machine().poll_timeout();
             tokio::select! {
                 command = self.inbox.recv() => match command {
                     Some(command) => self.obey(command),
@@ -105,7 +86,8 @@ impl Task {
                     Err(RecvError::Closed) => return,
                 },
                 Some(completed) = self.under_way.join_next() => self.complete(completed),
-                () = sleep_until(timeout) => self.machine.handle_timeout(now()),
+                () = self.shared.changed.notified() => {}
+                () = sleep_until(timeout) => self.machine().handle_timeout(now()),
             }
         }
     }
@@ -114,37 +96,34 @@ impl Task {
         let now = now();
         let (operation, waiting) = match command {
             Command::Announce(records, reply) => (
-                self.machine.announce(now, records),
+                self.machine().announce(now, records),
                 Waiting::Announce(reply),
             ),
             Command::Withdraw(withdrawals, reply) => (
-                self.machine.withdraw(now, withdrawals),
+                self.machine().withdraw(now, withdrawals),
                 Waiting::Withdraw(reply),
             ),
-            Command::Find(search, reply) => (self.machine.find(now, search), Waiting::Find(reply)),
-            Command::Join(joining, reply) => (self.join(now, joining), Waiting::Join(reply)),
-            Command::Answer(from, request, reply) => {
-                // Whoever asked may have gone.
-                let _ = reply.send(self.machine.answer(now, from, request));
-                return;
+            Command::Find(search, reply) => {
+                (self.machine().find(now, search), Waiting::Find(reply))
             }
+            Command::Join(joining, reply) => (self.join(now, joining), Waiting::Join(reply)),
         };
         self.waiting.insert(operation, waiting);
     }
 
     fn join(&mut self, now: Instant, joining: Joining) -> OperationId {
-        self.machine.set_bootstrap(now, joining.bootstrap);
+        self.machine().set_bootstrap(now, joining.bootstrap);
         for contact in joining.reached {
-            self.machine.handle_reached(now, contact);
+            self.machine().handle_reached(now, contact);
         }
-        self.machine.join(now)
+        self.machine().join(now)
     }
 
     fn observe(&mut self, event: PeerEvent) {
         match event {
-            PeerEvent::Reached(contact) => self.machine.handle_reached(now(), contact),
-            PeerEvent::Disconnected(node_id) => self.machine.handle_disconnected(&node_id),
-            PeerEvent::Departed(node_id) => self.machine.handle_departed(now(), &node_id),
+            PeerEvent::Reached(contact) => self.machine().handle_reached(now(), contact),
+            PeerEvent::Disconnected(node_id) => self.machine().handle_disconnected(&node_id),
+            PeerEvent::Departed(node_id) => self.machine().handle_departed(now(), &node_id),
             _ => {}
         }
     }
@@ -152,21 +131,21 @@ impl Task {
     /// Looks at what events told, or would have told: who can be reached.
     fn catch_up(&mut self) {
         for contact in self.endpoint.peers().into_iter().filter_map(reached) {
-            self.machine.handle_reached(now(), contact);
+            self.machine().handle_reached(now(), contact);
         }
     }
 
     fn complete(&mut self, completed: Result<Completion, JoinError>) {
         match completed {
             Ok(Completion::Answered(request_id, Some(response))) => {
-                self.machine.handle_response(now(), request_id, response);
+                self.machine().handle_response(now(), request_id, response);
             }
             Ok(Completion::Answered(request_id, None)) => {
-                self.machine.handle_failure(now(), request_id);
+                self.machine().handle_failure(now(), request_id);
             }
             Ok(Completion::Dialled(_, Ok(peer))) => {
                 if let Some(contact) = reached(peer) {
-                    self.machine.handle_reached(now(), contact);
+                    self.machine().handle_reached(now(), contact);
                 }
             }
             Ok(Completion::Dialled(target, Err(error))) => {
@@ -178,28 +157,33 @@ impl Task {
     }
 
     fn drain(&mut self) {
-        while let Some(output) = self.machine.poll_output() {
+        loop {
+            // A statement of its own, so that the machine is free while the output is dealt with.
+            let output = self.machine().poll_output();
             match output {
-                Output::Send(outbound) => self.send(outbound),
-                Output::Dial(target) => self.dial(target),
-                Output::Done { operation, result } => self.reply(operation, result),
+                Some(Output::Send(outbound)) => self.send(outbound),
+                Some(Output::Dial(target)) => self.dial(target),
+                Some(Output::Done { operation, result }) => self.reply(operation, result),
+                None => break,
             }
         }
-        self.stats.send_replace(DhtStats {
-            kad: self.machine.stats(),
-            claims_refused: self.rejects.claims.load(Ordering::Relaxed),
-            messages_malformed: self.rejects.messages.load(Ordering::Relaxed),
-        });
+        let count = self.machine().contact_count();
+        self.contacts
+            .send_if_modified(|contacts| std::mem::replace(contacts, count) != count);
+    }
+
+    fn machine(&self) -> MutexGuard<'_, Kademlia> {
+        self.shared.machine()
     }
 
     fn send(&mut self, outbound: Outbound) {
         let request_id = outbound.request_id;
-        let Ok(body) = wire::encode_request(&outbound.request) else {
-            self.machine.handle_failure(now(), request_id);
+        let encoded = wire::encode_request(&outbound.request);
+        let Some(body) = encoded.ok().filter(|_| self.has_room()) else {
+            self.machine().handle_unsent(now(), request_id);
             return;
         };
-        let (endpoint, clock) = (self.endpoint.clone(), self.clock.clone());
-        let rejects = self.rejects.clone();
+        let (endpoint, shared) = (self.endpoint.clone(), self.shared.clone());
         let request = Request {
             protocol: ProtocolId::DHT,
             timeout: outbound.timeout,
@@ -207,26 +191,24 @@ impl Task {
         };
         self.under_way.spawn(async move {
             let answered = endpoint.request(&outbound.to, request).await;
-            let response = answered.ok().and_then(|body| {
-                let decoded = wire::decode_response(&body, clock());
-                decoded.map_err(|_| rejects.count_message()).ok()
-            });
-            Completion::Answered(
-                request_id,
-                response.map(|inbound| {
-                    rejects.count_claims(inbound.refused);
-                    inbound.response
-                }),
-            )
+            Completion::Answered(request_id, response(&shared, answered).await)
         });
     }
 
     fn dial(&mut self, target: DialTarget) {
+        if !self.has_room() {
+            tracing::debug!(peer = %target, "not dialled, too much is under way");
+            return;
+        }
         let endpoint = self.endpoint.clone();
         self.under_way.spawn(async move {
             let outcome = endpoint.connect(&target).await;
             Completion::Dialled(target, outcome)
         });
+    }
+
+    fn has_room(&self) -> bool {
+        self.under_way.len() < self.max_under_way
     }
 
     /// Tells whoever waits; whoever has gone is not told.
@@ -248,6 +230,25 @@ impl Task {
             _ => {}
         }
     }
+}
+
+/// What a peer answered; `None` when it is as good as no answer.
+async fn response(shared: &Shared, answered: Result<Bytes, RequestError>) -> Option<Response> {
+    let body = match answered {
+        Ok(body) => body,
+        // It lives, and has said so.
+        Err(error) if error.failure == RequestFailure::Refused(Refusal::Overloaded) => {
+            return Some(Response::Refused);
+        }
+        Err(_) => return None,
+    };
+    let Ok(unverified) = UnverifiedResponse::decode(&body) else {
+        shared.count_malformed();
+        return None;
+    };
+    let inbound = shared.verifier.response(unverified).await?;
+    shared.count_refused(inbound.refused);
+    Some(inbound.response)
 }
 
 fn log(result: &OperationResult) {
@@ -277,7 +278,7 @@ fn log(result: &OperationResult) {
     }
 }
 
-fn now() -> Instant {
+pub(super) fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }
 

@@ -112,6 +112,8 @@ pub struct KadStats {
     pub requests_sent: u64,
     /// Requests that failed or timed out.
     pub requests_failed: u64,
+    /// Requests that were not sent because too many were under way.
+    pub requests_unsent: u64,
     /// Answers that came too late, twice, or to no request.
     pub answers_ignored: u64,
     /// Answers of a kind that does not fit their request.

@@ -1,18 +1,18 @@
 //! DHT messages as bytes: bounded, with an extension block, signatures checked on the way in.
 
-use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use macula_core::codec::{self, BoundedVec, DecodeError, EncodeError};
-use macula_core::{
-    Contact, Extensions, Key, ProviderRecord, RecordError, Signed, Timestamp, Withdrawal,
-};
+use macula_core::{Contact, Extensions, Key, RecordError, Signed, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    LiveRecord, LiveWithdrawal, MAX_CLAIMS, MAX_CONTACTS, ProvidersAnswer, Request, Response,
-    StoreOutcome,
+    LiveRecord, LiveWithdrawal, MAX_CLAIMS, MAX_CONTACTS, Request, Response, StoreOutcome,
 };
+
+mod unverified;
+
+pub use unverified::{EveryTime, UnverifiedRequest, UnverifiedResponse, Verify};
 
 /// The longest message of the DHT, in bytes: room for [`MAX_CLAIMS`] claims of each kind at their
 /// largest.
@@ -63,26 +63,8 @@ pub fn encode_request(request: &Request) -> Result<Vec<u8>, EncodeError> {
 /// # Errors
 /// [`DecodeError`] when the bytes are no request. A claim that is not valid spoils only itself.
 pub fn decode_request(bytes: &[u8], now: Timestamp) -> Result<InboundRequest, DecodeError> {
-    let mut refused = Vec::new();
-    let request = match decode(bytes)? {
-        WireRequest::Ping => Request::Ping,
-        WireRequest::FindNode { key } => Request::FindNode { key },
-        WireRequest::FindProviders { key, want } => Request::FindProviders {
-            key,
-            want: NonZeroUsize::new(want.into()).ok_or(DecodeError::Malformed)?,
-        },
-        WireRequest::Store { records } => Request::Store {
-            records: valid(records, |claim| claim.into_record(now), &mut refused),
-        },
-        WireRequest::Withdraw { withdrawals } => Request::Withdraw {
-            withdrawals: valid(
-                withdrawals,
-                |claim| claim.into_withdrawal(now),
-                &mut refused,
-            ),
-        },
-    };
-    Ok(InboundRequest { request, refused })
+    let request = UnverifiedRequest::decode(bytes)?;
+    Ok(request.verify(now, &EveryTime))
 }
 
 /// Encodes a response; `refused` are the positions of [`InboundRequest::refused`], whose outcomes
@@ -116,34 +98,8 @@ pub fn encode_response(response: &Response, refused: &[usize]) -> Result<Vec<u8>
 /// # Errors
 /// [`DecodeError`] when the bytes are no response. A claim that is not valid spoils only itself.
 pub fn decode_response(bytes: &[u8], now: Timestamp) -> Result<InboundResponse, DecodeError> {
-    let mut refused = Vec::new();
-    let response = match decode(bytes)? {
-        WireResponse::Pong => Response::Pong,
-        WireResponse::Nodes { closer } => Response::Nodes {
-            closer: closer.into_vec(),
-        },
-        WireResponse::Providers {
-            records,
-            withdrawals,
-            closer,
-        } => Response::Providers(ProvidersAnswer {
-            records: valid(records, |claim| claim.into_record(now), &mut refused),
-            withdrawals: valid(
-                withdrawals,
-                |claim| claim.into_withdrawal(now),
-                &mut refused,
-            ),
-            closer: closer.into_vec(),
-        }),
-        WireResponse::Stored { outcomes } => Response::Stored {
-            outcomes: outcomes.into_vec(),
-        },
-        WireResponse::Refused => Response::Refused,
-    };
-    Ok(InboundResponse {
-        response,
-        refused: refused.len(),
-    })
+    let response = UnverifiedResponse::decode(bytes)?;
+    Ok(response.verify(now, &EveryTime))
 }
 
 /// A body with its extension block, whose unknown entries are skipped.
@@ -208,34 +164,23 @@ impl WireClaim {
         Duration::from_millis(self.remaining_millis)
     }
 
-    fn into_record(self, now: Timestamp) -> Result<LiveRecord, RecordError> {
+    fn into_record(self, now: Timestamp, verify: &dyn Verify) -> Result<LiveRecord, RecordError> {
         let stated = self.stated_life();
-        let record = ProviderRecord::verify(self.signed)?;
+        let record = verify.record(self.signed)?;
         let life = record.admit(now, stated)?;
         Ok(LiveRecord { record, life })
     }
 
-    fn into_withdrawal(self, now: Timestamp) -> Result<LiveWithdrawal, RecordError> {
+    fn into_withdrawal(
+        self,
+        now: Timestamp,
+        verify: &dyn Verify,
+    ) -> Result<LiveWithdrawal, RecordError> {
         // No stated life: forgetting a withdrawal early would revive what it beats.
-        let withdrawal = Withdrawal::verify(self.signed)?;
+        let withdrawal = verify.withdrawal(self.signed)?;
         let life = withdrawal.admit(now)?;
         Ok(LiveWithdrawal { withdrawal, life })
     }
-}
-
-fn valid<T>(
-    claims: WireClaims,
-    check: impl Fn(WireClaim) -> Result<T, RecordError>,
-    refused: &mut Vec<usize>,
-) -> Vec<T> {
-    let mut valid = Vec::with_capacity(claims.len());
-    for (position, claim) in claims.into_vec().into_iter().enumerate() {
-        match check(claim) {
-            Ok(live) => valid.push(live),
-            Err(_) => refused.push(position),
-        }
-    }
-    valid
 }
 
 fn with_refused(outcomes: &[StoreOutcome], refused: &[usize]) -> Vec<StoreOutcome> {

@@ -131,12 +131,7 @@ async fn dead_bootstrap_peer_is_a_clear_failure_and_retried() {
     assert_eq!(second.announce("a.service", 1).await, unreachable);
 
     network.admit(first.secret_key.node_id());
-    in_time(async {
-        while second.dht.stats().kad.contacts == 0 {
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-    })
-    .await;
+    in_time(second.dht.wait_for_contacts(1)).await.unwrap();
     assert_eq!(second.announce("a.service", 2).await, Ok(2));
     assert_eq!(first.providers("a.service").await, [2]);
 }

@@ -146,12 +146,8 @@ pub(crate) async fn servers(count: u8) -> (Arc<MemoryNetwork>, Vec<Node>) {
     }
     // Everybody who was dialled has to dial back before it knows the dialler.
     for node in &nodes {
-        in_time(async {
-            while node.dht.stats().kad.contacts + 1 < nodes.len().min(5) {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-        })
-        .await;
+        let others = nodes.len().min(5) - 1;
+        in_time(node.dht.wait_for_contacts(others)).await.unwrap();
     }
     (network, nodes)
 }
