@@ -7,6 +7,8 @@
 )]
 
 mod contract;
+mod flood;
+mod holders;
 mod kademlia;
 mod kademlia_dht;
 mod machine;

@@ -23,23 +23,32 @@ pub(crate) struct Node {
 
 impl Node {
     pub(crate) fn server(network: &Arc<MemoryNetwork>, clock: &WallClock, seed: u8) -> Self {
+        Self::server_with(network, clock, seed, &DhtConfig::default())
+    }
+
+    fn server_with(
+        network: &Arc<MemoryNetwork>,
+        clock: &WallClock,
+        seed: u8,
+        config: &DhtConfig,
+    ) -> Self {
         let secret_key = SecretKey::from_bytes(&[seed; 32]);
         let transport = network.transport(&secret_key);
         let address = transport.local_addresses().first().copied();
-        Self::start(secret_key, transport, clock, address)
+        Self::start((secret_key, address), transport, clock, config.clone())
     }
 
     pub(crate) fn client(network: &Arc<MemoryNetwork>, clock: &WallClock, seed: u8) -> Self {
         let secret_key = SecretKey::from_bytes(&[seed; 32]);
         let transport = network.dial_only(&secret_key);
-        Self::start(secret_key, transport, clock, None)
+        Self::start((secret_key, None), transport, clock, DhtConfig::default())
     }
 
     fn start(
-        secret_key: SecretKey,
+        (secret_key, address): (SecretKey, Option<SocketAddr>),
         transport: Arc<dyn macula_transport::Transport>,
         clock: &WallClock,
-        address: Option<SocketAddr>,
+        dht: DhtConfig,
     ) -> Self {
         let runtime = Executor::Current.start().unwrap();
         let role = if address.is_some() {
@@ -55,7 +64,7 @@ impl Node {
         let endpoint = Endpoint::start(runtime, transport, config).unwrap();
         let config = DhtConfig {
             seed: Some(secret_key.to_bytes()[0].into()),
-            ..DhtConfig::default()
+            ..dht
         };
         let dht = KademliaDht::start(endpoint.clone(), clock.clone(), config).unwrap();
         Self {
@@ -133,12 +142,17 @@ impl Node {
 
 /// Servers on one network, each joined through the first.
 pub(crate) async fn servers(count: u8) -> (Arc<MemoryNetwork>, Vec<Node>) {
+    servers_with(count, &DhtConfig::default()).await
+}
+
+/// The same with settings of one's own.
+pub(crate) async fn servers_with(count: u8, config: &DhtConfig) -> (Arc<MemoryNetwork>, Vec<Node>) {
     let network = MemoryNetwork::new(1);
     network.set_latency(Duration::from_millis(1)..=Duration::from_millis(5));
     let clock = contract::wall_clock();
     let mut nodes: Vec<Node> = Vec::new();
     for seed in 1..=count {
-        let node = Node::server(&network, &clock, seed);
+        let node = Node::server_with(&network, &clock, seed, config);
         if let Some(first) = nodes.first() {
             in_time(node.dht.join(&[first.target()])).await.unwrap();
         }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use macula_core::{
@@ -13,7 +14,7 @@ use macula_dht::kad::{
     Ask, KadConfig, Kademlia, Local, OperationId, OperationResult, Outbound, Output, RequestId,
     Search,
 };
-use macula_dht::message::{LiveRecord, LiveWithdrawal, Response};
+use macula_dht::message::{LiveRecord, LiveWithdrawal, Request, Response};
 use macula_dht::{AnnounceReport, DhtError, Found, WithdrawReport};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
@@ -31,6 +32,10 @@ pub(crate) struct VirtualNetwork {
     event_count: u64,
     done: BTreeMap<(usize, OperationId), OperationResult>,
     dead: BTreeSet<usize>,
+    /// Nodes that hold what they are told, but whose acknowledgements are lost.
+    pub(crate) mute: BTreeSet<usize>,
+    /// Milliseconds that a message takes.
+    pub(crate) latency: Range<u64>,
     /// Share of messages that are lost.
     pub(crate) loss: f64,
     /// Everything that was delivered, for comparing runs.
@@ -75,6 +80,8 @@ impl VirtualNetwork {
             event_count: 0,
             done: BTreeMap::new(),
             dead: BTreeSet::new(),
+            mute: BTreeSet::new(),
+            latency: 5..40,
             loss: 0.0,
             trace: Vec::new(),
         }
@@ -151,6 +158,45 @@ impl VirtualNetwork {
             OperationResult::Announced(result) => result,
             other => panic!("announce came to {other:?}"),
         }
+    }
+
+    /// Begins to announce, and looks no further.
+    pub(crate) fn begin_announce(&mut self, node: usize, service: &str) {
+        let record = self.record(node, service, 1);
+        let life = record.ttl();
+        let now = self.now;
+        let records = vec![LiveRecord { record, life }];
+        self.machine(node).announce(now, records);
+        self.drain(node);
+    }
+
+    /// The living nodes that hold a live record of the service, and its sequence number.
+    pub(crate) fn holders(&mut self, service: &str) -> Vec<(usize, u64)> {
+        let (now, key) = (self.now, service_key(service));
+        let want = NonZeroUsize::MIN;
+        let asker = NodeId::from_bytes([0; 32]);
+        let mut holders = Vec::new();
+        for node in (0..self.nodes.len()).filter(|node| !self.dead.contains(node)) {
+            let request = Request::FindProviders { key, want };
+            let answer = self.nodes[node].machine.answer(now, asker, request);
+            if let Response::Providers(answer) = answer {
+                let records = answer.records.iter();
+                holders.extend(records.map(|live| (node, live.record.seq())));
+            }
+        }
+        holders
+    }
+
+    /// The living nodes, closest to the service first.
+    pub(crate) fn closest_nodes(&self, service: &str) -> Vec<usize> {
+        let key = service_key(service);
+        let mut nodes: Vec<usize> = (0..self.nodes.len()).collect();
+        nodes.retain(|node| !self.dead.contains(node));
+        nodes.sort_by_key(|node| {
+            let node_id = self.nodes[*node].secret_key.node_id();
+            Key::of_node(&node_id).distance(&key)
+        });
+        nodes
     }
 
     pub(crate) fn withdraw(
@@ -339,8 +385,9 @@ impl VirtualNetwork {
         }
         self.dial(from, to);
         let from_id = self.nodes[from].secret_key.node_id();
+        let is_mute = matches!(outbound.request, Request::Store { .. }) && self.mute.contains(&to);
         let response = self.machine(to).answer(now, from_id, outbound.request);
-        if !self.is_lost() {
+        if !self.is_lost() && !is_mute {
             self.schedule(Event::Response(from, request_id, response));
         }
     }
@@ -397,7 +444,7 @@ impl VirtualNetwork {
     }
 
     fn schedule(&mut self, event: Event) {
-        let latency = Duration::from_millis(self.rng.random_range(5..40));
+        let latency = Duration::from_millis(self.rng.random_range(self.latency.clone()));
         self.event_count += 1;
         let at = self.now + latency;
         self.events.insert((at, self.event_count), event);

@@ -1,0 +1,151 @@
+//! Who holds a record while nodes die, answers are lost, and records are withdrawn.
+
+use std::time::Duration;
+
+use crate::virtual_network::{TTL, VirtualNetwork};
+
+const SERVICES: u64 = 10;
+
+fn service(index: u64) -> String {
+    format!("a.n{index}")
+}
+
+#[test]
+fn holders_are_back_to_their_number_after_one_refresh() {
+    for seed in 0..3 {
+        let mut network = VirtualNetwork::joined(seed, 60);
+        for index in 0..SERVICES {
+            network.announce(7, &service(index), 1).unwrap();
+        }
+        network.run_for(Duration::from_secs(5));
+        for node in (0..60).step_by(5) {
+            network.kill(node);
+        }
+        for index in 0..SERVICES {
+            assert_eq!(network.providers(8, &service(index)), [7]);
+        }
+        network.run_for(TTL - Duration::from_secs(60));
+        for index in 0..SERVICES {
+            network.announce(7, &service(index), 2).unwrap();
+        }
+        network.run_for(Duration::from_secs(10));
+        for index in 0..SERVICES {
+            let holders = network.holders(&service(index));
+            let refreshed = holders.iter().filter(|(_, seq)| *seq == 2).count();
+            assert!(refreshed >= 8, "{refreshed} holders");
+        }
+    }
+}
+
+#[test]
+fn refresh_after_the_one_that_replaced_a_holder_walks_no_more() {
+    let mut network = VirtualNetwork::joined(21, 50);
+    network.announce(7, "a.service", 1).unwrap();
+    network.run_for(Duration::from_secs(5));
+    let holders = network.holders("a.service");
+    let lost = holders.iter().find(|(node, _)| *node != 7).unwrap().0;
+    network.kill(lost);
+    network.announce(7, "a.service", 2).unwrap();
+    network.run_for(Duration::from_secs(10));
+    let before = network.machine(7).stats();
+    network.announce(7, "a.service", 3).unwrap();
+    network.run_for(Duration::from_secs(5));
+    let after = network.machine(7).stats();
+    assert_eq!(after.lookups, before.lookups, "walked again");
+    let holders = network.holders("a.service");
+    let refreshed = holders.iter().filter(|(_, seq)| *seq == 3).count();
+    assert!(refreshed >= 8, "{refreshed} holders");
+}
+
+#[test]
+fn announcement_waits_for_none_of_the_dead() {
+    let mut network = VirtualNetwork::joined(22, 100);
+    network.latency = 40..41;
+    // Enough answers for an estimate of how long they take.
+    network.find(7, "b.service").unwrap();
+    for node in (0..100).step_by(10) {
+        network.kill(node);
+    }
+    for index in 0..SERVICES {
+        let started = network.now;
+        let report = network.announce(7, &service(index), 1).unwrap();
+        assert!(report.records[0].holders >= 5);
+        let took = network.now - started;
+        assert!(took < Duration::from_secs(1), "took {took:?}");
+        network.run_for(Duration::from_secs(5));
+    }
+}
+
+#[test]
+fn record_is_held_by_the_closest_and_by_few_others() {
+    let mut network = VirtualNetwork::joined(23, 100);
+    for index in 0..SERVICES {
+        network.announce(7, &service(index), 1).unwrap();
+        network.run_for(Duration::from_secs(5));
+        let mut closest = network.closest_nodes(&service(index));
+        closest.truncate(8);
+        let holders = network.holders(&service(index));
+        let near = holders.iter().filter(|(node, _)| closest.contains(node));
+        assert_eq!(near.count(), 8, "one of the closest was not told");
+        // The provider keeps its own record, close or not.
+        assert!(holders.len() <= 8 + 1 + 2, "{} holders", holders.len());
+    }
+}
+
+#[test]
+fn withdrawal_reaches_holders_whose_acknowledgement_was_lost() {
+    let mut network = VirtualNetwork::joined(24, 50);
+    let mut closest = network.closest_nodes("a.service");
+    closest.retain(|node| *node != 7);
+    network.mute.extend(&closest[..3]);
+    network.announce(7, "a.service", 1).unwrap();
+    network.run_for(Duration::from_secs(5));
+    let unheard = network.mute.clone();
+    let holders = network.holders("a.service");
+    let told = holders.iter().filter(|(node, _)| unheard.contains(node));
+    assert!(told.count() > 0, "the test tests nothing");
+    network.mute.clear();
+    network.withdraw(7, "a.service", 1).unwrap();
+    assert_eq!(network.holders("a.service"), []);
+}
+
+#[test]
+fn withdrawal_overtakes_an_announcement_under_way() {
+    for delay in [0, 20, 60, 100, 150, 200, 300] {
+        let mut network = VirtualNetwork::joined(25, 100);
+        network.begin_announce(7, "a.service");
+        network.run_for(Duration::from_millis(delay));
+        network.withdraw(7, "a.service", 1).unwrap();
+        network.run_for(Duration::from_secs(10));
+        assert_eq!(network.holders("a.service"), [], "after {delay} ms");
+        assert_eq!(network.providers(3, "a.service"), []);
+        network.machine(7).check_invariants();
+        assert_eq!(network.machine(7).stats().operations, 0);
+    }
+}
+
+#[test]
+fn withdrawn_provider_is_not_seen_two_seconds_later_whatever_is_lost() {
+    let (mut finds, mut seen) = (0, 0);
+    for seed in 30..36 {
+        let mut network = VirtualNetwork::joined(seed, 60);
+        network.loss = 0.02;
+        for index in 0..SERVICES {
+            network.announce(7, &service(index), 1).unwrap();
+        }
+        network.run_for(Duration::from_secs(30));
+        for node in (0..60).step_by(10) {
+            network.kill(node);
+        }
+        for index in 0..SERVICES {
+            network.withdraw(7, &service(index), 1).unwrap();
+            network.run_for(Duration::from_secs(2));
+            for reader in [3, 13, 28, 44] {
+                finds += 1;
+                let found = network.find(reader, &service(index)).unwrap();
+                seen += usize::from(!found.providers.is_empty());
+            }
+        }
+    }
+    assert!(seen * 100 <= finds, "seen by {seen} of {finds}");
+}
