@@ -255,6 +255,21 @@ impl Kademlia {
         self.table.rtt(node_id)
     }
 
+    /// Whether this node holds a claim of a provider under a key. For tests and simulation.
+    pub fn holds(&self, now: Instant, key: &Key, provider: &NodeId) -> bool {
+        let expires_at = self.store.expires_at(key, provider);
+        expires_at.is_some_and(|expires_at| expires_at > now)
+    }
+
+    /// Takes contacts that were reached before, as a node has them that has been up for long: no
+    /// lookup begins. For simulation.
+    pub fn restore(&mut self, now: Instant, contacts: impl IntoIterator<Item = PlacedContact>) {
+        for contact in contacts {
+            self.table.admit(now, contact);
+        }
+        self.begin_rounds(now);
+    }
+
     /// Asserts what must hold between any two calls. For tests and simulation.
     ///
     /// # Panics

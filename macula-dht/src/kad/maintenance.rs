@@ -118,7 +118,7 @@ impl Kademlia {
         }
     }
 
-    fn begin_rounds(&mut self, now: Instant) {
+    pub(super) fn begin_rounds(&mut self, now: Instant) {
         if self.maintenance.round_at.is_none() {
             let interval = self.config.refresh_interval;
             self.maintenance.round_at = Some(now + self.jittered(interval));
