@@ -37,7 +37,7 @@ pub(crate) fn run(args: &Args, output: Output) -> Result<(), Failure> {
         } else {
             Join::Synthetic
         },
-        records: count(args.records),
+        services: count(args.records),
         finds: count(args.records),
         kill: args.kill,
         faults: Faults { loss: args.loss },

@@ -1,28 +1,16 @@
-//! What must hold: the machines' invariants, and that finds tell the truth.
+//! What must hold of every machine after every step, and of every operation.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroU64;
+use std::time::Duration;
 
-use macula_core::NodeId;
-use macula_dht::{FindOutcome, Found};
+use macula_dht::kad::OperationId;
 
 /// Decides when a machine is checked.
 #[derive(Debug)]
 pub(crate) struct Checker {
     every: NonZeroU64,
     steps: u64,
-}
-
-/// How a find compares with what was announced.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    /// The provider is among those found.
-    Found,
-    /// It said that there is none.
-    Absent,
-    /// It could not tell.
-    Inconclusive,
-    /// It found somebody who never announced this.
-    Invented,
 }
 
 impl Checker {
@@ -37,19 +25,31 @@ impl Checker {
     }
 }
 
-impl Verdict {
-    /// Judges a find of a service that only `provider` has ever announced.
-    pub(crate) fn of(found: &Found, provider: &NodeId) -> Self {
-        let mut providers = found.providers.iter().map(|found| found.record.provider());
-        if providers.any(|found| found != *provider) {
-            return Self::Invented;
-        }
-        if !found.providers.is_empty() {
-            return Self::Found;
-        }
-        match found.outcome {
-            FindOutcome::Found | FindOutcome::Inconclusive => Self::Inconclusive,
-            FindOutcome::Absent => Self::Absent,
-        }
+/// The operations that run, and by when each has to be over.
+#[derive(Debug, Default)]
+pub(crate) struct Deadlines {
+    running: BTreeMap<(usize, OperationId), Duration>,
+    late: u64,
+}
+
+impl Deadlines {
+    pub(crate) fn begin(&mut self, node: usize, operation: OperationId, deadline: Duration) {
+        self.running.insert((node, operation), deadline);
+    }
+
+    pub(crate) fn end(&mut self, node: usize, operation: OperationId, now: Duration) {
+        let deadline = self.running.remove(&(node, operation));
+        self.late += u64::from(deadline.is_some_and(|deadline| deadline < now));
+    }
+
+    /// Whatever a node was doing ended with it.
+    pub(crate) fn forget(&mut self, node: usize) {
+        self.running.retain(|(of, _), _| *of != node);
+    }
+
+    /// Operations that ended after their deadline, or run though theirs is over.
+    pub(crate) fn missed(&self, now: Duration) -> u64 {
+        let overdue = self.running.values().filter(|deadline| **deadline < now);
+        self.late + overdue.count() as u64
     }
 }

@@ -27,6 +27,12 @@ pub enum SimError {
     /// The shortest latency is longer than the longest.
     #[error("the shortest latency is longer than the longest")]
     LatencyRange,
+    /// Sessions of this shape and scale cannot be drawn.
+    #[error("the shape of the churn is not between 0.1 and 20, or its sessions take no time")]
+    Churn,
+    /// A service that nobody provides, or that all would have to provide.
+    #[error("{0} providers of each service, not between 1 and the number of nodes less one")]
+    Providers(usize),
     /// A record or a withdrawal cannot be signed with these settings.
     #[error("a claim cannot be signed")]
     Claim(#[from] RecordError),

@@ -5,8 +5,8 @@ use rand::rngs::StdRng;
 
 use crate::SimError;
 
-/// Faults of the links between nodes. Nodes themselves are killed by
-/// [`Network::kill`](crate::Network::kill).
+/// Faults of the links between nodes. Nodes themselves leave by [`Churn`](crate::Churn) or are
+/// killed by [`Network::kill`](crate::Network::kill).
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Faults {
     /// The share of messages that never arrive, requests and answers alike: 0 to 1.

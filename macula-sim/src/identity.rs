@@ -1,16 +1,17 @@
-//! Who the simulated nodes are: keys and addresses computed from seed and index, so that none is
+//! Who the simulated nodes are: keys and addresses computed from seed and index, so that no key is
 //! kept.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use macula_core::{Addresses, Contact, HostPort, NodeId, SecretKey};
+use macula_core::{Addresses, Contact, DialTarget, NodeId, SecretKey};
 use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
+use rand::{Rng, RngExt, SeedableRng};
 
 use crate::latency::mix;
 
-/// The most nodes that addresses of 10.0.0.0/8 can tell apart.
-pub(crate) const MAX_NODES: usize = 1 << 24;
+/// The most nodes that addresses of 10.0.0.0/8 can tell apart; half of them are kept for
+/// contacts that do not exist.
+pub(crate) const MAX_NODES: usize = 1 << 23;
 
 /// The secret key of the node with this index.
 pub(crate) fn secret_key(seed: u64, index: usize) -> SecretKey {
@@ -30,12 +31,36 @@ pub(crate) fn contact(node_id: NodeId, index: usize) -> Contact {
     }
 }
 
-/// The index of the node that listens there, if it is an address of ours.
-pub(crate) fn index_at(host: &HostPort) -> Option<usize> {
-    let [10, a, b, c] = host.host.parse::<Ipv4Addr>().ok()?.octets() else {
+/// A contact of nobody.
+pub(crate) fn stranger(rng: &mut StdRng) -> Contact {
+    let node_id = NodeId::from_bytes(rng.random());
+    contact(node_id, rng.random_range(MAX_NODES..2 * MAX_NODES))
+}
+
+/// The index of the node that listens at the contact's address, if it is an address of ours.
+pub(crate) fn index_of(contact: &Contact) -> Option<usize> {
+    contact.addresses.iter().find_map(|addr| match addr.ip() {
+        IpAddr::V4(ip) => index_at(ip, addr.port()),
+        IpAddr::V6(_) => None,
+    })
+}
+
+/// The index of the node that is to be dialled.
+pub(crate) fn index_of_target(target: &DialTarget) -> Option<usize> {
+    let hosts = match target {
+        DialTarget::Pinned { hosts, .. } => hosts.as_slice(),
+        DialTarget::FirstUse { host } => std::slice::from_ref(host),
+    };
+    hosts
+        .iter()
+        .find_map(|host| index_at(host.host.parse().ok()?, host.port))
+}
+
+fn index_at(ip: Ipv4Addr, port: u16) -> Option<usize> {
+    let [10, a, b, c] = ip.octets() else {
         return None;
     };
-    (host.port == PORT).then(|| u32::from_be_bytes([0, a, b, c]) as usize)
+    (port == PORT).then(|| u32::from_be_bytes([0, a, b, c]) as usize)
 }
 
 const PORT: u16 = 4433;

@@ -4,7 +4,8 @@
 //! and plays the messages between them from an event queue: no sockets, no tasks, no clock. Equal
 //! seeds give equal traces, which [`Report::trace_hash`] proves.
 //!
-//! A [`Scenario`] says what happens to a network, and [`Scenario::run`] returns what came of it:
+//! A [`Scenario`] says what happens to a network, and [`Scenario::run`] returns what came of it;
+//! a [`Simulation`] plays it step by step:
 //!
 //! ```
 //! use macula_sim::Scenario;
@@ -17,23 +18,33 @@
 //! ```
 
 mod scenario;
+mod simulation;
 
 mod checker;
 mod error;
 mod network;
 mod report;
 
-mod event;
+mod churn;
 mod fault;
-mod identity;
 mod latency;
+mod population;
+
+mod event;
+mod identity;
 mod trace;
 mod traffic;
 
+pub use churn::Churn;
 pub use error::SimError;
 pub use fault::Faults;
 pub use latency::Latency;
-pub use network::{Network, NetworkConfig, Outcome};
-pub use report::{AnnounceFigures, FindFigures, JoinFigures, Report, Spread, WithdrawFigures};
-pub use scenario::{Join, Scenario};
+pub use network::{Connections, Network, NetworkConfig, Outcome};
+pub use population::{Lies, Population};
+pub use report::{
+    AnnounceFigures, FindFigures, HolderFigures, JoinFigures, Report, Spread, Success,
+    WithdrawFigures,
+};
+pub use scenario::{Join, Partition, Scenario};
+pub use simulation::{Finds, Progress, Simulation};
 pub use traffic::Traffic;

@@ -3,26 +3,36 @@
 use std::num::NonZeroU64;
 use std::time::{Duration, Instant};
 
-use macula_core::{Contact, DialTarget, NodeId, SecretKey, Timestamp};
+use macula_core::{Contact, DialTarget, Key, NodeId, SecretKey, Timestamp};
 use macula_dht::kad::{
-    KadConfig, KadStats, Kademlia, Local, OperationId, OperationResult, Outbound, Output,
-    RequestId, Search,
+    KadConfig, KadStats, Kademlia, OperationId, OperationResult, PlacedContact, Search,
 };
-use macula_dht::message::{LiveRecord, LiveWithdrawal, Request, Response};
+use macula_dht::message::{LiveRecord, LiveWithdrawal};
+use rand::SeedableRng;
 use rand::rngs::StdRng;
-use rand::{RngExt, SeedableRng};
 
+mod config;
+mod links;
 mod node;
+
+mod lies;
+mod play;
+mod sessions;
 mod synthetic;
 
-use crate::checker::Checker;
-use crate::event::{Event, Purpose, Queue, What};
-use crate::identity::{self, MAX_NODES};
-use crate::network::node::Node;
-use crate::trace::Trace;
-use crate::{Faults, Latency, SimError, Traffic};
+pub use config::NetworkConfig;
+pub use links::Connections;
 
-/// A network of Kademlia nodes that all serve.
+use crate::checker::{Checker, Deadlines};
+use crate::event::{Purpose, Queue};
+use crate::identity;
+use crate::population::Role;
+use crate::trace::Trace;
+use crate::{Churn, Faults, Population, SimError, Traffic};
+use links::Links;
+use node::Node;
+
+/// A network of Kademlia nodes.
 ///
 /// A node that is asked gets to know who asks, as if it had dialled back at once: the probe is
 /// not played. Whatever is lost or sent to the dead is never heard of again; the machines find
@@ -31,37 +41,24 @@ pub struct Network {
     seed: u64,
     epoch: Instant,
     now: Duration,
+    kad: KadConfig,
+    population: Population,
+    churn: Option<Churn>,
+    /// In the order in which they came; a node that comes back has its old place.
     nodes: Vec<Node>,
+    liars: Vec<usize>,
+    /// Who has left since the owner last asked.
+    departed: Vec<usize>,
     queue: Queue,
     rng: StdRng,
-    latency: Latency,
-    faults: Faults,
+    links: Links,
     checker: Checker,
+    deadlines: Deadlines,
     trace: Trace,
     traffic: Traffic,
     outcomes: Vec<Outcome>,
     events: u64,
     max_events: u64,
-}
-
-/// Settings of a [`Network`].
-#[derive(Debug, Clone, PartialEq)]
-pub struct NetworkConfig {
-    /// How many nodes; two at least.
-    pub nodes: usize,
-    /// Where all randomness comes from, the identities included.
-    pub seed: u64,
-    /// Settings of every node.
-    pub kad: KadConfig,
-    /// Delays of messages.
-    pub latency: Latency,
-    /// What goes wrong on the way.
-    pub faults: Faults,
-    /// After how many events the node concerned is checked once. Raising it makes a run faster
-    /// and a broken invariant show later.
-    pub check_every: NonZeroU64,
-    /// After how many events the run is given up.
-    pub max_events: u64,
 }
 
 /// An operation of a node that is over.
@@ -84,34 +81,37 @@ impl Network {
     /// [`SimError`] when the settings make no sense.
     pub fn new(config: &NetworkConfig) -> Result<Self, SimError> {
         config.check()?;
-        let epoch = epoch();
-        let mut rng = StdRng::seed_from_u64(config.seed);
-        let mut nodes = Vec::with_capacity(config.nodes);
-        for index in 0..config.nodes {
-            let node_id = identity::secret_key(config.seed, index).node_id();
-            let local = Local {
-                node_id,
-                serves: true,
-            };
-            let machine = Kademlia::new(config.kad.clone(), local, rng.random())?;
-            nodes.push(Node::new(node_id, machine));
-        }
-        Ok(Self {
+        let mut network = Self {
             seed: config.seed,
-            epoch,
+            epoch: epoch(),
             now: Duration::ZERO,
-            nodes,
+            kad: config.kad.clone(),
+            population: config.population,
+            churn: None,
+            nodes: Vec::with_capacity(config.nodes),
+            liars: Vec::new(),
+            departed: Vec::new(),
             queue: Queue::default(),
-            rng,
-            latency: config.latency,
-            faults: config.faults,
+            rng: StdRng::seed_from_u64(config.seed),
+            links: Links::new(config.seed, config.latency, config.connections),
             checker: Checker::new(config.check_every),
+            deadlines: Deadlines::default(),
             trace: Trace::new(),
             traffic: Traffic::default(),
             outcomes: Vec::new(),
             events: 0,
             max_events: config.max_events,
-        })
+        };
+        network.links.faults = config.faults;
+        network.add_node(Role::Server);
+        for _ in 1..config.nodes {
+            let role = config.population.draw(&mut network.rng);
+            network.add_node(role);
+        }
+        for _ in 0..config.population.dead_among(config.nodes) {
+            network.add_dead();
+        }
+        Ok(network)
     }
 
     /// How many nodes there are, dead ones included.
@@ -122,6 +122,11 @@ impl Network {
     /// Whether there is no node; there always is.
     pub fn is_empty(&self) -> bool {
         self.nodes.is_empty()
+    }
+
+    /// How many nodes are alive.
+    pub fn alive(&self) -> usize {
+        self.nodes.iter().filter(|node| node.is_alive()).count()
     }
 
     /// Virtual time since the beginning.
@@ -141,8 +146,15 @@ impl Network {
 
     /// How a node is reached; `None` when there is no such node.
     pub fn contact(&self, node: usize) -> Option<Contact> {
-        let node_id = self.nodes.get(node)?.node_id();
-        Some(identity::contact(node_id, node))
+        Some(Contact::clone(self.nodes.get(node)?.contact()))
+    }
+
+    /// Which node a contact is of; `None` when it is of none.
+    pub fn index_of(&self, contact: &Contact) -> Option<usize> {
+        identity::index_of(contact).filter(|index| {
+            let node = self.nodes.get(*index);
+            node.is_some_and(|node| node.node_id() == contact.node_id)
+        })
     }
 
     /// Whether a node is running.
@@ -150,20 +162,72 @@ impl Network {
         self.nodes.get(node).is_some_and(Node::is_alive)
     }
 
+    /// How many times a node has left.
+    pub fn life(&self, node: usize) -> u32 {
+        self.nodes.get(node).map_or(0, Node::life)
+    }
+
+    /// Whether a node tells the truth.
+    pub fn is_honest(&self, node: usize) -> bool {
+        let node = self.nodes.get(node);
+        node.is_some_and(|node| !node.role().is_liar())
+    }
+
+    /// Whether a node serves, and can be reached by the others.
+    pub fn is_server(&self, node: usize) -> bool {
+        let node = self.nodes.get(node);
+        node.is_some_and(|node| node.role().is_reachable())
+    }
+
+    /// In which of its parts a node is while the network is [split](Self::split).
+    pub fn group(&self, node: usize) -> u64 {
+        self.links.group(node)
+    }
+
     /// Counters of a node; `None` when it is dead.
     pub fn stats(&self, node: usize) -> Option<KadStats> {
         self.nodes.get(node)?.machine().map(Kademlia::stats)
     }
 
-    /// Fills every routing table with reachable contacts, as a network has them that has been up
-    /// for long, without playing the joins. Each node still looks itself up once.
+    /// Whom a node has in its table, closest first; `None` when it is dead.
+    pub fn contacts(&self, node: usize) -> Option<Vec<Contact>> {
+        self.nodes.get(node)?.machine().map(Kademlia::contacts)
+    }
+
+    /// How many live nodes other than the provider hold a record of its under a key.
+    pub fn holders(&self, key: &Key, provider: &NodeId) -> usize {
+        let now = self.instant();
+        self.nodes
+            .iter()
+            .filter(|node| node.node_id() != *provider)
+            .filter_map(Node::machine)
+            .filter(|machine| machine.holds(now, key, provider))
+            .count()
+    }
+
+    /// Fills every routing table, as nodes have them that have been up for long, without playing
+    /// the joins: nobody looks itself up.
     pub fn join_synthetically(&mut self) {
-        let ids: Vec<NodeId> = self.nodes.iter().map(Node::node_id).collect();
-        let atlas = synthetic::Atlas::new(&ids);
+        let knowable: Vec<usize> = (0..self.nodes.len())
+            .filter(|node| self.nodes[*node].role().is_reachable())
+            .collect();
+        let points: Vec<Key> = self
+            .nodes
+            .iter()
+            .map(|node| *node.contact().key())
+            .collect();
+        let atlas = synthetic::Atlas::new(points, &knowable);
+        let k = self.kad.k.get();
         for node in 0..self.nodes.len() {
-            for peer in atlas.contacts_of(node, CONTACTS_PER_BUCKET, &mut self.rng) {
-                self.reach(node, peer);
+            if !self.is_alive(node) {
+                continue;
             }
+            let peers = atlas.contacts_of(node, k, &mut self.rng);
+            let contacts: Vec<PlacedContact> = peers
+                .iter()
+                .map(|peer| self.nodes[*peer].contact().clone())
+                .collect();
+            self.tell(node, |machine, now| machine.restore(now, contacts));
         }
     }
 
@@ -183,7 +247,8 @@ impl Network {
 
     /// Lets a node announce its own records. `None` when it is dead; so for all operations.
     pub fn announce(&mut self, node: usize, records: Vec<LiveRecord>) -> Option<OperationId> {
-        self.tell(node, |machine, now| machine.announce(now, records))
+        let limit = self.publication_limit(records.len());
+        self.begin(node, limit, |machine, now| machine.announce(now, records))
     }
 
     /// Lets a node withdraw its own records.
@@ -192,12 +257,43 @@ impl Network {
         node: usize,
         withdrawals: Vec<LiveWithdrawal>,
     ) -> Option<OperationId> {
-        self.tell(node, |machine, now| machine.withdraw(now, withdrawals))
+        let limit = self.publication_limit(withdrawals.len());
+        self.begin(node, limit, |machine, now| {
+            machine.withdraw(now, withdrawals)
+        })
     }
 
     /// Lets a node look for providers.
     pub fn find(&mut self, node: usize, search: Search) -> Option<OperationId> {
-        self.tell(node, |machine, now| machine.find(now, search))
+        let limit = search.timeout;
+        self.begin(node, limit, |machine, now| machine.find(now, search))
+    }
+
+    /// Begins an operation that has to be over within `limit`.
+    fn begin(
+        &mut self,
+        node: usize,
+        limit: Duration,
+        verb: impl FnOnce(&mut Kademlia, Instant) -> OperationId,
+    ) -> Option<OperationId> {
+        let ended_before = self.outcomes.len();
+        let operation = self.tell(node, verb)?;
+        let is_over = self.outcomes[ended_before..]
+            .iter()
+            .any(|outcome| (outcome.node, outcome.operation) == (node, operation));
+        if !is_over {
+            self.deadlines.begin(node, operation, self.now + limit);
+        }
+        Some(operation)
+    }
+
+    /// How long it takes at most to tell the holders of so many claims: each is told at once or
+    /// after a walk, and everybody who stands in for one that does not answer comes in turn.
+    fn publication_limit(&self, claims: usize) -> Duration {
+        let rounds = u32::try_from(claims.max(1)).unwrap_or(u32::MAX);
+        let stand_ins = u32::try_from(self.kad.k.get()).unwrap_or(u32::MAX);
+        let one = self.kad.walk_timeout + self.kad.request_timeout * (stand_ins + 1);
+        one.saturating_mul(rounds)
     }
 
     /// Changes what goes wrong on the way from now on.
@@ -206,15 +302,19 @@ impl Network {
     /// [`SimError::NotAShare`].
     pub fn set_faults(&mut self, faults: Faults) -> Result<(), SimError> {
         faults.check()?;
-        self.faults = faults;
+        self.links.faults = faults;
         Ok(())
     }
 
-    /// Ends a node at once and without a word.
-    pub fn kill(&mut self, node: usize) {
-        if let Some(node) = self.nodes.get_mut(node) {
-            node.kill();
-        }
+    /// Splits the network into groups of about the same size, drawn by seed, between which
+    /// nothing passes.
+    pub fn split(&mut self, groups: NonZeroU64) {
+        self.links.split(Some(groups));
+    }
+
+    /// Makes a split network whole again.
+    pub fn heal(&mut self) {
+        self.links.split(None);
     }
 
     /// Plays everything that happens within this time.
@@ -241,6 +341,11 @@ impl Network {
         std::mem::take(&mut self.outcomes)
     }
 
+    /// The nodes that have left since the last call; some may be back.
+    pub fn take_departed(&mut self) -> Vec<usize> {
+        std::mem::take(&mut self.departed)
+    }
+
     /// Checks the invariants of every live node.
     ///
     /// # Panics
@@ -249,6 +354,11 @@ impl Network {
         for machine in self.nodes.iter().filter_map(Node::machine) {
             machine.check_invariants();
         }
+    }
+
+    /// How many operations of live nodes were not over by their deadline.
+    pub fn missed_deadlines(&self) -> u64 {
+        self.deadlines.missed(self.now)
     }
 
     /// How many events were played.
@@ -266,192 +376,11 @@ impl Network {
         self.trace.hash()
     }
 
-    fn play(&mut self, Event { to, what }: Event) {
-        match what {
-            What::Request {
-                from,
-                request_id,
-                request,
-            } => self.play_request((from, to), request_id, request),
-            What::Response {
-                from,
-                request_id,
-                response,
-            } => self.play_response((from, to), request_id, response),
-            What::Reached { peer, purpose } => {
-                self.reach(to, peer);
-                self.reach(peer, to);
-                if purpose == Purpose::Join {
-                    self.tell(to, Kademlia::join);
-                }
-            }
-            What::Wake => self.wake(to),
-        }
-    }
-
-    fn play_request(&mut self, (from, to): Link, request_id: RequestId, request: Request) {
-        let asker = self.nodes[from].node_id();
-        let Some(response) = self.tell(to, |machine, now| machine.answer(now, asker, request))
-        else {
-            self.traffic.to_the_dead += 1;
-            return;
-        };
-        if self.is_alive(from) {
-            self.reach(to, from);
-        }
-        self.traffic.responses += 1;
-        let what = What::Response {
-            from: to,
-            request_id,
-            response,
-        };
-        self.send((to, from), what);
-    }
-
-    fn play_response(&mut self, (from, to): Link, request_id: RequestId, response: Response) {
-        let answered = self.tell(to, |machine, now| {
-            machine.handle_response(now, request_id, response);
-        });
-        match answered {
-            Some(()) => self.reach(to, from),
-            None => self.traffic.to_the_dead += 1,
-        }
-    }
-
-    /// Tells a node that it has reached a peer.
-    fn reach(&mut self, node: usize, peer: usize) {
-        if let Some(contact) = self.contact(peer) {
-            self.tell(node, |machine, now| machine.handle_reached(now, contact));
-        }
-    }
-
-    fn wake(&mut self, node: usize) {
-        let now = self.epoch + self.now;
-        if self.nodes[node].woken(now, self.now) {
-            self.tell(node, Kademlia::handle_timeout);
-        } else {
-            self.arm(node);
-        }
-    }
-
-    /// The one way in which anything is told to a machine: afterwards its outputs are carried
-    /// out and its timer is set.
-    fn tell<R>(
-        &mut self,
-        node: usize,
-        verb: impl FnOnce(&mut Kademlia, Instant) -> R,
-    ) -> Option<R> {
-        let now = self.epoch + self.now;
-        let machine = self.nodes.get_mut(node)?.machine_mut()?;
-        let said = verb(machine, now);
-        if self.checker.is_due() {
-            machine.check_invariants();
-        }
-        while let Some(output) = self.next_output(node) {
-            self.carry_out(node, output);
-        }
-        self.arm(node);
-        Some(said)
-    }
-
-    fn next_output(&mut self, node: usize) -> Option<Output> {
-        self.nodes[node].machine_mut()?.poll_output()
-    }
-
-    fn carry_out(&mut self, node: usize, output: Output) {
-        match output {
-            Output::Send(outbound) => self.carry_request(node, outbound),
-            Output::Dial(target) => self.dial(node, &target, Purpose::Maintain),
-            Output::Done { operation, result } => self.outcomes.push(Outcome {
-                node,
-                operation,
-                result,
-                at: self.now,
-            }),
-        }
-    }
-
-    fn carry_request(&mut self, node: usize, outbound: Outbound) {
-        self.traffic.requests += 1;
-        let Some(to) = self.index_of(&DialTarget::from(&outbound.to)) else {
-            self.traffic.lost += 1;
-            return;
-        };
-        let what = What::Request {
-            from: node,
-            request_id: outbound.request_id,
-            request: outbound.request,
-        };
-        self.send((node, to), what);
-    }
-
-    fn dial(&mut self, node: usize, target: &DialTarget, purpose: Purpose) {
-        self.traffic.dials += 1;
-        let Some(peer) = self.index_of(target) else {
-            return;
-        };
-        if !self.is_alive(peer) || peer == node {
-            self.traffic.to_the_dead += 1;
-        } else if self.faults.lose(&mut self.rng) {
-            self.traffic.lost += 1;
-        } else {
-            let there = self.latency.draw(self.seed, (node, peer), &mut self.rng);
-            let back = self.latency.draw(self.seed, (peer, node), &mut self.rng);
-            let event = Event {
-                to: node,
-                what: What::Reached { peer, purpose },
-            };
-            self.queue.push(self.now + there + back, event);
-        }
-    }
-
-    fn send(&mut self, link: Link, what: What) {
-        if self.faults.lose(&mut self.rng) {
-            self.traffic.lost += 1;
-            return;
-        }
-        let delay = self.latency.draw(self.seed, link, &mut self.rng);
-        self.queue
-            .push(self.now + delay, Event { to: link.1, what });
-    }
-
-    fn arm(&mut self, node: usize) {
-        if let Some(at) = self.nodes[node].arm(self.epoch, self.now) {
-            let what = What::Wake;
-            self.queue.push(at, Event { to: node, what });
-        }
-    }
-
-    /// Which node answers at a target, dead or alive.
-    fn index_of(&self, target: &DialTarget) -> Option<usize> {
-        let (pinned, hosts) = match target {
-            DialTarget::Pinned { node_id, hosts } => (Some(*node_id), hosts.as_slice()),
-            DialTarget::FirstUse { host } => (None, std::slice::from_ref(host)),
-        };
-        let index = hosts.iter().find_map(identity::index_at)?;
-        let node_id = self.nodes.get(index)?.node_id();
-        pinned
-            .is_none_or(|pinned| pinned == node_id)
-            .then_some(index)
+    /// The machines' time.
+    fn instant(&self) -> Instant {
+        self.epoch + self.now
     }
 }
-
-impl NetworkConfig {
-    fn check(&self) -> Result<(), SimError> {
-        if self.nodes < 2 {
-            return Err(SimError::TooFewNodes(self.nodes));
-        }
-        if self.nodes > MAX_NODES {
-            return Err(SimError::TooManyNodes(self.nodes));
-        }
-        self.latency.check()?;
-        self.faults.check()?;
-        Ok(self.kad.check()?)
-    }
-}
-
-/// From whom, to whom.
-type Link = (usize, usize);
 
 #[expect(
     clippy::disallowed_methods,
@@ -460,8 +389,5 @@ type Link = (usize, usize);
 fn epoch() -> Instant {
     Instant::now()
 }
-
-/// As many as a bucket holds by default; a machine with smaller buckets keeps what fits.
-const CONTACTS_PER_BUCKET: usize = 20;
 
 const WALL_CLOCK_START: Timestamp = Timestamp::from_unix_millis(1_800_000_000_000);

@@ -1,35 +1,55 @@
 //! What came of a scenario, for programs and for people.
 
-use std::fmt;
 use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::Traffic;
+mod spread;
+mod success;
+mod text;
 
-/// What came of a [`Scenario`](crate::Scenario). Equal scenarios give equal reports.
+pub use spread::Spread;
+pub use success::Success;
+
+use crate::{Connections, Join, Scenario, Traffic};
+
+/// What came of a [`Scenario`]. Equal scenarios give equal reports.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Report {
     /// Where all randomness came from.
     pub seed: u64,
     /// Nodes in the beginning.
     pub nodes: usize,
-    /// Nodes killed.
+    /// Nodes in the end.
+    pub alive: usize,
+    /// Nodes killed at one instant.
     pub killed: usize,
+    /// Nodes that left when their session was over.
+    pub departed: usize,
     /// Virtual time that passed, in milliseconds.
     pub virtual_millis: u64,
     /// Events played.
     pub events: u64,
     /// A hash over all of them, in hexadecimal.
     pub trace_hash: String,
+    /// Operations that were not over by their deadline: none, unless a machine hangs.
+    pub missed_deadlines: u64,
+    /// What was not played as in a real network.
+    pub shortened: Vec<String>,
     /// Messages.
     pub traffic: Traffic,
     /// How the network came together.
     pub join: JoinFigures,
-    /// How the announcements went.
+    /// How the first announcements went.
     pub announce: AnnounceFigures,
+    /// How the later ones went that kept the records alive.
+    pub refresh: AnnounceFigures,
+    /// How many finds came to the right end, over all phases.
+    pub success: Success,
     /// How the finds went, phase by phase.
     pub finds: Vec<FindFigures>,
+    /// Who held the records, time by time.
+    pub holders: Vec<HolderFigures>,
     /// How the withdrawals went.
     pub withdraw: WithdrawFigures,
 }
@@ -46,9 +66,9 @@ pub struct JoinFigures {
 /// How announcements went.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct AnnounceFigures {
-    /// Records to be announced.
+    /// Announcements begun, one record each.
     pub records: usize,
-    /// Those whose announcement succeeded.
+    /// Those that succeeded.
     pub announced: usize,
     /// Acknowledgements per record when its announcement returned.
     pub holders: Spread,
@@ -59,30 +79,47 @@ pub struct AnnounceFigures {
 /// How the finds of one phase went.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct FindFigures {
-    /// When they were started.
+    /// When they were started, or under which name.
     pub phase: &'static str,
-    /// Finds started.
+    /// Finds started, but for those that are void.
     pub finds: usize,
-    /// Those that found the provider.
+    /// Those that came to the right end: they found a provider, or that there is none.
+    pub right: usize,
+    /// Those that found a provider.
     pub found: usize,
     /// Those that said there is none.
     pub absent: usize,
     /// Those that could not tell.
     pub inconclusive: usize,
+    /// Those that found nobody but providers that have left.
+    pub outdated: usize,
     /// Those that failed.
     pub failed: usize,
-    /// Those that found somebody who never announced it: none, unless the network lies.
+    /// Those that found somebody who never announced it: none, unless signatures can be forged.
     pub invented: usize,
     /// Those that did not end by their deadline: none, unless a lookup hangs.
     pub unfinished: usize,
-    /// The share that found the provider.
-    pub success_ratio: f64,
+    /// Those that say nothing, because the last provider left meanwhile. They count nowhere else.
+    pub void: usize,
+    /// The share that came to the right end.
+    pub success: Success,
     /// Requests per find.
     pub requests: Spread,
-    /// Hops to the first provider, of those that found it.
+    /// Hops, of those that found a provider or looked for none.
     pub hops: Spread,
     /// Milliseconds per find.
     pub millis: Spread,
+}
+
+/// Who held the records at one time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct HolderFigures {
+    /// Seconds since the beginning.
+    pub at_secs: u64,
+    /// Records that were looked at.
+    pub records: usize,
+    /// Live nodes that held each, its provider aside.
+    pub holders: Spread,
 }
 
 /// How withdrawals went.
@@ -92,140 +129,42 @@ pub struct WithdrawFigures {
     pub withdrawn: usize,
     /// Acknowledgements.
     pub acknowledged: usize,
-    /// Finds of withdrawn records afterwards.
+    /// Milliseconds until the withdrawal returned.
+    pub millis: Spread,
+    /// Finds that began two seconds after that or later.
     pub finds: usize,
     /// Those that still found the provider.
     pub still_found: usize,
+    /// The share that did not.
+    pub unseen: Success,
 }
 
-/// How a number is spread over many cases; zeros when there was none.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
-pub struct Spread {
-    /// The mean.
-    pub mean: f64,
-    /// The median.
-    pub p50: u64,
-    /// 95 % are not greater.
-    pub p95: u64,
-    /// 99 % are not greater.
-    pub p99: u64,
-    /// The greatest.
-    pub max: u64,
-}
-
-impl Spread {
-    pub(crate) fn of(mut numbers: Vec<u64>) -> Self {
-        numbers.sort_unstable();
-        let Some(&max) = numbers.last() else {
-            return Self::default();
-        };
-        let percentile = |percent: usize| {
-            let rank = (numbers.len() * percent).div_ceil(100);
-            numbers[rank.saturating_sub(1)]
-        };
-        Self {
-            mean: numbers.iter().sum::<u64>() as f64 / numbers.len() as f64,
-            p50: percentile(50),
-            p95: percentile(95),
-            p99: percentile(99),
-            max,
-        }
+/// What a scenario leaves out of what a real network does, in words.
+pub(crate) fn shortened(scenario: &Scenario) -> Vec<String> {
+    let mut words = vec![
+        "messages are not encoded, signatures not verified, rates not limited".to_owned(),
+        "a node that is asked knows at once whether it can reach who asks".to_owned(),
+    ];
+    if scenario.join == Join::Synthetic {
+        words.push(
+            "the first routing tables are filled at once, as full as they can be, and nobody \
+             has looked itself up"
+                .to_owned(),
+        );
     }
+    if scenario.connections == Connections::Warm {
+        words.push("handshakes take no time: all are connected to all".to_owned());
+    }
+    let usual = macula_dht::kad::KadConfig::default().refresh_interval;
+    if scenario.kad.refresh_interval != usual {
+        words.push(format!(
+            "tables are refreshed every {:?} instead of {usual:?}",
+            scenario.kad.refresh_interval
+        ));
+    }
+    words
 }
 
 pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { nodes, seed, .. } = self;
-        let seconds = self.virtual_millis / 1000;
-        writeln!(f, "{nodes} nodes, seed {seed}, {seconds} s of virtual time")?;
-        let traffic = &self.traffic;
-        writeln!(
-            f,
-            "{} events, {} requests, {} answers, {} lost, {} to the dead",
-            self.events, traffic.requests, traffic.responses, traffic.lost, traffic.to_the_dead
-        )?;
-        let join = &self.join;
-        writeln!(
-            f,
-            "join       contacts {}, {} alone",
-            join.contacts, join.alone
-        )?;
-        let announce = &self.announce;
-        writeln!(
-            f,
-            "announce   {} of {} records, holders {}, ms {}",
-            announce.announced, announce.records, announce.holders, announce.millis
-        )?;
-        for finds in &self.finds {
-            finds.fmt(f)?;
-        }
-        let withdraw = &self.withdraw;
-        writeln!(
-            f,
-            "withdraw   {} records, {} acknowledgements; {} of {} finds still see the provider",
-            withdraw.withdrawn, withdraw.acknowledged, withdraw.still_found, withdraw.finds
-        )?;
-        write!(f, "trace      {}", self.trace_hash)
-    }
-}
-
-impl fmt::Display for FindFigures {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(
-            f,
-            "find       {}: {} of {} found ({:.2} %), {} absent, {} inconclusive, {} failed, \
-             {} invented, {} unfinished",
-            self.phase,
-            self.found,
-            self.finds,
-            self.success_ratio * 100.0,
-            self.absent,
-            self.inconclusive,
-            self.failed,
-            self.invented,
-            self.unfinished
-        )?;
-        writeln!(
-            f,
-            "           requests {}, hops {}, ms {}",
-            self.requests, self.hops, self.millis
-        )
-    }
-}
-
-impl fmt::Display for Spread {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            mean,
-            p50,
-            p99,
-            max,
-            ..
-        } = self;
-        write!(f, "{mean:.1} (p50 {p50}, p99 {p99}, max {max})")
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::Spread;
-
-    #[test]
-    fn percentiles_are_of_the_nearest_rank() {
-        let spread = Spread::of((1..=200).rev().collect());
-        let expected = Spread {
-            mean: 100.5,
-            p50: 100,
-            p95: 190,
-            p99: 198,
-            max: 200,
-        };
-        assert_eq!(spread, expected);
-        assert_eq!(Spread::of(vec![7]).p99, 7);
-        assert_eq!(Spread::of(Vec::new()), Spread::default());
-    }
 }

@@ -3,27 +3,48 @@
 use std::time::{Duration, Instant};
 
 use macula_core::NodeId;
-use macula_dht::kad::Kademlia;
+use macula_dht::kad::{Kademlia, PlacedContact};
+
+use crate::population::Role;
 
 /// A node; the machine of a dead one is gone.
 // Invariant: `armed` is the earliest wake-up of this node in the event queue that still counts.
 pub(super) struct Node {
-    node_id: NodeId,
-    machine: Option<Kademlia>,
+    /// Shared by all tables that the node is in.
+    contact: PlacedContact,
+    role: Role,
+    /// How many times it has left.
+    life: u32,
+    machine: Option<Box<Kademlia>>,
     armed: Option<Duration>,
 }
 
 impl Node {
-    pub(super) fn new(node_id: NodeId, machine: Kademlia) -> Self {
+    /// One without a machine, which it gets by [`revive`](Self::revive).
+    pub(super) fn dead(contact: PlacedContact, role: Role) -> Self {
         Self {
-            node_id,
-            machine: Some(machine),
+            contact,
+            role,
+            life: 0,
+            machine: None,
             armed: None,
         }
     }
 
     pub(super) fn node_id(&self) -> NodeId {
-        self.node_id
+        self.contact.node_id
+    }
+
+    pub(super) fn contact(&self) -> &PlacedContact {
+        &self.contact
+    }
+
+    pub(super) fn role(&self) -> Role {
+        self.role
+    }
+
+    pub(super) fn life(&self) -> u32 {
+        self.life
     }
 
     pub(super) fn is_alive(&self) -> bool {
@@ -31,15 +52,24 @@ impl Node {
     }
 
     pub(super) fn machine(&self) -> Option<&Kademlia> {
-        self.machine.as_ref()
+        self.machine.as_deref()
     }
 
     pub(super) fn machine_mut(&mut self) -> Option<&mut Kademlia> {
-        self.machine.as_mut()
+        self.machine.as_deref_mut()
     }
 
-    pub(super) fn kill(&mut self) {
-        self.machine = None;
+    /// Ends it; whether it was alive.
+    pub(super) fn kill(&mut self) -> bool {
+        self.armed = None;
+        let was_alive = self.machine.take().is_some();
+        self.life += u32::from(was_alive);
+        was_alive
+    }
+
+    /// Begins another life, which remembers nothing.
+    pub(super) fn revive(&mut self, machine: Kademlia) {
+        self.machine = Some(Box::new(machine));
         self.armed = None;
     }
 
@@ -60,8 +90,7 @@ impl Node {
         if self.armed == Some(at) {
             self.armed = None;
         }
-        self.machine
-            .as_ref()
+        self.machine()
             .and_then(Kademlia::poll_timeout)
             .is_some_and(|deadline| deadline <= now)
     }

@@ -1,19 +1,20 @@
 //! Routing tables as a network has them that has been up for long, without playing the joins.
 
-use macula_core::{Key, NodeId};
+use macula_core::Key;
 use rand::RngExt;
 use rand::rngs::StdRng;
 
-/// All nodes in the order of their points, where every subtree of the keyspace is a range.
+/// All nodes that can be in a table, in the order of their points, where every subtree of the
+/// keyspace is a range.
 pub(super) struct Atlas {
+    /// Of all nodes, by index.
     points: Vec<Key>,
     by_point: Vec<usize>,
 }
 
 impl Atlas {
-    pub(super) fn new(ids: &[NodeId]) -> Self {
-        let points: Vec<Key> = ids.iter().map(Key::of_node).collect();
-        let mut by_point: Vec<usize> = (0..ids.len()).collect();
+    pub(super) fn new(points: Vec<Key>, knowable: &[usize]) -> Self {
+        let mut by_point = knowable.to_vec();
         by_point.sort_unstable_by_key(|node| points[*node]);
         Self { points, by_point }
     }
@@ -24,7 +25,7 @@ impl Atlas {
         let mut beside = self.by_point.as_slice();
         let mut contacts = Vec::new();
         let mut depth = 0;
-        while beside.len() > 1 {
+        while !beside.is_empty() && beside != [node] {
             let ones_begin = beside.partition_point(|peer| !bit(&self.points[*peer], depth));
             let (zeros, ones) = beside.split_at(ones_begin);
             let (mine, bucket) = if bit(own, depth) {
@@ -67,9 +68,10 @@ mod tests {
 
     #[test]
     fn every_bucket_is_as_full_as_it_can_be() {
-        let ids: Vec<NodeId> = (0..200u8).map(|i| NodeId::from_bytes([i; 32])).collect();
-        let atlas = Atlas::new(&ids);
         let mut rng = StdRng::seed_from_u64(1);
+        let points = (0..200).map(|_| Key::from_bytes(rng.random())).collect();
+        let knowable: Vec<usize> = (0..200).filter(|node| node % 5 != 0).collect();
+        let atlas = Atlas::new(points, &knowable);
         for (node, own) in atlas.points.iter().enumerate() {
             let buckets = |peers: &[usize]| {
                 let mut sizes = BTreeMap::new();
@@ -79,8 +81,8 @@ mod tests {
                 }
                 sizes
             };
-            let others: Vec<usize> = (0..200).filter(|peer| *peer != node).collect();
-            let mut possible = buckets(&others);
+            let others = knowable.iter().copied().filter(|peer| *peer != node);
+            let mut possible = buckets(&others.collect::<Vec<_>>());
             possible.values_mut().for_each(|size| *size = 8.min(*size));
             let mut contacts = atlas.contacts_of(node, 8, &mut rng);
             assert_eq!(buckets(&contacts), possible);

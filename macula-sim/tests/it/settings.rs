@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use macula_sim::{Faults, Latency, Scenario, SimError};
+use macula_sim::{Churn, Faults, Latency, Population, Scenario, SimError};
 
 #[test]
 fn network_of_one_node_is_refused() {
@@ -16,36 +16,87 @@ fn network_of_one_node_is_refused() {
 
 #[test]
 fn shares_outside_zero_to_one_are_refused() {
+    type Set = fn(&mut Scenario, f64);
+    let settings: [(&str, Set); 7] = [
+        ("loss", |scenario, value| {
+            scenario.faults = Faults { loss: value };
+        }),
+        ("kill", |scenario, value| scenario.kill = value),
+        ("withdraw", |scenario, value| scenario.withdraw = value),
+        ("absent", |scenario, value| scenario.absent = value),
+        ("liars", |scenario, value| scenario.population.liars = value),
+        ("dead_contacts", |scenario, value| {
+            scenario.population.dead_contacts = value;
+        }),
+        ("churn.returning", |scenario, value| {
+            scenario.churn = Some(Churn {
+                returning: value,
+                ..Churn::default()
+            });
+        }),
+    ];
     for value in [-0.1, 1.1, f64::INFINITY] {
-        let faults = Faults { loss: value };
-        let scenarios = [
-            Scenario {
-                faults,
-                ..Scenario::default()
-            },
-            Scenario {
-                kill: value,
-                ..Scenario::default()
-            },
-            Scenario {
-                withdraw: value,
-                ..Scenario::default()
-            },
-        ];
-        for (scenario, name) in scenarios.iter().zip(["loss", "kill", "withdraw"]) {
+        for (name, set) in settings {
+            let mut scenario = Scenario::default();
+            set(&mut scenario, value);
             assert_eq!(scenario.run(), Err(SimError::NotAShare { name, value }));
         }
     }
 }
 
 #[test]
-fn latency_range_upside_down_is_refused() {
-    let latency = Latency {
-        min: Duration::from_secs(1),
-        ..Latency::default()
+fn more_special_nodes_than_nodes_are_refused() {
+    let population = Population {
+        clients: 0.5,
+        liars: 0.6,
+        ..Population::default()
     };
     let outcome = Scenario {
-        latency,
+        population,
+        ..Scenario::default()
+    }
+    .run();
+    assert!(matches!(outcome, Err(SimError::NotAShare { .. })));
+}
+
+#[test]
+fn churn_without_sessions_is_refused() {
+    for churn in [
+        Churn::with_median(Duration::ZERO),
+        Churn {
+            shape: 0.0,
+            ..Churn::default()
+        },
+        Churn {
+            shape: f64::NAN,
+            ..Churn::default()
+        },
+    ] {
+        let outcome = Scenario {
+            churn: Some(churn),
+            ..Scenario::default()
+        }
+        .run();
+        assert_eq!(outcome, Err(SimError::Churn));
+    }
+}
+
+#[test]
+fn services_without_providers_are_refused() {
+    for providers in [0, 200] {
+        let outcome = Scenario {
+            providers,
+            ..Scenario::default()
+        }
+        .run();
+        assert_eq!(outcome, Err(SimError::Providers(providers)));
+    }
+}
+
+#[test]
+fn latency_range_upside_down_is_refused() {
+    let outcome = Scenario {
+        latency: Latency::between(Duration::from_secs(1), Duration::ZERO),
         ..Scenario::default()
     }
     .run();
