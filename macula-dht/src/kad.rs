@@ -180,7 +180,7 @@ impl Kademlia {
     pub fn handle_departed(&mut self, now: Instant, node_id: &NodeId) {
         self.holders.departed(node_id);
         if let Some(contact) = self.table.remove(node_id) {
-            self.remember_former(now, Contact::clone(&contact));
+            self.remember_former(now, contact);
         }
     }
 
@@ -201,7 +201,12 @@ impl Kademlia {
 
     /// What to do next, until there is nothing.
     pub fn poll_output(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
+        let output = self.outputs.pop_front();
+        if output.is_none() && self.outputs.capacity() > KEPT_OUTPUTS {
+            // An idle node keeps no memory for a burst.
+            self.outputs = VecDeque::new();
+        }
+        output
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) is due.
@@ -317,7 +322,7 @@ impl Kademlia {
         self.stats.requests_failed += 1;
         if let Some(contact) = self.table.failed(now, &request.to) {
             self.stats.contacts_evicted += 1;
-            self.remember_former(now, Contact::clone(&contact));
+            self.remember_former(now, contact);
         }
         self.settle(now, request, None);
     }
@@ -375,3 +380,6 @@ impl Kademlia {
         self.next_id
     }
 }
+
+/// Outputs that a node has room for while it has none.
+const KEPT_OUTPUTS: usize = 4;

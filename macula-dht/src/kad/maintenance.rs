@@ -34,7 +34,7 @@ pub(super) struct Maintenance {
     /// Position of the bootstrap peer to dial next.
     next_bootstrap: usize,
     /// Longest gone first.
-    former: VecDeque<Contact>,
+    former: VecDeque<PlacedContact>,
     /// When the next round is due; `None` before anything has happened.
     round_at: Option<Instant>,
     /// When the next dial out of solitude is due; `None` while somebody is known.
@@ -93,7 +93,7 @@ impl Kademlia {
     }
 
     /// Remembers a contact that has lost its place.
-    pub(super) fn remember_former(&mut self, now: Instant, contact: Contact) {
+    pub(super) fn remember_former(&mut self, now: Instant, contact: PlacedContact) {
         self.maintenance.forget_former(&contact.node_id);
         let former = &mut self.maintenance.former;
         if former.len() == MAX_FORMER {
@@ -174,7 +174,7 @@ impl Kademlia {
         let former = &mut self.maintenance.former;
         if let Some(contact) = former.pop_front() {
             self.outputs
-                .push_back(Output::Dial(DialTarget::from(&contact)));
+                .push_back(Output::Dial(DialTarget::from(&*contact)));
             former.push_back(contact);
         }
     }

@@ -91,6 +91,10 @@ impl Kademlia {
             self.refresh_walks.is_walking = true;
             self.begin_walk(now, target, LookupPurpose::Refresh);
         }
+        if self.refresh_walks.waiting.is_empty() {
+            // An idle node keeps no memory for a newcomer's walks.
+            self.refresh_walks.waiting = VecDeque::new();
+        }
     }
 
     /// A random point whose distance to us falls into a bucket.

@@ -8,6 +8,7 @@
 
 mod contract;
 mod flood;
+mod footprint;
 mod holders;
 mod kademlia;
 mod kademlia_dht;
