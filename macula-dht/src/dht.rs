@@ -43,6 +43,11 @@ pub trait Dht: Send + Sync + 'static {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FindOptions {
     /// Stop early once so many providers are known.
+    ///
+    /// When there are providers, though fewer, it stops once those have answered who should hold
+    /// their records. One that wants more than an answer can name,
+    /// [`MAX_CLAIMS`](crate::message::MAX_CLAIMS), wants all: it hears as many nodes as a search
+    /// in vain.
     pub want: NonZeroUsize,
     /// End by then.
     pub timeout: Duration,

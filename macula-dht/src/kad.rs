@@ -299,8 +299,8 @@ impl Kademlia {
     }
 
     fn send(&mut self, now: Instant, to: Contact, request: Request, purpose: Purpose) {
-        let slot_until = matches!(purpose, Purpose::Lookup(_))
-            .then(|| now + self.round_trips.slot_timeout(None));
+        let slot_until =
+            matches!(purpose, Purpose::Lookup(_)).then(|| now + self.slot_timeout(&to.node_id));
         let timeout = self.config.request_timeout;
         let request_id = self.requests.begin(InFlight {
             to: to.node_id,

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use macula_core::{Claim, Contact, Key, NodeId};
 
-use crate::message::{LiveClaim, Request};
+use crate::message::{LiveClaim, MAX_CLAIMS, Request};
 use crate::{FindOutcome, Found};
 
 mod candidates;
@@ -20,7 +20,7 @@ use trail::Trail;
 /// be out of date, or lie.
 const MIN_WITNESSES: usize = 2;
 
-/// How many times `alpha` the slots can become while peers are slow.
+/// How many times `alpha` the slots can become.
 const WIDEST: usize = 3;
 
 /// What a lookup is after, and its limits.
@@ -54,21 +54,25 @@ pub(super) enum Step {
     Done,
 }
 
-/// Kademlia §2.3, with these changes: a slow peer gives its slot back but may still answer, and
-/// while peers are slow there are more slots; absence is told apart from silence; every lookup has
-/// a deadline.
+/// Kademlia §2.3, with these changes: a slow peer gives its slot back but may still answer; there
+/// are more slots while peers are slow, and towards the end; a search for providers hears fewer
+/// when there are some; absence is told apart from silence; every lookup has a deadline.
 ///
 // Invariant: each peer is asked at most once, `slots` is the number of candidates in `Asked` and
-// `slow` of those in `Slow`, and `width` is between `alpha` and its multiple.
+// `slow` of those in `Slow`, and neither `slots` nor `alpha` and `extra_slots` are more than the
+// widest.
 #[derive(Debug, Clone)]
 pub(super) struct Lookup {
     quest: Quest,
     candidates: Candidates,
     claims: Claims,
     slots: usize,
-    /// How many slots there are now.
-    width: usize,
+    /// How many more slots than `alpha` there are because peers are slow.
+    extra_slots: usize,
     slow: usize,
+    /// Answers since the last that made progress: that named one of the k closest, or the claims
+    /// that an early end is waiting for.
+    fruitless: usize,
     requests: usize,
     witnesses: usize,
     /// The depth of the request whose answer first held a provider.
@@ -88,8 +92,9 @@ impl Lookup {
             candidates: Candidates::new(quest.target),
             claims: Claims::new(quest.target),
             slots: 0,
-            width: quest.alpha,
+            extra_slots: 0,
             slow: 0,
+            fruitless: 0,
             requests: 0,
             witnesses: 0,
             found_at: None,
@@ -108,9 +113,9 @@ impl Lookup {
         if now >= self.quest.deadline || self.has_enough(now) {
             return Step::Done;
         }
-        let (unasked, awaits_a_close_peer) = self.frontier();
+        let (unasked, awaits_a_close_peer) = self.frontier(now);
         match unasked {
-            Some(place) if self.slots < self.width => self.ask(now, place),
+            Some(place) if self.slots < self.width(now) => self.ask(now, place),
             Some(_) => Step::Wait,
             None if awaits_a_close_peer || !self.may_settle(now) => Step::Wait,
             None => {
@@ -142,8 +147,9 @@ impl Lookup {
         let Some(place) = self.settle(from, State::Answered) else {
             return;
         };
-        self.width = self.width.saturating_sub(1).max(self.quest.alpha);
+        self.extra_slots = self.extra_slots.saturating_sub(1);
         let depth = self.candidates.at(place).depth;
+        self.fruitless += 1;
         let had_provider = self.claims.has(now, 1);
         let providers = self.bear_witness(now, claims);
         if !had_provider && self.claims.has(now, 1) {
@@ -151,9 +157,7 @@ impl Lookup {
         }
         let closer = &closer[..closer.len().min(self.quest.k)];
         if self.quest.follows {
-            for contact in closer {
-                self.learn(contact, depth + 1);
-            }
+            self.follow(closer, depth + 1);
         }
         if self.trail.is_some() {
             let closer = self.count_closer(place, closer);
@@ -182,7 +186,8 @@ impl Lookup {
             candidate.state = State::Slow;
             self.slots -= 1;
             self.slow += 1;
-            self.width = (self.width + 1).min(WIDEST * self.quest.alpha);
+            let extra_slots = self.widest() - self.quest.alpha;
+            self.extra_slots = (self.extra_slots + 1).min(extra_slots);
         }
     }
 
@@ -275,17 +280,48 @@ impl Lookup {
             is_witness |= fits;
             records += usize::from(fits && is_record);
         }
-        self.witnesses += usize::from(is_witness);
+        if is_witness {
+            self.witnesses += 1;
+        }
+        if is_witness && self.witnesses <= MIN_WITNESSES {
+            self.fruitless = 0;
+        }
         records
     }
 
-    fn learn(&mut self, contact: &Contact, depth: usize) {
+    /// Learns contacts from an answer. It makes progress if any of them is among the k closest.
+    fn follow(&mut self, contacts: &[Contact], depth: usize) {
+        for contact in contacts {
+            let closer = self.learn(contact, depth);
+            if closer.is_some_and(|closer| closer < self.quest.k) {
+                self.fruitless = 0;
+            }
+        }
+    }
+
+    /// Takes a contact that is new and may be asked; how many known ones are closer.
+    fn learn(&mut self, contact: &Contact, depth: usize) -> Option<usize> {
         // Those that a one-hop find is given are connected, so they need no address.
         let cannot_be_dialled = self.quest.follows && contact.addresses.is_empty();
         let is_local = contact.node_id == self.quest.local;
-        if !is_local && !cannot_be_dialled && self.candidates.place(&contact.node_id).is_none() {
-            self.candidates.insert(contact, depth);
+        if is_local || cannot_be_dialled || self.candidates.place(&contact.node_id).is_some() {
+            return None;
         }
+        self.candidates.insert(contact, depth)
+    }
+
+    /// How many slots there are now: as many as there may be when whoever is left has to be asked
+    /// anyway.
+    fn width(&self, now: Instant) -> usize {
+        if self.fruitless >= self.quest.alpha || self.is_found(now) {
+            self.widest()
+        } else {
+            self.quest.alpha + self.extra_slots
+        }
+    }
+
+    fn widest(&self) -> usize {
+        WIDEST * self.quest.alpha
     }
 
     fn ask(&mut self, now: Instant, place: Place) -> Step {
@@ -312,21 +348,38 @@ impl Lookup {
         Some(place)
     }
 
-    /// Of the k closest that have not let us down: the closest that was not asked, and whether any
-    /// still holds a slot.
-    fn frontier(&self) -> (Option<Place>, bool) {
+    /// Of the closest that have to be heard and have not let us down: the closest that was not
+    /// asked, and whether any still holds a slot.
+    fn frontier(&self, now: Instant) -> (Option<Place>, bool) {
         let hopeful = self.candidates.places().filter(|place| {
             let state = self.candidates.at(*place).state;
             !matches!(state, State::Failed | State::Slow)
         });
         let mut awaits = false;
-        for place in hopeful.take(self.quest.k) {
+        for place in hopeful.take(self.breadth(now)) {
             match self.candidates.at(place).state {
                 State::Unasked => return (Some(place), awaits),
                 state => awaits |= state == State::Asked,
             }
         }
         (None, awaits)
+    }
+
+    /// Whether there are providers, and from peers enough to rely on that.
+    fn is_found(&self, now: Instant) -> bool {
+        self.has(now, NonZeroUsize::MIN)
+    }
+
+    /// How many of the closest have to be heard: when there are providers only those who should be
+    /// their holders, unless all providers are wanted; all k are there to prove that there is
+    /// nobody.
+    fn breadth(&self, now: Instant) -> usize {
+        let wants_all = self.quest.want.is_none_or(|want| want.get() > MAX_CLAIMS);
+        if self.is_found(now) && !wants_all {
+            self.quest.replication.min(self.quest.k)
+        } else {
+            self.quest.k
+        }
     }
 
     /// With nobody left to ask: whether what is known is worth more than a slow peer's answer.
@@ -378,9 +431,9 @@ impl Lookup {
         };
         assert_eq!(self.slots, count(State::Asked), "slots are off");
         assert_eq!(self.slow, count(State::Slow), "slow peers are miscounted");
-        let widths = self.quest.alpha..=WIDEST * self.quest.alpha;
-        assert!(widths.contains(&self.width), "{} slots", self.width);
-        assert!(self.slots <= *widths.end(), "too many in flight");
+        let width = self.quest.alpha + self.extra_slots;
+        assert!(width <= self.widest(), "{width} slots");
+        assert!(self.slots <= self.widest(), "too many in flight");
     }
 }
 

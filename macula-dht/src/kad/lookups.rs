@@ -1,7 +1,7 @@
 //! The lookups that run, and what each is for.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use macula_core::{Contact, Key, NodeId};
 
@@ -292,6 +292,11 @@ impl Kademlia {
         };
         self.queue(Work::Lookup(lookup_id));
         fits
+    }
+
+    /// How long a request to a peer may hold its slot.
+    pub(super) fn slot_timeout(&self, to: &NodeId) -> Duration {
+        self.round_trips.slot_timeout(self.table.rtt(to))
     }
 
     /// Gives the slot of a slow peer to another.

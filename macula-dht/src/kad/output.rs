@@ -70,6 +70,11 @@ pub struct Search {
     /// The point of the service.
     pub key: Key,
     /// Stop early once so many providers are known, from two peers or more.
+    ///
+    /// When there are providers, though fewer, it stops once those have answered who should hold
+    /// their records. One that wants more than an answer can name,
+    /// [`MAX_CLAIMS`](crate::message::MAX_CLAIMS), wants all: it hears as many nodes as a search
+    /// in vain.
     pub want: NonZeroUsize,
     /// End by then.
     pub timeout: Duration,

@@ -93,9 +93,9 @@ impl Candidates {
         self.by_distance.iter().map(|(_, place)| *place)
     }
 
-    /// Takes a contact that is not known yet. When there is no room it has to be closer than
-    /// somebody who was not asked.
-    pub(super) fn insert(&mut self, contact: &Contact, depth: usize) {
+    /// Takes a contact that is not known yet; how many are closer. When there is no room it has to
+    /// be closer than somebody who was not asked.
+    pub(super) fn insert(&mut self, contact: &Contact, depth: usize) -> Option<usize> {
         let distance = Key::of_node(&contact.node_id).distance(&self.target);
         let candidate = Candidate {
             contact: contact.clone(),
@@ -103,10 +103,8 @@ impl Candidates {
             state: State::Unasked,
             depth,
         };
-        let Some(place) = self.make_room(&distance) else {
-            return;
-        };
-        let by_distance = self.position(&distance);
+        let place = self.make_room(&distance)?;
+        let closer = self.closer_than(&distance);
         let id_prefix = id_prefix(&contact.node_id);
         if usize::from(place) < self.peers.len() {
             self.peers[usize::from(place)] = candidate;
@@ -114,9 +112,10 @@ impl Candidates {
             self.peers.push(candidate);
         }
         self.by_distance
-            .insert(by_distance, (distance_prefix(&distance), place));
+            .insert(closer, (distance_prefix(&distance), place));
         let by_id = self.by_id.partition_point(|(known, _)| *known < id_prefix);
         self.by_id.insert(by_id, (id_prefix, place));
+        Some(closer)
     }
 
     /// A place for a newcomer: a new one, or that of the furthest who was not asked.
@@ -136,8 +135,7 @@ impl Candidates {
         Some(furthest)
     }
 
-    /// Where in `by_distance` somebody at this distance belongs.
-    fn position(&self, distance: &Distance) -> usize {
+    fn closer_than(&self, distance: &Distance) -> usize {
         let prefix = distance_prefix(distance);
         self.by_distance.partition_point(|(known, place)| {
             *known < prefix || (*known == prefix && self.at(*place).distance < *distance)

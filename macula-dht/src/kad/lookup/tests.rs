@@ -16,6 +16,7 @@ mod scripted;
 
 const K: usize = 5;
 const ALPHA: usize = 3;
+const REPLICATION: usize = 4;
 const QUORUM: usize = 3;
 const PEERS: u8 = 40;
 const LOCAL: u8 = 255;
@@ -60,7 +61,7 @@ fn quest(now: Instant) -> Quest {
         want: None,
         k: K,
         alpha: ALPHA,
-        replication: K,
+        replication: REPLICATION,
         quorum: QUORUM,
         follows: true,
         trace: false,
@@ -180,35 +181,83 @@ fn a_closer_peer_counts_wherever_in_an_answer_it_is_named() {
     }
 }
 
-#[test]
-fn slots_released_by_time_widen_the_lookup_up_to_its_bound_and_answers_narrow_it_again() {
-    let now = now();
-    let seeds: Vec<u8> = (0..PEERS).collect();
-    let many = Quest {
+fn among_all(now: Instant) -> Lookup {
+    let quest = Quest {
         k: usize::from(PEERS),
         ..quest(now)
     };
-    let mut lookup = Lookup::new(now, many, contacts(&seeds));
+    Lookup::new(now, quest, contacts(&(0..PEERS).collect::<Vec<_>>()))
+}
+
+#[test]
+fn slots_released_by_time_widen_the_lookup_up_to_its_bound_and_answers_narrow_it_again() {
+    let now = now();
+    let mut lookup = among_all(now);
     let first = asked(&mut lookup, now);
     assert_eq!(first.len(), ALPHA);
     // Each that is slow makes room for one more, besides the one that takes its slot.
     lookup.release_slot(&node_id(first[0]));
-    assert_eq!(asked(&mut lookup, now).len(), 2);
-    let mut slow = first[1..].to_vec();
-    while let Some(peer) = slow.pop() {
-        lookup.release_slot(&node_id(peer));
-        lookup.check_invariants();
+    let mut slow = asked(&mut lookup, now);
+    assert_eq!(slow.len(), 2);
+    for _ in 0..WIDEST * ALPHA {
+        lookup.release_slot(&node_id(slow.pop().unwrap()));
         slow.extend(asked(&mut lookup, now));
-        if lookup.slots == WIDEST * ALPHA {
+        lookup.check_invariants();
+    }
+    assert_eq!(lookup.slots, WIDEST * ALPHA, "as wide as it gets");
+    // Progress, so that the lookup is not wide for another reason.
+    let new = by_distance(PEERS..LOCAL);
+    for _ in 0..2 * ALPHA {
+        let peer = slow.pop().unwrap();
+        answer(&mut lookup, now, peer, &new[..1]);
+        lookup.fruitless = 0;
+    }
+    assert_eq!(lookup.width(now), ALPHA);
+}
+
+#[test]
+fn answers_without_progress_widen_the_lookup_until_there_is_some() {
+    let now = now();
+    let mut lookup = among_all(now);
+    let new = by_distance(PEERS..LOCAL);
+    let first = asked(&mut lookup, now);
+    for (count, peer) in first.into_iter().enumerate() {
+        assert_eq!(lookup.width(now), ALPHA, "after {count} answers");
+        answer(&mut lookup, now, peer, &[0, 1, LOCAL]);
+    }
+    let second = asked(&mut lookup, now);
+    assert_eq!(second.len(), WIDEST * ALPHA);
+    answer(&mut lookup, now, second[0], &[0, new[0], 1]);
+    assert_eq!(lookup.width(now), ALPHA);
+}
+
+#[test]
+fn find_that_wants_more_than_there_are_hears_the_holders_and_no_more() {
+    let few = asked_while_all_name_one(9);
+    assert!(few.len() < REPLICATION + ALPHA, "{few:?}");
+    assert_eq!(few[..REPLICATION], by_distance(0..PEERS)[..REPLICATION]);
+    let all = asked_while_all_name_one(MAX_CLAIMS + 1);
+    assert!(all.len() >= K, "{all:?}");
+}
+
+/// Whom a find asks when every peer names the same provider.
+fn asked_while_all_name_one(want: usize) -> Vec<u8> {
+    let now = now();
+    let seeds: Vec<u8> = (0..PEERS).collect();
+    let mut lookup = seeking(now, want, &seeds);
+    let mut requests = Vec::new();
+    loop {
+        let asked = asked(&mut lookup, now);
+        if asked.is_empty() {
             break;
         }
+        for peer in asked {
+            answer_with(&mut lookup, now, peer, vec![record(1)]);
+            requests.push(peer);
+        }
     }
-    assert_eq!(lookup.width, WIDEST * ALPHA, "as wide as it gets");
-    for peer in first {
-        answer(&mut lookup, now, peer, &[]);
-    }
-    assert_eq!(lookup.width, WIDEST * ALPHA - ALPHA);
-    assert_eq!(asked(&mut lookup, now).len(), 0);
+    assert_eq!(lookup.poll(now), Step::Done);
+    requests
 }
 
 #[test]

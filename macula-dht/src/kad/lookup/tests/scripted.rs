@@ -170,9 +170,9 @@ proptest! {
         let run = run(&scripts, &seeds);
         let outcome = run.lookup.found(now()).unwrap().outcome;
         let asked = by_distance(run.asked.iter().copied());
-        let closest = &asked[..asked.len().min(K)];
+        let closest = &asked[..asked.len().min(REPLICATION)];
         let heard = closest.iter().filter(|peer| run.answered.contains(peer)).count();
-        if heard < closest.len().min(3) {
+        if heard < closest.len().min(QUORUM) {
             prop_assert_eq!(outcome, FindOutcome::Inconclusive);
         }
     }
