@@ -41,6 +41,8 @@ pub(crate) struct Carried<T> {
     pub(crate) from: usize,
     /// Which life of the asker the request belongs to: a later one does not know it.
     pub(crate) life: u32,
+    /// Whether it answers the first request on a connection.
+    pub(crate) connects: bool,
     pub(crate) request_id: RequestId,
     pub(crate) body: T,
 }

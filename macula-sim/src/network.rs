@@ -34,8 +34,8 @@ use node::Node;
 
 /// A network of Kademlia nodes.
 ///
-/// A node that is asked gets to know who asks, as if it had dialled back at once: the probe is
-/// not played. Whatever is lost or sent to the dead is never heard of again; the machines find
+/// Nodes get to know each other when they connect, before the first request; whoever is connected
+/// to dials back at once, as it were: the probe is not played. Whatever is lost or sent to the dead is never heard of again; the machines find
 /// out by their own timeouts.
 pub struct Network {
     seed: u64,

@@ -11,7 +11,7 @@ mod text;
 pub use spread::Spread;
 pub use success::Success;
 
-use crate::{Connections, Join, Scenario, Traffic};
+use crate::{Join, Scenario, Traffic};
 
 /// What came of a [`Scenario`]. Equal scenarios give equal reports.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -143,7 +143,7 @@ pub struct WithdrawFigures {
 pub(crate) fn shortened(scenario: &Scenario) -> Vec<String> {
     let mut words = vec![
         "messages are not encoded, signatures not verified, rates not limited".to_owned(),
-        "a node that is asked knows at once whether it can reach who asks".to_owned(),
+        "a node that is dialled knows at once whether it can reach who dials".to_owned(),
     ];
     if scenario.join == Join::Synthetic {
         words.push(
@@ -152,7 +152,7 @@ pub(crate) fn shortened(scenario: &Scenario) -> Vec<String> {
                 .to_owned(),
         );
     }
-    if scenario.connections == Connections::Warm {
+    if scenario.connections.round_trips == 0 {
         words.push("handshakes take no time: all are connected to all".to_owned());
     }
     let usual = macula_dht::kad::KadConfig::default().refresh_interval;

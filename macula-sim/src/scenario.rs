@@ -56,7 +56,7 @@ pub struct Scenario {
     pub faults: Faults,
     /// Delays of messages.
     pub latency: Latency,
-    /// Whether a message to a peer without a connection takes longer.
+    /// What connections cost.
     pub connections: Connections,
     /// Settings of every node.
     pub kad: KadConfig,

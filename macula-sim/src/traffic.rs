@@ -7,6 +7,8 @@ use serde::Serialize;
 pub struct Traffic {
     /// Requests sent.
     pub requests: u64,
+    /// Those of them that only ask whether a contact still lives.
+    pub pings: u64,
     /// Answers sent.
     pub responses: u64,
     /// Dials of bootstrap peers and former contacts.

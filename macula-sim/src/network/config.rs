@@ -20,7 +20,7 @@ pub struct NetworkConfig {
     pub population: Population,
     /// Delays of messages.
     pub latency: Latency,
-    /// Whether a message to a peer without a connection takes longer.
+    /// What connections cost.
     pub connections: Connections,
     /// What goes wrong on the way.
     pub faults: Faults,

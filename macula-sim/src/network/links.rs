@@ -9,20 +9,14 @@ use rand::rngs::StdRng;
 use crate::latency::mix;
 use crate::{Faults, Latency};
 
-/// Whether a message to a peer without a connection takes longer.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Connections {
-    /// All are connected to all.
-    #[default]
-    Warm,
-    /// The first request between two, and the first after so long a silence, comes after so many
-    /// round trips.
-    Cold {
-        /// What a handshake takes, in round trips.
-        round_trips: u32,
-        /// After how long without a message a connection is gone.
-        idle: Duration,
-    },
+/// What connections cost: two nodes that have not spoken for long make one first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Connections {
+    /// After how long without a message a connection is gone.
+    pub idle: Duration,
+    /// What making one takes, in round trips; nothing by default, as if all were connected to
+    /// all.
+    pub round_trips: u32,
 }
 
 /// The ways between all nodes.
@@ -31,8 +25,10 @@ pub(super) struct Links {
     latency: Latency,
     pub(super) faults: Faults,
     connections: Connections,
-    /// When the two last spoke, the lower index first. Never iterated but to forget.
-    spoke: HashMap<(usize, usize), Duration>,
+    /// When two last spoke. Never iterated but to forget.
+    spoke: HashMap<Pair, Duration>,
+    /// How many pairs are remembered before those are forgotten that have been silent.
+    remembered: usize,
     /// Into how many groups the network is split, if it is.
     groups: Option<NonZeroU64>,
 }
@@ -45,6 +41,7 @@ impl Links {
             faults: Faults::default(),
             connections,
             spoke: HashMap::new(),
+            remembered: MIN_REMEMBERED,
             groups: None,
         }
     }
@@ -73,31 +70,62 @@ impl Links {
     pub(super) fn request_delay(
         &mut self,
         now: Duration,
-        link: (usize, usize),
+        [from, to]: [End; 2],
         rng: &mut StdRng,
     ) -> Option<Duration> {
-        let delay = self.delay(link, rng)?;
-        let Connections::Cold { round_trips, idle } = self.connections else {
-            return Some(delay);
-        };
-        let pair = (link.0.min(link.1), link.0.max(link.1));
-        if self.spoke.len() >= MAX_REMEMBERED {
+        let (there, back) = ((from.node, to.node), (to.node, from.node));
+        let mut delay = self.delay(there, rng)?;
+        if self.connections.round_trips > 0 && !self.are_connected(now, pair([from, to])) {
+            for _ in 0..self.connections.round_trips {
+                delay += self.delay(there, rng)? + self.delay(back, rng)?;
+            }
+        }
+        Some(delay)
+    }
+
+    /// Takes note that a message has arrived; whether it is the first on its connection.
+    pub(super) fn arrived(&mut self, now: Duration, ends: [End; 2]) -> bool {
+        let is_first = !self.are_connected(now, pair(ends));
+        if self.spoke.len() >= self.remembered {
+            let idle = self.connections.idle;
             self.spoke.retain(|_, last| *last + idle > now);
+            self.remembered = MIN_REMEMBERED.max(2 * self.spoke.len());
         }
-        let last = self.spoke.insert(pair, now);
-        if last.is_some_and(|last| last + idle > now) {
-            return Some(delay);
-        }
-        let mut handshake = Duration::ZERO;
-        for _ in 0..round_trips {
-            handshake += self.delay(link, rng)? + self.delay((link.1, link.0), rng)?;
-        }
-        Some(handshake + delay)
+        self.spoke.insert(pair(ends), now);
+        is_first
+    }
+
+    fn are_connected(&self, now: Duration, pair: Pair) -> bool {
+        let last = self.spoke.get(&pair);
+        last.is_some_and(|last| *last + self.connections.idle > now)
     }
 }
 
-/// Pairs beyond which those are forgotten that have been silent.
-const MAX_REMEMBERED: usize = 1 << 20;
+impl Default for Connections {
+    fn default() -> Self {
+        Self {
+            idle: Duration::from_secs(60),
+            round_trips: 0,
+        }
+    }
+}
+
+/// One end of a connection, which does not outlive the node's life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct End {
+    pub(super) node: usize,
+    pub(super) life: u32,
+}
+
+/// The lower end first.
+type Pair = [End; 2];
+
+fn pair([one, other]: [End; 2]) -> Pair {
+    [one.min(other), one.max(other)]
+}
+
+/// Pairs that are remembered whether they have been silent or not.
+const MIN_REMEMBERED: usize = 1 << 16;
 
 /// Keeps the groups independent of whatever else the seed decides.
 const GROUPS_APART: u64 = 0x6772_6f75_7073;

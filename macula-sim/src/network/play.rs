@@ -6,6 +6,7 @@ use macula_core::DialTarget;
 use macula_dht::kad::{Kademlia, Outbound, Output};
 use macula_dht::message::{Request, Response};
 
+use super::links::End;
 use super::{Network, Outcome};
 use crate::event::{Carried, Event, Purpose, What};
 use crate::identity;
@@ -29,19 +30,23 @@ impl Network {
             life,
             request_id,
             body,
+            ..
         } = carried;
         let Some(response) = self.response_of(to, from, body) else {
             self.traffic.to_the_dead += 1;
             return;
         };
-        // The probe by which a node makes sure of whoever asks it is not played.
-        if self.nodes[from].life() == life {
+        let asker = End { node: from, life };
+        let connects = self.links.arrived(self.now, [asker, self.end(to)]);
+        // The probe by which a node makes sure of whoever connects to it is not played.
+        if connects && self.nodes[from].life() == life {
             self.reach(to, from);
         }
         self.traffic.responses += 1;
         let what = What::Response(Box::new(Carried {
             from: to,
             life,
+            connects,
             request_id,
             body: response,
         }));
@@ -62,14 +67,25 @@ impl Network {
             self.traffic.to_the_dead += 1;
             return;
         }
+        let ends = [self.end(to), self.end(carried.from)];
+        self.links.arrived(self.now, ends);
+        if carried.connects {
+            self.reach(to, carried.from);
+        }
         let (request_id, response) = (carried.request_id, carried.body);
         self.tell(to, |machine, now| {
             machine.handle_response(now, request_id, response);
         });
-        self.reach(to, carried.from);
+    }
+
+    fn end(&self, node: usize) -> End {
+        let life = self.nodes[node].life();
+        End { node, life }
     }
 
     fn play_reached(&mut self, node: usize, peer: usize, purpose: Purpose) {
+        let ends = [self.end(node), self.end(peer)];
+        self.links.arrived(self.now, ends);
         self.reach(node, peer);
         self.reach(peer, node);
         if purpose == Purpose::Join {
@@ -136,6 +152,7 @@ impl Network {
 
     fn carry_request(&mut self, node: usize, outbound: Outbound) {
         self.traffic.requests += 1;
+        self.traffic.pings += u64::from(outbound.request == Request::Ping);
         // Whom a liar made up does not answer.
         let Some(to) = self.index_of(&outbound.to) else {
             self.traffic.to_the_dead += 1;
@@ -144,12 +161,12 @@ impl Network {
         let what = What::Request(Box::new(Carried {
             from: node,
             life: self.nodes[node].life(),
+            connects: false,
             request_id: outbound.request_id,
             body: outbound.request,
         }));
-        let delay = self
-            .links
-            .request_delay(self.now, (node, to), &mut self.rng);
+        let ends = [self.end(node), self.end(to)];
+        let delay = self.links.request_delay(self.now, ends, &mut self.rng);
         self.deliver(delay, to, what);
     }
 

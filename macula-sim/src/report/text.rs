@@ -19,8 +19,13 @@ impl fmt::Display for Report {
         let traffic = &self.traffic;
         writeln!(
             f,
-            "{} events, {} requests, {} answers, {} lost, {} to the dead",
-            self.events, traffic.requests, traffic.responses, traffic.lost, traffic.to_the_dead
+            "{} events, {} requests ({} pings), {} answers, {} lost, {} to the dead",
+            self.events,
+            traffic.requests,
+            traffic.pings,
+            traffic.responses,
+            traffic.lost,
+            traffic.to_the_dead
         )?;
         let join = &self.join;
         writeln!(

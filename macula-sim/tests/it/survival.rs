@@ -3,6 +3,8 @@
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::time::Duration;
 
+use macula_core::Key;
+use macula_dht::kad::{Ask, KadConfig, Search};
 use macula_sim::{
     Churn, FindFigures, Finds, Lies, Network, NetworkConfig, Population, Report, Scenario,
     Simulation,
@@ -46,10 +48,10 @@ fn records_outlive_a_fifth_of_the_nodes_and_get_their_holders_back() {
         let finds = phase(&report, "after the kill");
         assert_eq!(finds.found, finds.finds, "{report}");
         let holders: Vec<f64> = report.holders.iter().map(|at| at.holders.mean).collect();
-        assert!(holders[6] < 7.6, "{report}");
-        assert!(holders[10] >= 7.5, "{report}");
+        // All records were refreshed since: with their provider, eight hold them again.
+        assert!(holders[8] >= 7.0, "{report}");
         let last = report.holders.last().unwrap();
-        assert!(last.holders.min >= 5, "{report}");
+        assert!(last.holders.min >= 7, "{report}");
     }
 }
 
@@ -91,6 +93,35 @@ fn known_across(network: &Network) -> usize {
         across.count()
     };
     (0..network.len()).map(of).sum()
+}
+
+#[test]
+#[ignore = "a full bucket pings its longest silent for each newcomer, which makes that one do the same"]
+fn lookups_set_off_few_pings() {
+    let config = NetworkConfig {
+        kad: KadConfig {
+            refresh_interval: REFRESH * 1_000,
+            ..KadConfig::default()
+        },
+        ..network_config(1_000)
+    };
+    let mut network = Network::new(&config).unwrap();
+    network.join_synthetically();
+    network.run_for(Duration::from_secs(60)).unwrap();
+    for node in 0..250 {
+        let search = Search {
+            key: Key::from_bytes([node; 32]),
+            want: NonZeroUsize::MAX,
+            timeout: Duration::from_secs(5),
+            ask: Ask::Network,
+            trace: false,
+        };
+        network.find(usize::from(node), search).unwrap();
+    }
+    network.run_for(REFRESH).unwrap();
+    let traffic = network.traffic();
+    let others = traffic.requests - traffic.pings;
+    assert!(traffic.pings < others / 4, "{traffic:?}");
 }
 
 #[test]
