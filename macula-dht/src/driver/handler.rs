@@ -40,6 +40,9 @@ impl Handler {
 impl RequestHandler for Handler {
     async fn handle(&self, inbound: InboundRequest) -> Result<Bytes, Refusal> {
         let shared = self.shared()?;
+        if !shared.serves {
+            return Err(Refusal::Denied);
+        }
         if !shared.admits_request(&inbound.from) {
             return Err(Refusal::Overloaded);
         }

@@ -17,6 +17,8 @@ use crate::message::{Request, Response};
 /// The machine behind a lock that is never held for longer than one call into it, so that a peer
 /// is answered without a detour over the task.
 pub(super) struct Shared {
+    /// Whether peers are answered at all.
+    pub(super) serves: bool,
     machine: Mutex<Kademlia>,
     pub(super) verifier: Arc<Verifier>,
     requests: Mutex<RateLimit>,
@@ -37,6 +39,7 @@ struct Counters {
 impl Shared {
     pub(super) fn new(machine: Kademlia, clock: WallClock, [requests, claims]: [Rate; 2]) -> Self {
         Self {
+            serves: machine.local().serves,
             machine: Mutex::new(machine),
             verifier: Arc::new(Verifier::new(clock)),
             requests: Mutex::new(RateLimit::new(requests)),

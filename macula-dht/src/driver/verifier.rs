@@ -15,19 +15,21 @@ use crate::message::wire::{
 /// Signatures that are checked on the spot: fewer than handing them over costs.
 const MAX_INLINE: usize = 4;
 
-/// Messages whose signatures are checked at once elsewhere. Others wait; of peers' requests no
-/// more than the endpoint admits, of answers no more than this node asked for.
-const MAX_ELSEWHERE: usize = 2;
+/// Messages of each kind whose signatures are checked at once elsewhere. Others wait: of requests no
+/// more than the endpoint admits, of responses no more than this node asked for.
+const AT_ONCE: usize = 1;
 
-/// Verified claims that are remembered, at the least. The same record comes with the answer of
-/// each of its holders.
+/// Verified claims that are remembered, at the least, for about 8 KiB each at the most. The same
+/// record comes with the answer of each of its holders.
 const REMEMBERED: usize = 1024;
 
 /// Verifies, remembers what was verified, and counts both.
 pub(super) struct Verifier {
     clock: WallClock,
     known: Mutex<Recent<Signed, Claim>>,
-    elsewhere: Arc<Semaphore>,
+    requests: Arc<Semaphore>,
+    /// Apart, so that a flood of claims to be held makes no find wait.
+    responses: Arc<Semaphore>,
     checked: AtomicU64,
     recognised: AtomicU64,
     handed_over: AtomicU64,
@@ -38,7 +40,8 @@ impl Verifier {
         Self {
             clock,
             known: Mutex::new(Recent::new(REMEMBERED)),
-            elsewhere: Arc::new(Semaphore::new(MAX_ELSEWHERE)),
+            requests: Arc::new(Semaphore::new(AT_ONCE)),
+            responses: Arc::new(Semaphore::new(AT_ONCE)),
             checked: AtomicU64::new(0),
             recognised: AtomicU64::new(0),
             handed_over: AtomicU64::new(0),
@@ -53,8 +56,8 @@ impl Verifier {
         if self.is_quick(request.claims()) {
             return Some(request.verify((self.clock)(), &**self));
         }
-        self.hand_over(move |verifier| request.verify((verifier.clock)(), verifier))
-            .await
+        let verify = move |verifier: &Self| request.verify((verifier.clock)(), verifier);
+        self.hand_over(&self.requests, verify).await
     }
 
     /// Verifies the claims of a response; `None` when the runtime ends.
@@ -65,8 +68,8 @@ impl Verifier {
         if self.is_quick(response.claims()) {
             return Some(response.verify((self.clock)(), &**self));
         }
-        self.hand_over(move |verifier| response.verify((verifier.clock)(), verifier))
-            .await
+        let verify = move |verifier: &Self| response.verify((verifier.clock)(), verifier);
+        self.hand_over(&self.responses, verify).await
     }
 
     /// How many signatures were checked.
@@ -97,14 +100,15 @@ impl Verifier {
 
     async fn hand_over<T: Send + 'static>(
         self: &Arc<Self>,
+        turns: &Arc<Semaphore>,
         work: impl FnOnce(&Self) -> T + Send + 'static,
     ) -> Option<T> {
-        let elsewhere = Arc::clone(&self.elsewhere).acquire_owned().await.ok()?;
+        let turn = Arc::clone(turns).acquire_owned().await.ok()?;
         self.handed_over.fetch_add(1, Ordering::Relaxed);
         let verifier = Arc::clone(self);
         let verified = spawn_blocking(move || {
             let verified = work(&verifier);
-            drop(elsewhere);
+            drop(turn);
             verified
         });
         verified.await.ok()

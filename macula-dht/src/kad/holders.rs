@@ -182,3 +182,67 @@ fn find<'a>(holders: &'a mut [Holder], node_id: &NodeId) -> Option<&'a mut Holde
 
 /// A record's life begins anew when it arrives: by so much later than it was sent, at most.
 const ON_THE_WAY: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIFE: Duration = Duration::from_secs(300);
+
+    fn contact(index: u8) -> Contact {
+        let address = "10.0.0.1:4433".parse().unwrap();
+        Contact::new(NodeId::from_bytes([index; 32]), [address])
+    }
+
+    fn bed(max_per_key: usize) -> (Holders, Key, Instant) {
+        let now = tokio::time::Instant::now().into_std();
+        (Holders::new(max_per_key), Key::from_bytes([7; 32]), now)
+    }
+
+    #[test]
+    fn node_that_never_answered_is_told_of_a_withdrawal_while_a_record_can_live() {
+        let (mut holders, key, now) = bed(8);
+        holders.told(key, &contact(1), now + LIFE);
+        assert_eq!(holders.all(now + LIFE, &key), [contact(1)]);
+        assert_eq!(holders.all(now + LIFE + ON_THE_WAY, &key), []);
+        holders.walked(now, &key, false, &[contact(1)]);
+        let current = holders.current(&key, None);
+        assert_eq!(current, Some((Vec::new(), false)), "it is no holder");
+        holders.prune(now + LIFE + ON_THE_WAY);
+        assert_eq!(holders.current(&key, None), None);
+    }
+
+    #[test]
+    fn walk_decides_who_is_told_from_then_on() {
+        let (mut holders, key, now) = bed(8);
+        for index in 1..=3 {
+            holders.told(key, &contact(index), now + LIFE);
+            holders.answered(&key, &contact(index).node_id, true);
+        }
+        holders.walked(now, &key, true, &[contact(2), contact(4)]);
+        let current = holders.current(&key, None);
+        assert_eq!(current, Some((vec![contact(2)], true)));
+        assert_eq!(holders.all(now, &key).len(), 3);
+        assert_eq!(holders.current(&key, Some(now + LIFE)), None);
+    }
+
+    #[test]
+    fn those_that_did_not_acknowledge_are_forgotten_first() {
+        let (mut holders, key, now) = bed(2);
+        for (index, acknowledged) in [(1, true), (2, false), (3, true)] {
+            holders.told(key, &contact(index), now + LIFE);
+            holders.answered(&key, &contact(index).node_id, acknowledged);
+            holders.check_invariants();
+        }
+        assert_eq!(holders.all(now, &key), [contact(1), contact(3)]);
+    }
+
+    #[test]
+    fn who_has_taken_the_withdrawal_is_forgotten() {
+        let (mut holders, key, now) = bed(8);
+        holders.told(key, &contact(1), now + LIFE);
+        holders.withdrawn(&key, &contact(1).node_id);
+        assert_eq!(holders.all(now, &key), []);
+        assert_eq!(holders.keys.len(), 0);
+    }
+}
