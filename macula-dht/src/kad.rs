@@ -228,6 +228,7 @@ impl Kademlia {
         KadStats {
             contacts: self.table.len(),
             replacements: self.table.replacements(),
+            contacts_refused: self.table.refused(),
             records: self.store.foreign_records(),
             own_records: self.store.own_records(),
             tombstones: self.store.tombstones(),

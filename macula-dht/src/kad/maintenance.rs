@@ -70,8 +70,7 @@ impl Kademlia {
                 }
             }
             Some(Admission::Waiting) => self.ping_rival(now, &key),
-            Some(Admission::Crowded) => self.stats.contacts_refused += 1,
-            Some(Admission::Renewed) | None => {}
+            Some(Admission::Renewed | Admission::Crowded) | None => {}
         }
         self.run(now);
     }

@@ -133,7 +133,7 @@ pub struct KadStats {
     pub refused_full: u64,
     /// Withdrawals forgotten before their time because there were too many.
     pub tombstones_forgotten: u64,
-    /// Contacts kept out of the table because there were too many of their subnet.
+    /// How often a contact was kept out of the table because there were too many of its subnet.
     pub contacts_refused: u64,
     /// Contacts dropped from the table because they did not answer.
     pub contacts_evicted: u64,

@@ -23,6 +23,8 @@ pub(super) struct RoutingTable {
     epoch: Epoch,
     /// No failing contact wants to be asked again before.
     next_retry: Option<Moment>,
+    /// How often a contact was kept out because of its subnet.
+    refused: u64,
 }
 
 impl RoutingTable {
@@ -33,6 +35,7 @@ impl RoutingTable {
             buckets: Vec::new(),
             epoch: Epoch::default(),
             next_retry: None,
+            refused: 0,
         }
     }
 
@@ -47,7 +50,9 @@ impl RoutingTable {
             self.buckets.resize_with(depth + 1, KBucket::default);
         }
         let now = self.epoch.note(now);
-        Some(self.buckets[depth].admit(now, contact, self.limits))
+        let admission = self.buckets[depth].admit(now, contact, self.limits);
+        self.refused += u64::from(admission == Admission::Crowded);
+        Some(admission)
     }
 
     /// Notes that a contact has answered, and how long it took.
@@ -192,6 +197,11 @@ impl RoutingTable {
 
     pub(super) fn replacements(&self) -> usize {
         self.buckets.iter().map(KBucket::replacements).sum()
+    }
+
+    /// How often a contact was kept out because of its subnet.
+    pub(super) fn refused(&self) -> u64 {
+        self.refused
     }
 
     /// How many leading bits a point shares with us.

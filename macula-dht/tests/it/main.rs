@@ -12,6 +12,7 @@ mod footprint;
 mod holders;
 mod kademlia;
 mod kademlia_dht;
+mod liveness;
 mod machine;
 mod maintenance;
 mod memory_dht;
