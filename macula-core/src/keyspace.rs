@@ -2,7 +2,10 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::LazyLock;
 
+use blake3::Hasher;
+use blake3::hazmat::{ContextKey, HasherExt as _, hash_derive_key_context};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::identity::{deserialize_id, from_base32, serialize_id, to_base32};
@@ -28,14 +31,15 @@ impl Key {
 
     /// The point of a node: `BLAKE3(node id)` under its own context.
     pub fn of_node(node_id: &NodeId) -> Self {
-        Self(blake3::derive_key(NODE_CONTEXT, node_id.as_bytes()))
+        let mut hasher = Hasher::new_from_context_key(&NODE_CONTEXT_KEY);
+        Self(hasher.update(node_id.as_bytes()).finalize().into())
     }
 
     /// The point of a service: `BLAKE3(realm ‖ 0 ‖ name)` under its own context.
     ///
     /// Neither text can hold a zero byte, so no two pairs share an input.
     pub fn of_service(realm: &Realm, name: &ServiceName) -> Self {
-        let mut hasher = blake3::Hasher::new_derive_key(SERVICE_CONTEXT);
+        let mut hasher = Hasher::new_from_context_key(&SERVICE_CONTEXT_KEY);
         hasher.update(realm.as_str().as_bytes());
         hasher.update(&[0]);
         hasher.update(name.as_str().as_bytes());
@@ -133,8 +137,11 @@ impl fmt::Debug for Distance {
     }
 }
 
-const NODE_CONTEXT: &str = "macula 2026 keyspace: node";
-const SERVICE_CONTEXT: &str = "macula 2026 keyspace: service";
+/// Half of the work of hashing so little is that of hashing the context, so it is done once.
+static NODE_CONTEXT_KEY: LazyLock<ContextKey> =
+    LazyLock::new(|| hash_derive_key_context("macula 2026 keyspace: node"));
+static SERVICE_CONTEXT_KEY: LazyLock<ContextKey> =
+    LazyLock::new(|| hash_derive_key_context("macula 2026 keyspace: service"));
 
 #[cfg(test)]
 mod tests {
