@@ -13,7 +13,8 @@ Exit codes:
   1  something unexpected
   2  wrong usage: bad argument, name, contact, JSON or identity file
   3  nobody provides the function
-  4  the network cannot be entered or asked, or every provider failed
+  4  the network cannot be entered or asked, every provider failed, or lookups do not hold in
+     a simulated network
   5  out of time
   6  the function answered with an error
   7  refused: overloaded, denied or shutting down
