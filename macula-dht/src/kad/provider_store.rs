@@ -5,13 +5,16 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use macula_core::{Claim, Key, NodeId, ProviderRecord, Withdrawal};
+use macula_core::{Claim, Key, NodeId};
 use rand::rngs::StdRng;
-use rand::seq::IteratorRandom as _;
 
 use super::StoreConfig;
 use super::expired::Expired;
 use crate::message::{LiveClaim, LiveRecord, LiveWithdrawal, StoreOutcome};
+
+mod under_key;
+
+use under_key::{HeldClaim, UnderKey};
 
 /// One claim per key and provider, kept in the order of precedence until its life is over.
 ///
@@ -24,7 +27,7 @@ use crate::message::{LiveClaim, LiveRecord, LiveWithdrawal, StoreOutcome};
 pub(super) struct ProviderStore {
     config: StoreConfig,
     local: NodeId,
-    claims: BTreeMap<Key, BTreeMap<NodeId, HeldClaim>>,
+    claims: BTreeMap<Key, UnderKey>,
     expiries: BTreeSet<(Instant, Key, NodeId)>,
     /// Other nodes' withdrawals by the peer that brought them: what each gives up first, first.
     tombstones: BTreeSet<(NodeId, Instant, Key, NodeId)>,
@@ -34,14 +37,6 @@ pub(super) struct ProviderStore {
     foreign_by_provider: BTreeMap<NodeId, usize>,
     foreign_by_peer: BTreeMap<NodeId, Counts>,
     tombstones_forgotten: u64,
-}
-
-#[derive(Debug, Clone)]
-struct HeldClaim {
-    claim: Claim,
-    expires_at: Instant,
-    /// The peer that brought it.
-    from: NodeId,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -158,15 +153,15 @@ impl ProviderStore {
         key: &Key,
         limit: usize,
     ) -> Vec<LiveRecord> {
-        let records = self.live(now, key).filter_map(|(claim, life)| match claim {
-            Claim::Record(record) => Some((record, life)),
+        let live = |held: &HeldClaim| match &held.claim {
+            Claim::Record(record) => Some(LiveRecord {
+                record: record.clone(),
+                life: held.life(now),
+            }),
             Claim::Withdrawal(_) => None,
-        });
-        let live = |(record, life): (&ProviderRecord, Duration)| LiveRecord {
-            record: record.clone(),
-            life,
         };
-        sampled(records, rng, limit, live)
+        let claims = self.under(now, key);
+        claims.map_or_else(Vec::new, |claims| claims.sample_records(rng, limit, live))
     }
 
     /// The same of the withdrawals remembered under a key.
@@ -176,26 +171,32 @@ impl ProviderStore {
         key: &Key,
         limit: usize,
     ) -> Vec<LiveWithdrawal> {
-        let withdrawals = self.live(now, key).filter_map(|(claim, life)| match claim {
+        let live = |held: &HeldClaim| match &held.claim {
             Claim::Record(_) => None,
-            Claim::Withdrawal(withdrawal) => Some((withdrawal, life)),
-        });
-        let live = |(withdrawal, life): (&Withdrawal, Duration)| LiveWithdrawal {
-            withdrawal: withdrawal.clone(),
-            life,
+            Claim::Withdrawal(withdrawal) => Some(LiveWithdrawal {
+                withdrawal: withdrawal.clone(),
+                life: held.life(now),
+            }),
         };
-        sampled(withdrawals, rng, limit, live)
+        let claims = self.under(now, key);
+        claims.map_or_else(Vec::new, |claims| {
+            claims.sample_tombstones(rng, limit, live)
+        })
     }
 
-    /// The claims under a key, each with its remaining life, by provider.
+    /// The claims under a key, each with its remaining life.
     pub(super) fn live(
         &mut self,
         now: Instant,
         key: &Key,
-    ) -> impl Iterator<Item = (&Claim, Duration)> + Clone {
+    ) -> impl Iterator<Item = (&Claim, Duration)> {
+        let claims = self.under(now, key).into_iter().flat_map(UnderKey::iter);
+        claims.map(move |held| (&held.claim, held.life(now)))
+    }
+
+    fn under(&mut self, now: Instant, key: &Key) -> Option<&UnderKey> {
         self.sweep(now);
-        let held = self.claims.get(key).into_iter().flat_map(BTreeMap::values);
-        held.map(move |held| (&held.claim, held.expires_at.duration_since(now)))
+        self.claims.get(key)
     }
 
     /// Forgets everything whose life is over.
@@ -247,7 +248,7 @@ impl ProviderStore {
 
     fn foreign_under(&self, key: &Key) -> usize {
         self.claims.get(key).map_or(0, |claims| {
-            claims.len() - usize::from(claims.contains_key(&self.local))
+            claims.len() - usize::from(claims.get(&self.local).is_some())
         })
     }
 
@@ -268,7 +269,7 @@ impl ProviderStore {
             }
         }
         self.expiries.insert((held.expires_at, key, provider));
-        self.claims.entry(key).or_default().insert(provider, held);
+        self.claims.entry(key).or_default().insert(held);
     }
 
     fn remove(&mut self, key: &Key, provider: &NodeId) -> Option<HeldClaim> {
@@ -317,13 +318,15 @@ impl ProviderStore {
         let mut foreign = Counts::default();
         let mut own = Counts::default();
         let mut by_peer: BTreeMap<NodeId, Counts> = BTreeMap::new();
-        for (key, by_provider) in &self.claims {
-            assert!(!by_provider.is_empty(), "key without claims");
-            for (provider, held) in by_provider {
-                assert_eq!((held.claim.key(), held.claim.provider()), (*key, *provider));
-                let expiry = (held.expires_at, *key, *provider);
+        for (key, claims) in &self.claims {
+            assert!(!claims.is_empty(), "key without claims");
+            claims.check_invariants();
+            for held in claims.iter() {
+                let provider = held.claim.provider();
+                assert_eq!(held.claim.key(), *key, "claim under another key");
+                let expiry = (held.expires_at, *key, provider);
                 assert!(self.expiries.contains(&expiry), "claim that never expires");
-                if *provider == self.local {
+                if provider == self.local {
                     *own.of(&held.claim) += 1;
                 } else {
                     *foreign.of(&held.claim) += 1;
@@ -352,12 +355,6 @@ impl ProviderStore {
     }
 }
 
-impl HeldClaim {
-    fn is_record(&self) -> bool {
-        matches!(self.claim, Claim::Record(_))
-    }
-}
-
 impl Counts {
     fn of(&mut self, claim: &Claim) -> &mut usize {
         match claim {
@@ -377,22 +374,6 @@ enum Room {
     Free,
     /// Once the peer has given up one of its withdrawals.
     InsteadOfTombstoneOf(NodeId),
-}
-
-/// Allocates nothing but the answer, unless there is more than fits.
-fn sampled<T, L>(
-    claims: impl Iterator<Item = T> + Clone,
-    rng: &mut StdRng,
-    limit: usize,
-    live: impl Fn(T) -> L,
-) -> Vec<L> {
-    let count = claims.clone().count();
-    if count > limit {
-        return claims.sample(rng, limit).into_iter().map(live).collect();
-    }
-    let mut all = Vec::with_capacity(count);
-    all.extend(claims.map(live));
-    all
 }
 
 #[cfg(test)]
