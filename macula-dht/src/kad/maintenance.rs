@@ -25,7 +25,7 @@ const MIN_DIAL_WAIT: Duration = Duration::from_secs(1);
 const MAX_DIAL_WAIT: Duration = Duration::from_secs(30);
 
 /// How long a contact's last answer vouches for it when another wants its place.
-const VOUCHED_FOR: Duration = Duration::from_secs(30);
+const VOUCHED_FOR: Duration = Duration::from_secs(5 * 60);
 
 /// Timers and lists of the maintenance.
 #[derive(Debug, Clone, Default)]
