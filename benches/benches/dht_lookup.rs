@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use benches::fixture::Mesh;
+use benches::fixture::{Mesh, Wire};
 use bytes::Bytes;
 use criterion::{Criterion, criterion_group, criterion_main};
 use tokio::runtime::Runtime;
@@ -17,7 +17,9 @@ const NODES: u16 = 32;
 )]
 fn dht_lookup(criterion: &mut Criterion) {
     let runtime = Runtime::new().expect("a runtime");
-    let mesh = runtime.block_on(Mesh::start(NODES)).expect("a mesh");
+    let mesh = runtime
+        .block_on(Mesh::start(NODES, Wire::Memory))
+        .expect("a mesh");
     let turns = AtomicUsize::new(0);
     let next = || turns.fetch_add(1, Ordering::Relaxed);
     let mut group = criterion.benchmark_group("dht_lookup");

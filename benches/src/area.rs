@@ -10,14 +10,16 @@ use crate::figure::Area;
 use crate::measurement::Measurement;
 
 impl Area {
-    /// Everything that is measured there.
-    pub fn measurements(self) -> &'static [Measurement] {
-        match self {
-            Self::Core => core::MEASUREMENTS,
-            Self::Transport => transport::MEASUREMENTS,
-            Self::Dht => dht::MEASUREMENTS,
-            Self::Registry => registry::MEASUREMENTS,
-            Self::Rpc => rpc::MEASUREMENTS,
-        }
+    /// What is measured there: in every session, or in a full one.
+    pub fn measurements(self, full: bool) -> impl Iterator<Item = &'static Measurement> {
+        let (short, long): (&[&[Measurement]], &[&[Measurement]]) = match self {
+            Self::Core => (&[core::MEASUREMENTS], &[]),
+            Self::Transport => (&[transport::MEASUREMENTS], &[]),
+            Self::Dht => (dht::MEASUREMENTS, dht::LONG),
+            Self::Registry => (&[registry::MEASUREMENTS], &[]),
+            Self::Rpc => (&[rpc::MEASUREMENTS], &[]),
+        };
+        let long = if full { long } else { &[] };
+        short.iter().chain(long).copied().flatten()
     }
 }

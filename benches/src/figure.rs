@@ -56,6 +56,10 @@ pub enum Unit {
     Count,
     /// Microseconds.
     Micros,
+    /// Milliseconds.
+    Millis,
+    /// Bytes.
+    Bytes,
 }
 
 impl Unit {
@@ -65,6 +69,8 @@ impl Unit {
             Self::Share => "share",
             Self::Count => "count",
             Self::Micros => "us",
+            Self::Millis => "ms",
+            Self::Bytes => "B",
         }
     }
 }
@@ -128,6 +134,7 @@ impl fmt::Display for Goal {
         match self {
             Self::AtLeast(goal) => write!(f, ">= {goal}"),
             Self::AtMost(goal) => write!(f, "<= {goal}"),
+            Self::None => f.write_str("-"),
         }
     }
 }
@@ -138,6 +145,7 @@ impl fmt::Display for Verdict {
             Self::Met => "met",
             Self::Missed => "missed",
             Self::Undecided => "undecided",
+            Self::Reported => "reported",
         })
     }
 }

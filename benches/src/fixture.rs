@@ -20,7 +20,7 @@ pub use clock::{virtual_clock, wall_clock};
 pub use directory::Directory;
 pub use flood::Flooder;
 pub use machine::FullTable;
-pub use mesh::Mesh;
+pub use mesh::{Mesh, Wire};
 pub(crate) use node::{crowd_key, crowd_node, holding_node};
 pub use path::Path;
 pub use requests::EndpointPair;

@@ -14,9 +14,13 @@ use serde::de::DeserializeOwned;
 
 mod crowd;
 mod holder;
+mod idle_machines;
+mod simulator;
 
 pub use crowd::Crowd;
 pub use holder::Held;
+pub use idle_machines::bytes_per_machine;
+pub use simulator::{Cost, LookupCost, Simulated};
 
 /// Who plays there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -27,6 +31,10 @@ pub enum Part {
     EndpointHolder,
     /// An s2n-quic client that holds connections.
     RawHolder,
+    /// Machines of nodes that know nobody.
+    IdleMachines,
+    /// A simulated network.
+    Simulator,
 }
 
 impl Part {
@@ -40,6 +48,8 @@ impl Part {
             Self::Crowd => crowd::play(script),
             Self::EndpointHolder => holder::play_endpoint(script),
             Self::RawHolder => holder::play_raw(script),
+            Self::IdleMachines => idle_machines::play(script),
+            Self::Simulator => simulator::play(script),
         }
     }
 
@@ -117,4 +127,13 @@ impl Drop for Player {
         // An error says that it is gone already.
         let _ = self.process.wait();
     }
+}
+
+/// What the system says about the memory of this process under a name that ends in a colon.
+fn memory_bytes(name: &str) -> anyhow::Result<f64> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix(name));
+    let kib = line.context("the system does not say")?.trim();
+    let kib = kib.trim_end_matches(" kB").parse::<u32>()?;
+    Ok(f64::from(kib) * 1024.0)
 }

@@ -40,6 +40,15 @@ impl Estimate {
         })
     }
 
+    /// What comes out the same every time.
+    pub fn exact(value: f64) -> Self {
+        Self {
+            value,
+            low: value,
+            high: value,
+        }
+    }
+
     /// The share of successes; `None` without trials.
     ///
     /// Wilson's score interval, which treats the trials as independent.
@@ -69,6 +78,8 @@ pub enum Goal {
     AtLeast(f64),
     /// This or less.
     AtMost(f64),
+    /// It is there to be looked at.
+    None,
 }
 
 impl Goal {
@@ -77,6 +88,7 @@ impl Goal {
         let (met, missed) = match self {
             Self::AtLeast(goal) => (estimate.low >= goal, estimate.high < goal),
             Self::AtMost(goal) => (estimate.high <= goal, estimate.low > goal),
+            Self::None => return Verdict::Reported,
         };
         match (met, missed) {
             (true, _) => Verdict::Met,
@@ -95,6 +107,8 @@ pub enum Verdict {
     Missed,
     /// The goal lies inside the interval.
     Undecided,
+    /// There is no goal.
+    Reported,
 }
 
 /// How many samples may be cut off at each end of the sorted ones.

@@ -1,121 +1,153 @@
-//! Lookups: what they cost beside a single request, and the machine beside a plain sort.
+//! Lookups: what they cost among simulated machines and among real nodes, and the routing table
+//! beside a plain sort.
 
-use std::hint::black_box;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-
-use anyhow::Context;
-use bytes::Bytes;
-use macula_core::Key;
-use tokio::time::Instant;
+mod growth;
+mod simulated;
+mod stack;
+mod table;
 
 use crate::figure::Unit;
-use crate::fixture::{FullTable, Mesh};
 use crate::measurement::{Clock, Measurement};
-use crate::session::Session;
-use crate::statistics::{Estimate, Goal};
+use crate::statistics::Goal;
 
 /// What is measured of macula-dht.
-pub(super) const MEASUREMENTS: &[Measurement] = &[
+pub(super) const MEASUREMENTS: &[&[Measurement]] = &[WITH_GOALS, growth::SMALL];
+
+/// What is measured as well when there is time.
+pub(super) const LONG: &[&[Measurement]] = &[growth::LARGE];
+
+const WITH_GOALS: &[Measurement] = &[
     Measurement {
-        name: "find of one provider in a small mesh, p50 over that of a bare request",
-        unit: Unit::Ratio,
-        goal: Goal::AtMost(10.0),
-        clock: Clock::Real,
-        run: find_latency,
-    },
-    Measurement {
-        name: "requests per find of one provider in a small mesh, mean",
-        unit: Unit::Count,
-        goal: Goal::AtMost(10.0),
-        clock: Clock::Real,
-        run: find_requests,
-    },
-    Measurement {
-        name: "answering FindNode from a full table, over sorting all its contacts",
+        name: "the 20 closest of 260 contacts: time over sorting them all",
         unit: Unit::Ratio,
         goal: Goal::AtMost(0.1),
         clock: Clock::Real,
-        run: closest,
+        run: table::closest,
+    },
+    Measurement {
+        name: "the same as an answer to a peer: time over sorting and copying",
+        unit: Unit::Ratio,
+        goal: Goal::AtMost(0.2),
+        clock: Clock::Real,
+        run: table::answer,
+    },
+    Measurement {
+        name: "find of one provider among 32 nodes, p50 over that of a bare request",
+        unit: Unit::Ratio,
+        goal: Goal::AtMost(10.0),
+        clock: Clock::Real,
+        run: stack::find_latency,
+    },
+    Measurement {
+        name: "exhaustive lookup among 256 nodes over QUIC: processor time of all together",
+        unit: Unit::Micros,
+        goal: Goal::AtMost(10_000.0),
+        clock: Clock::Real,
+        run: stack::lookup_cpu_over_quic,
+    },
+    Measurement {
+        name: "exhaustive lookup among 256 nodes over QUIC, dials included: processor time",
+        unit: Unit::Micros,
+        goal: Goal::AtMost(87_000.0),
+        clock: Clock::Real,
+        run: stack::cold_lookup_cpu_over_quic,
+    },
+    Measurement {
+        name: "memory of a machine that knows nobody yet",
+        unit: Unit::Bytes,
+        goal: Goal::AtMost(8192.0),
+        clock: Clock::Real,
+        run: simulated::memory_of_one,
+    },
+    Measurement {
+        name: "processor time of an exhaustive lookup among 1000 machines, simulator's too",
+        unit: Unit::Micros,
+        goal: Goal::AtMost(500.0),
+        clock: Clock::Real,
+        run: simulated::lookup_cpu,
+    },
+    Measurement {
+        name: "requests of an exhaustive lookup among 1000 nodes: mean",
+        unit: Unit::Count,
+        goal: Goal::AtMost(25.0),
+        clock: Clock::Real,
+        run: simulated::exhaustive_requests,
+    },
+    Measurement {
+        name: "requests of an exhaustive lookup among 1000 nodes: 95 %",
+        unit: Unit::Count,
+        goal: Goal::AtMost(32.0),
+        clock: Clock::Real,
+        run: simulated::exhaustive_requests_p95,
+    },
+    Measurement {
+        name: "requests of a find of three providers among 1000 nodes: mean",
+        unit: Unit::Count,
+        goal: Goal::AtMost(10.0),
+        clock: Clock::Real,
+        run: simulated::find_requests,
+    },
+    Measurement {
+        name: "hops of an exhaustive lookup among 100,000 nodes: median",
+        unit: Unit::Count,
+        goal: Goal::AtMost(4.0),
+        clock: Clock::Real,
+        run: simulated::exhaustive_hops,
+    },
+    Measurement {
+        name: "hops of an exhaustive lookup among 100,000 nodes: 95 %",
+        unit: Unit::Count,
+        goal: Goal::AtMost(5.0),
+        clock: Clock::Real,
+        run: simulated::exhaustive_hops_p95,
+    },
+    Measurement {
+        name: "hops of a find of three providers among 100,000 nodes: median",
+        unit: Unit::Count,
+        goal: Goal::AtMost(4.0),
+        clock: Clock::Real,
+        run: simulated::find_hops,
+    },
+    Measurement {
+        name: "hops of a find of three providers among 100,000 nodes: 95 %",
+        unit: Unit::Count,
+        goal: Goal::AtMost(5.0),
+        clock: Clock::Real,
+        run: simulated::find_hops_p95,
+    },
+    Measurement {
+        name: "memory of 100,000 simulated nodes",
+        unit: Unit::Bytes,
+        goal: Goal::AtMost(2_684_354_560.0),
+        clock: Clock::Real,
+        run: simulated::memory_of_hundred_thousand,
+    },
+    Measurement {
+        name: "finds that succeed, nodes coming and going, a tenth of the contacts dead",
+        unit: Unit::Share,
+        goal: Goal::AtLeast(0.999),
+        clock: Clock::Real,
+        run: simulated::finds_under_churn,
+    },
+    Measurement {
+        name: "finds blind to what was withdrawn two seconds ago, nodes coming and going",
+        unit: Unit::Share,
+        goal: Goal::AtLeast(0.99),
+        clock: Clock::Real,
+        run: simulated::withdrawals_under_churn,
+    },
+    Measurement {
+        name: "announcement at a round trip of 80 ms, all connected: 95 %",
+        unit: Unit::Millis,
+        goal: Goal::AtMost(1000.0),
+        clock: Clock::Real,
+        run: simulated::warm_announcements,
+    },
+    Measurement {
+        name: "announcement at a round trip of 80 ms, nobody connected: 95 %",
+        unit: Unit::Millis,
+        goal: Goal::None,
+        clock: Clock::Real,
+        run: simulated::cold_announcements,
     },
 ];
-
-/// Nodes of the small mesh.
-const NODES: u16 = 32;
-
-/// Bytes of the bare request: as many as a find's, more or less.
-const BODY_BYTES: usize = 64;
-
-/// Finds whose requests make one mean.
-const BATCH: u32 = 64;
-
-/// Keys looked up per side of a pair.
-const KEYS: usize = 2_000;
-
-/// Closest contacts wanted: what the machine answers with.
-const K: usize = 20;
-
-const SEED: u64 = 1;
-
-fn find_latency(session: &Session) -> anyhow::Result<Estimate> {
-    let mesh = Arc::new(session.block_on(Mesh::start(NODES))?);
-    let turns = Arc::new(AtomicUsize::new(0));
-    let next = move || turns.fetch_add(1, Ordering::Relaxed);
-    let (of_find, of_request) = (mesh.clone(), mesh);
-    let next_find = next.clone();
-    let find = move || {
-        let (mesh, turn) = (of_find.clone(), next_find());
-        async move { mesh.find(turn).await.map(drop) }
-    };
-    let body = Bytes::from(vec![0x5a; BODY_BYTES]);
-    let request = move || {
-        let (mesh, turn, body) = (of_request.clone(), next(), body.clone());
-        async move { mesh.request(turn, body).await }
-    };
-    session
-        .paired(
-            || Ok(session.load(1, find.clone())?.median_us()),
-            || Ok(session.load(1, request.clone())?.median_us()),
-        )?
-        .ratio()
-}
-
-fn find_requests(session: &Session) -> anyhow::Result<Estimate> {
-    session.block_on(async {
-        let mesh = Mesh::start(NODES).await?;
-        let mut means = Vec::with_capacity(session.pairs());
-        let mut turn = 0;
-        for _ in 0..session.pairs() {
-            let mut requests = 0_u32;
-            for _ in 0..BATCH {
-                requests += u32::try_from(mesh.find(turn).await?)?;
-                turn += 1;
-            }
-            means.push(f64::from(requests) / f64::from(BATCH));
-        }
-        Estimate::of_median(&means).context("too few batches")
-    })
-}
-
-fn closest(session: &Session) -> anyhow::Result<Estimate> {
-    let mut table = FullTable::new(SEED)?;
-    let keys: Vec<Key> = (0..KEYS).map(|_| table.random_key()).collect();
-    let mut ours = Vec::with_capacity(session.pairs());
-    for pair in 0..=session.pairs() {
-        let by_machine = time(&keys, |key| table.answer(key));
-        let by_sorting = time(&keys, |key| table.closest_by_sorting(key, K));
-        // The first one only warms up.
-        if pair > 0 {
-            ours.push(by_machine / by_sorting);
-        }
-    }
-    Estimate::of_median(&ours).context("too few pairs")
-}
-
-fn time<T>(keys: &[Key], mut lookup: impl FnMut(Key) -> T) -> f64 {
-    let started = Instant::now();
-    for key in keys {
-        black_box(lookup(*key));
-    }
-    started.elapsed().as_secs_f64()
-}

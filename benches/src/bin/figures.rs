@@ -51,7 +51,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let mut figures = Vec::new();
     let mut failed = 0_usize;
     let only = arguments.only.as_deref().unwrap_or_default();
-    let measurements = in_order(arguments.area);
+    let measurements = in_order(arguments.area, arguments.full);
     let wanted = measurements
         .into_iter()
         .filter(|(_, measurement)| measurement.name.contains(only));
@@ -77,12 +77,12 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
 }
 
 /// What to measure, those in virtual time last.
-fn in_order(area: Option<Area>) -> Vec<(Area, &'static Measurement)> {
+fn in_order(area: Option<Area>, full: bool) -> Vec<(Area, &'static Measurement)> {
     let areas = Area::ALL
         .iter()
         .filter(|one| area.is_none_or(|wanted| wanted == **one));
     let mut measurements: Vec<_> = areas
-        .flat_map(|area| area.measurements().iter().map(move |one| (*area, one)))
+        .flat_map(|area| area.measurements(full).map(move |one| (*area, one)))
         .collect();
     measurements.sort_by_key(|(_, measurement)| measurement.clock);
     measurements

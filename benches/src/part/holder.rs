@@ -102,13 +102,7 @@ async fn grown(mut holder: impl Holder, peers: &[SocketAddr]) -> anyhow::Result<
 
 /// Memory that this process has to itself and that is no file's.
 fn resident_bytes() -> anyhow::Result<f64> {
-    let status = std::fs::read_to_string("/proc/self/status")?;
-    let anonymous = status
-        .lines()
-        .find_map(|line| line.strip_prefix("RssAnon:"));
-    let anonymous = anonymous.context("the system does not say")?;
-    let kib = anonymous.trim().trim_end_matches(" kB").parse::<u32>()?;
-    Ok(f64::from(kib) * 1024.0)
+    super::memory_bytes("RssAnon:")
 }
 
 struct OurHolder(Endpoint);
