@@ -111,6 +111,7 @@ pub async fn run(make: impl AsyncFn() -> Network) -> Result<(), Broken> {
         find::services_and_realms_are_kept_apart,
         find::connected_peers_answer_for_what_they_hold,
         find::find_ends_by_its_timeout,
+        find::trace_is_told_when_it_is_asked_for,
     ];
     Ok(())
 }

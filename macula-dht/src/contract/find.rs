@@ -90,4 +90,22 @@ pub(super) async fn find_ends_by_its_timeout(case: &Case) -> Checked {
     )
 }
 
+pub(super) async fn trace_is_told_when_it_is_asked_for(case: &Case) -> Checked {
+    case.announce(Who::First, 1).await?;
+    for trace in [false, true] {
+        let options = FindOptions {
+            trace,
+            ..options(Scope::Network)
+        };
+        let found = case.find_with(Who::Reader, case.key(), options).await?;
+        // An implementation need not tell, nor send requests.
+        let told = found.trace.len();
+        ensure(
+            told == 0 || (trace && told == found.requests),
+            format!("{told} of {} requests are told", found.requests),
+        )?;
+    }
+    Ok(())
+}
+
 const HURRY: Duration = Duration::from_millis(20);

@@ -179,13 +179,13 @@ fn settings_that_make_no_sense_are_refused() {
     );
 }
 
-struct Bed {
-    machine: Kademlia,
-    now: Instant,
+pub(crate) struct Bed {
+    pub(crate) machine: Kademlia,
+    pub(crate) now: Instant,
 }
 
 impl Bed {
-    fn new(config: KadConfig) -> Self {
+    pub(crate) fn new(config: KadConfig) -> Self {
         Self::serving(config, true)
     }
 
@@ -197,7 +197,7 @@ impl Bed {
         }
     }
 
-    fn reach(&mut self, peer: u8) {
+    pub(crate) fn reach(&mut self, peer: u8) {
         self.machine.handle_reached(self.now, contact(peer));
     }
 
@@ -220,7 +220,7 @@ impl Bed {
         response
     }
 
-    fn outputs(&mut self) -> Vec<Output> {
+    pub(crate) fn outputs(&mut self) -> Vec<Output> {
         std::iter::from_fn(|| self.machine.poll_output()).collect()
     }
 
@@ -249,14 +249,14 @@ impl Bed {
     }
 }
 
-fn contact(peer: u8) -> Contact {
+pub(crate) fn contact(peer: u8) -> Contact {
     Contact::new(
         NodeId::from_bytes([peer; 32]),
         ["10.0.0.1:4433".parse().unwrap()],
     )
 }
 
-fn record(provider: u8) -> LiveRecord {
+pub(crate) fn record(provider: u8) -> LiveRecord {
     let draft = RecordDraft {
         realm: Realm::default(),
         service: "a.service".parse().unwrap(),

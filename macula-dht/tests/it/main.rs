@@ -7,6 +7,7 @@
 )]
 
 mod contract;
+mod finds;
 mod flood;
 mod footprint;
 mod holders;
