@@ -285,7 +285,7 @@ impl ClientBuilder {
             addresses: own_addresses(&endpoint),
             clock: self.clock,
         };
-        let registry = Registry::new(identity, dht, self.registry_config)?;
+        let registry = Registry::new(identity, dht.clone(), self.registry_config)?;
         let server = Server::start(
             &endpoint,
             registry.clone(),
@@ -302,6 +302,7 @@ impl ClientBuilder {
         let parts = Parts {
             transport,
             endpoint,
+            dht,
             kademlia,
             registry,
             server,

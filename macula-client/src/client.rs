@@ -1,12 +1,14 @@
 //! The client: a node of the network, and the two verbs on top of it.
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use macula_core::{Contact, DialTarget, IdentityFile, NameError, NodeId, Realm, ServiceName};
-use macula_dht::{DhtStats, JoinError, KademliaDht};
-use macula_registry::{Registry, RegistryStats, ResolveOptions, Resolved};
+use macula_core::{Contact, DialTarget, IdentityFile, Key, NameError, NodeId, Realm, ServiceName};
+use macula_dht::message::MAX_CLAIMS;
+use macula_dht::{Dht, DhtStats, FindOptions, Found, JoinError, KademliaDht, Scope};
+use macula_registry::{Registry, RegistryStats, ResolveError, ResolveOptions, Resolved};
 use macula_rpc::{Caller, Codec, Handler, HandlerError, Server, Service};
 use macula_transport::{CloseCode, Endpoint, EndpointStats, Peer, PeerEvent, Role, Transport};
 use serde::Serialize;
@@ -29,6 +31,8 @@ pub struct Client {
 pub(crate) struct Parts {
     pub(crate) transport: Arc<dyn Transport>,
     pub(crate) endpoint: Endpoint,
+    pub(crate) dht: Arc<dyn Dht>,
+    /// The same, if it is ours.
     pub(crate) kademlia: Option<Arc<KademliaDht>>,
     pub(crate) registry: Arc<Registry<Service>>,
     pub(crate) server: Arc<Server>,
@@ -214,6 +218,37 @@ impl Client {
             .resolve(&name, ResolveOptions::default())
             .await?)
     }
+
+    /// Asks the network who provides a name, past the cache, and tells every request on the way
+    /// in [`Found::trace`].
+    ///
+    /// That nobody provides the name, or that too few answered to tell, is no error here: it is
+    /// [`Found::outcome`].
+    ///
+    /// # Errors
+    /// [`ProvidersError`] when the name is bad, or nobody can be asked.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves the lookup to end by itself.
+    pub async fn trace<N>(&self, name: N) -> Result<Found, ProvidersError>
+    where
+        N: TryInto<ServiceName, Error: Into<NameError>>,
+    {
+        let name = name
+            .try_into()
+            .map_err(|error| ProvidersError::Name(error.into()))?;
+        let options = FindOptions {
+            want: TRACE_WANTS,
+            timeout: ResolveOptions::default().timeout,
+            scope: Scope::Network,
+            trace: true,
+        };
+        let found = self
+            .parts()
+            .dht
+            .find(Key::of_service(self.realm(), &name), options);
+        Ok(found.await.map_err(ResolveError::from)?)
+    }
 }
 
 /// Observing and ending.
@@ -304,3 +339,6 @@ impl Drop for Node {
         });
     }
 }
+
+/// A trace is there to see how far a search gets, not to be quick.
+const TRACE_WANTS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(MAX_CLAIMS);

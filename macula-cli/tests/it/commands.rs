@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::process::Stdio;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::program::{Running, command, run, run_json, serve, up};
 
@@ -102,6 +102,46 @@ fn find_shows_every_provider_with_its_metadata() {
         nodes,
         [(one.node(), &json!("1")), (two.node(), &json!("2"))]
     );
+}
+
+#[test]
+fn find_traces_every_request_whether_anybody_is_found_or_not() {
+    let first = up();
+    let provider = serve("demo.echo", &["--echo"], first.contact());
+    let traced = |name| {
+        let find = ["find", name, "--trace", "--bootstrap", first.contact()];
+        run_json(&find)
+    };
+    let (code, found) = traced("demo.echo");
+    assert_eq!(
+        (code, &found["providers"][0]["node"]),
+        (0, &json!(provider.node()))
+    );
+    let asked = found["trace"].as_array().unwrap();
+    let is_first = |request: &&Value| request["node"] == json!(first.node());
+    let request = asked.iter().find(is_first).unwrap();
+    assert_eq!(
+        (&request["outcome"], &request["depth"]),
+        (&json!("answered"), &json!(1))
+    );
+    assert!(request["ended_ms"].as_f64() >= request["sent_ms"].as_f64());
+
+    let find = [
+        "find",
+        "demo.nobody",
+        "--trace",
+        "--bootstrap",
+        first.contact(),
+    ];
+    let in_vain = run(&find);
+    assert_eq!(in_vain.status.code(), Some(3));
+    let text = String::from_utf8(in_vain.stdout).unwrap();
+    assert!(
+        text.contains(first.node()) && text.contains("answered after"),
+        "{text}"
+    );
+    let (_, found) = run_json(&["find", "demo.echo", "--bootstrap", first.contact()]);
+    assert_eq!(found.get("trace"), None);
 }
 
 #[test]
