@@ -32,9 +32,11 @@ impl Epoch {
         moment(*self.0.get_or_insert(now), now)
     }
 
-    /// The moment of an instant; `None` before anything was noted.
+    /// The moment of an instant; `None` for one before anything was noted: whatever was noted
+    /// first is later than that.
     pub(super) fn moment(self, at: Instant) -> Option<Moment> {
-        self.0.map(|epoch| moment(epoch, at))
+        let epoch = self.0.filter(|epoch| *epoch <= at);
+        epoch.map(|epoch| moment(epoch, at))
     }
 
     /// The first instant of a moment.
