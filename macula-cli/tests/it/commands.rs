@@ -178,6 +178,18 @@ fn the_help_of_every_command_documents_the_exit_codes() {
 }
 
 #[test]
+fn a_simulation_tells_by_its_exit_code_whether_lookups_hold() {
+    let network = ["sim", "--nodes", "20", "--duration", "10s"];
+    let sim = [&network[..], &["--records", "5", "--finds", "400"]].concat();
+    let (code, answer) = run_json(&sim);
+    assert_eq!((code, &answer["verdict"]), (0, &json!("hold")));
+    let (code, failure) = run_json(&[&sim[..], &["--loss", "0.9"]].concat());
+    assert_eq!((code, &failure["error"]), (4, &json!("network")));
+    let (code, failure) = run_json(&[&sim[..], &["--churn", "often"]].concat());
+    assert_eq!((code, &failure["error"]), (2, &json!("usage")));
+}
+
+#[test]
 fn a_reader_that_has_left_is_no_failure() {
     for args in [
         &["sim", "--nodes", "10", "--records", "2"][..],

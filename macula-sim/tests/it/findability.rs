@@ -1,8 +1,9 @@
 //! What was announced is found, whatever happens to the network.
 
 use std::num::NonZeroU64;
+use std::time::Duration;
 
-use macula_sim::{Faults, Join, Scenario};
+use macula_sim::{Connections, Faults, Join, Latency, Scenario};
 
 use crate::run;
 
@@ -40,6 +41,26 @@ fn finds_that_want_all_ask_until_nobody_closer_is_left() {
     assert_eq!((finds.found, finds.finds), (200, 200), "{thorough}");
     assert!(finds.requests.min >= 20, "{thorough}");
     assert!(hasty.finds[0].requests.mean < 20.0, "{hasty}");
+}
+
+#[test]
+fn connections_that_have_to_be_made_first_take_longer() {
+    let announced_in = |round_trips| {
+        let report = run(&Scenario {
+            nodes: 100,
+            latency: Latency::constant(Duration::from_millis(40)),
+            connections: Connections {
+                round_trips,
+                ..Connections::default()
+            },
+            ..Scenario::default()
+        });
+        report.announce.millis
+    };
+    let (warm, cold) = (announced_in(0), announced_in(2));
+    // Two requests one after the other at least, of 80 ms each.
+    assert!(warm.min >= 160, "{warm}");
+    assert!(cold.p50 > warm.p50 * 3 / 2, "{cold} and {warm}");
 }
 
 #[test]
