@@ -21,7 +21,9 @@ pub(super) struct Service {
     pub(super) providers: Vec<Provider>,
     /// Everybody who ever announced it.
     announcers: BTreeSet<NodeId>,
-    /// When its withdrawal returned, if it did.
+    /// Those of them who have withdrawn it; others may have left without a word.
+    pub(super) withdrawn_by: BTreeSet<NodeId>,
+    /// When the last withdrawal returned, if it did.
     pub(super) withdrawn_at: Option<Duration>,
     /// Whether its withdrawal has begun: it is refreshed no more.
     pub(super) is_over: bool,
@@ -61,6 +63,7 @@ impl Service {
             name,
             providers: Vec::new(),
             announcers: BTreeSet::new(),
+            withdrawn_by: BTreeSet::new(),
             withdrawn_at: None,
             is_over: false,
         })
@@ -158,8 +161,9 @@ impl Service {
             return Verdict::Invented;
         }
         if let Some(withdrawn_at) = self.withdrawn_at {
-            let is_seen = began >= withdrawn_at + VISIBLE_AFTER && providers.next().is_some();
-            return if is_seen {
+            let has_withdrawn = |found: NodeId| self.withdrawn_by.contains(&found);
+            let is_late = began >= withdrawn_at + VISIBLE_AFTER;
+            return if is_late && providers.any(has_withdrawn) {
                 Verdict::Resurrected
             } else {
                 Verdict::Missed

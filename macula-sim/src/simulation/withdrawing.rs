@@ -23,6 +23,8 @@ impl Simulation<'_> {
         for provider in self.services[service].providers.clone() {
             let withdrawal = self.services[service].withdrawal(&self.network, &provider, ttl)?;
             if let Some(operation) = self.network.withdraw(provider.node, vec![withdrawal]) {
+                let withdrawn_by = &mut self.services[service].withdrawn_by;
+                withdrawn_by.insert(provider.node_id);
                 let withdrawing = Withdrawing { service, began };
                 self.withdrawing
                     .insert((provider.node, operation), withdrawing);
