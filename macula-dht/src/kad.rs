@@ -323,7 +323,7 @@ impl Kademlia {
         self.stats.requests_failed += 1;
         if let Some(contact) = self.table.failed(now, &request.to) {
             self.stats.contacts_evicted += 1;
-            self.remember_former(now, contact);
+            self.lose(now, contact);
         }
         self.settle(now, request, None);
     }

@@ -2,10 +2,11 @@
 //! simulation.
 
 use std::io::{BufRead, Write};
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::time::Duration;
 
 use anyhow::Context;
+use macula_dht::kad::KadConfig;
 use macula_sim::{FindFigures, Finds, Scenario, Simulation};
 use serde::{Deserialize, Serialize};
 
@@ -88,6 +89,12 @@ fn cost(simulated: Simulated) -> anyhow::Result<Cost> {
         services: SERVICES,
         providers: PROVIDERS,
         withdraw: 0.0,
+        // Nothing but the lookups shall take time.
+        kad: KadConfig {
+            refresh_interval: Duration::from_secs(24 * 60 * 60),
+            ..KadConfig::default()
+        },
+        check_every: NonZeroU64::MAX,
         ..Scenario::default()
     })?;
     simulation.join()?;

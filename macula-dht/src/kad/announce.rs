@@ -164,6 +164,7 @@ impl Kademlia {
         (operation, index): (OperationId, usize),
         mut closest: Vec<Contact>,
     ) {
+        let knows_others = self.knows_others();
         let Some(publication) = self.publications.get_mut(&operation) else {
             return;
         };
@@ -172,7 +173,6 @@ impl Kademlia {
         let key = placement.key();
         let is_close = is_among_closest(&self.local_key, &key, &closest, replication);
         // With somebody to tell and nobody reached, holding it alone is no success.
-        let knows_others = !self.table.is_empty() || self.maintenance.has_bootstrap();
         let is_cut_off = closest.is_empty() && knows_others;
         let with_local = is_close && !is_cut_off;
         match publication.kind {

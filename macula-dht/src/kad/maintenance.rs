@@ -40,6 +40,8 @@ pub(super) struct Maintenance {
     /// When the next dial out of solitude is due; `None` while somebody is known.
     dial_at: Option<Instant>,
     dial_wait: Duration,
+    /// Whether the last contact of all fell silent rather than left.
+    is_cut_off: bool,
 }
 
 impl Kademlia {
@@ -63,6 +65,7 @@ impl Kademlia {
             Some(Admission::Added) => {
                 let was_given_up = self.maintenance.forget_former(&node_id);
                 self.maintenance.dial_at = None;
+                self.maintenance.is_cut_off = false;
                 if was_alone {
                     self.walk_home(now);
                 } else if was_given_up {
@@ -89,6 +92,18 @@ impl Kademlia {
         if !self.requests.is_pinging(&contact.node_id) {
             self.send(now, contact, Request::Ping, Purpose::Ping);
         }
+    }
+
+    /// Takes note that a contact has lost its place for being silent.
+    pub(super) fn lose(&mut self, now: Instant, contact: PlacedContact) {
+        self.maintenance.is_cut_off |= self.table.is_empty();
+        self.remember_former(now, contact);
+    }
+
+    /// Whether there are others whom this node would have to reach first.
+    pub(super) fn knows_others(&self) -> bool {
+        let maintenance = &self.maintenance;
+        !self.table.is_empty() || maintenance.has_bootstrap() || maintenance.is_cut_off
     }
 
     /// Remembers a contact that has lost its place.
@@ -185,7 +200,7 @@ impl Kademlia {
 }
 
 impl Maintenance {
-    pub(super) fn has_bootstrap(&self) -> bool {
+    fn has_bootstrap(&self) -> bool {
         !self.bootstrap.is_empty()
     }
 

@@ -45,6 +45,31 @@ fn node_that_reaches_none_of_its_contacts_does_not_count_as_a_holder() {
 }
 
 #[test]
+fn node_whose_last_peer_fell_silent_is_cut_off_until_that_is_back() {
+    let mut network = VirtualNetwork::joined(18, 2);
+    network.kill(1);
+    network.run_for(KadConfig::default().refresh_interval * 2);
+    assert_eq!(network.machine(0).stats().contacts, 0);
+    let unreachable = Some(DhtError::Unreachable);
+    assert_eq!(network.announce(0, "a.service", 1).err(), unreachable);
+    network.revive(1);
+    network.run_for(Duration::from_secs(60));
+    let report = network.announce(0, "a.service", 2).unwrap();
+    assert_eq!(report.records[0].holders, 2);
+}
+
+#[test]
+fn node_whose_last_peer_has_left_is_a_network_of_one() {
+    let mut network = VirtualNetwork::joined(19, 2);
+    let departed = network.contact(1);
+    network.kill(1);
+    let now = network.now;
+    network.machine(0).handle_departed(now, &departed.node_id);
+    let report = network.announce(0, "a.service", 1).unwrap();
+    assert_eq!(report.records[0].holders, 1);
+}
+
+#[test]
 fn departed_node_is_asked_no_more_and_stood_in_for() {
     let mut network = VirtualNetwork::joined(3, 3);
     network.announce(0, "a.service", 1).unwrap();
