@@ -91,3 +91,6 @@ impl KnownClaim {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

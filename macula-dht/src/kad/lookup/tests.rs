@@ -386,3 +386,51 @@ fn hops_of_a_search_in_vain_lead_to_the_last_of_the_closest() {
     assert_eq!(lookup.found(now).unwrap().hops, 0);
     assert_eq!(lookup.found(now).unwrap().requests, 3);
 }
+
+#[test]
+fn hops_to_a_provider_are_those_to_the_first_answer_that_held_one() {
+    let closest_first = by_distance(0..PEERS);
+    let at = |position: usize| closest_first[position];
+    let now = now();
+    let mut lookup = seeking(now, 9, &[at(30)]);
+    let path = [
+        (at(30), vec![], vec![at(20)]),
+        (at(20), vec![], vec![at(10)]),
+        (at(10), vec![record(1)], vec![at(1)]),
+        (at(1), vec![record(2)], vec![]),
+    ];
+    for (peer, claims, names) in path {
+        assert_eq!(asked(&mut lookup, now), [peer]);
+        lookup.handle_answer(now, &node_id(peer), claims, &contacts(&names));
+        lookup.check_invariants();
+    }
+    assert_eq!(lookup.poll(now), Step::Done);
+    let found = lookup.found(now).unwrap();
+    assert_eq!((found.providers.len(), found.hops), (2, 3));
+}
+
+#[test]
+fn hops_of_a_search_in_vain_count_every_answer_that_led_to_the_closest() {
+    let closest_first = by_distance(0..PEERS);
+    let ring = |from: usize| &closest_first[from..from + K];
+    let (near, middle, far) = (ring(0), ring(10), ring(20));
+    let now = now();
+    let mut lookup = seeking(now, 1, far);
+    loop {
+        let asked = asked(&mut lookup, now);
+        if asked.is_empty() {
+            break;
+        }
+        for peer in asked {
+            let names = match peer {
+                peer if far.contains(&peer) => middle,
+                peer if middle.contains(&peer) => near,
+                _ => &[],
+            };
+            answer(&mut lookup, now, peer, names);
+        }
+    }
+    assert_eq!(lookup.poll(now), Step::Done);
+    let found = lookup.found(now).unwrap();
+    assert_eq!((found.outcome, found.hops), (FindOutcome::Absent, 2));
+}
