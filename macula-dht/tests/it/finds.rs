@@ -3,9 +3,9 @@
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use macula_core::NodeId;
+use macula_core::{NodeId, Realm, SecretKey, Timestamp, Withdrawal, WithdrawalDraft};
 use macula_dht::kad::{Ask, KadConfig, OperationId, OperationResult, Outbound, Output, Search};
-use macula_dht::message::{LiveRecord, ProvidersAnswer, Request, Response};
+use macula_dht::message::{LiveRecord, LiveWithdrawal, ProvidersAnswer, Request, Response};
 use macula_dht::{DhtError, FindOutcome, Found, HopOutcome};
 
 use crate::machine::{Bed, contact, record};
@@ -60,6 +60,10 @@ impl Stage {
             records,
             ..ProvidersAnswer::default()
         };
+        self.answer_with(outbound, answer);
+    }
+
+    fn answer_with(&mut self, outbound: &Outbound, answer: ProvidersAnswer) {
         let response = Response::Providers(answer);
         let now = self.bed.now;
         self.bed
@@ -287,6 +291,59 @@ fn own_holdings_and_answers_are_merged_by_provider() {
     expected.sort_unstable();
     assert_eq!(ids(found), expected);
     assert_eq!(found.hops, 0);
+}
+
+#[test]
+fn withdrawal_that_one_holder_names_masks_the_stale_record_of_another_in_any_order() {
+    for is_stale in [[true, false], [false, true]] {
+        for others in [vec![], vec![record(2)]] {
+            let mut stage = Stage::knowing(1..=2);
+            let find = stage.find(search(9, 3000));
+            let asked = stage.asked();
+            for (outbound, is_stale) in asked.iter().zip(is_stale) {
+                stage.answer_with(outbound, holder(is_stale, &others));
+            }
+            let found = stage.result(find).unwrap();
+            let expected: Vec<_> = others.iter().map(|live| live.record.provider()).collect();
+            assert_eq!(ids(found), expected);
+            let outcome = if others.is_empty() {
+                FindOutcome::Absent
+            } else {
+                FindOutcome::Found
+            };
+            assert_eq!(found.outcome, outcome);
+        }
+    }
+}
+
+/// What a holder names that has missed the withdrawal of the first provider, or one that has not.
+fn holder(is_stale: bool, others: &[LiveRecord]) -> ProvidersAnswer {
+    let mut answer = ProvidersAnswer {
+        records: others.to_vec(),
+        ..ProvidersAnswer::default()
+    };
+    if is_stale {
+        answer.records.push(record(1));
+    } else {
+        answer.withdrawals.push(withdrawal(1));
+    }
+    answer
+}
+
+/// Retracts what [`record`] makes.
+fn withdrawal(provider: u8) -> LiveWithdrawal {
+    let record = record(provider);
+    let draft = WithdrawalDraft {
+        realm: Realm::default(),
+        service: "a.service".parse().unwrap(),
+        seq: record.record.seq(),
+        until: Timestamp::default().saturating_add(record.life),
+    };
+    let secret_key = SecretKey::from_bytes(&[provider; 32]);
+    LiveWithdrawal {
+        withdrawal: Withdrawal::sign(&secret_key, draft).unwrap(),
+        life: record.life,
+    }
 }
 
 #[test]
