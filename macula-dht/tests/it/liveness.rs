@@ -80,6 +80,107 @@ fn contacts_kept_out_for_their_subnet_are_counted() {
     bed.machine.check_invariants();
 }
 
+#[test]
+fn newcomer_to_a_full_bucket_has_the_longest_silent_asked_and_takes_its_place_if_it_is_dead() {
+    let mut full = FullBucket::new();
+    let silent = full.longest_silent;
+    let ping = full.ping_for_newcomer(VOUCHED_FOR + A_SECOND);
+    assert_eq!(ping.to.node_id, silent);
+    let bed = &mut full.bed;
+    bed.machine.handle_failure(bed.now, ping.request_id);
+    assert!(!full.has_place(full.newcomer), "one failure is not death");
+    let bed = &mut full.bed;
+    while bed.machine.stats().contacts_evicted == 0 {
+        bed.wait_for_ping();
+    }
+    assert!(full.has_place(full.newcomer));
+    assert!(!full.has_place(silent));
+    assert_eq!(full.bed.machine.stats().contacts, FULL);
+}
+
+#[test]
+fn longest_silent_of_a_full_bucket_keeps_its_place_if_it_answers() {
+    let mut full = FullBucket::new();
+    let ping = full.ping_for_newcomer(VOUCHED_FOR + A_SECOND);
+    full.bed.now += RTT;
+    full.bed.answer(&ping);
+    assert!(full.has_place(full.longest_silent));
+    assert!(!full.has_place(full.newcomer));
+    let stats = full.bed.machine.stats();
+    assert_eq!((stats.contacts, stats.contacts_evicted), (FULL, 0));
+}
+
+#[test]
+fn nobody_of_a_full_bucket_is_asked_while_its_last_answer_vouches_for_it() {
+    let mut full = FullBucket::new();
+    full.reach_newcomer(VOUCHED_FOR - A_SECOND);
+    assert_eq!(full.bed.sent(), []);
+    assert!(full.has_place(full.longest_silent));
+    assert!(!full.has_place(full.newcomer));
+}
+
+/// A machine that knows one full bucket of peers which have all answered, and one more to come.
+struct FullBucket {
+    bed: Bed,
+    newcomer: NodeId,
+    longest_silent: NodeId,
+    /// When that one has answered last.
+    silent_since: Instant,
+}
+
+impl FullBucket {
+    fn new() -> Self {
+        let mut bed = Bed::new(KadConfig {
+            k: NonZeroUsize::new(FULL).unwrap(),
+            // No round of refreshing asks anybody meanwhile.
+            refresh_interval: A_MINUTE * 60,
+            ..KadConfig::default()
+        });
+        let local = Key::of_node(&NodeId::from_bytes([0; 32]));
+        let is_far = |peer: &u8| {
+            let key = Key::of_node(&contact(*peer).node_id);
+            key.distance(&local).leading_zeros() == 0
+        };
+        let mut peers = (1..=u8::MAX).filter(is_far);
+        for peer in peers.by_ref().take(FULL) {
+            bed.reach(peer);
+        }
+        let newcomer = contact(peers.next().unwrap()).node_id;
+        // The first alone was known when the machine walked home.
+        bed.answer_everything_sent();
+        bed.machine.join(bed.now);
+        let mut answered = bed.answer_everything_sent();
+        assert_eq!(answered.len(), FULL, "not all have answered");
+        let (longest_silent, silent_since) = answered.remove(0);
+        Self {
+            bed,
+            newcomer,
+            longest_silent,
+            silent_since,
+        }
+    }
+
+    /// Reaches the newcomer when the longest silent has been so for this long.
+    fn reach_newcomer(&mut self, silence: Duration) {
+        self.bed.now = self.silent_since + silence;
+        self.bed.reach(self.newcomer.as_bytes()[0]);
+    }
+
+    /// The same; the only request that it leads to, which is a ping.
+    fn ping_for_newcomer(&mut self, silence: Duration) -> Outbound {
+        self.reach_newcomer(silence);
+        let mut sent = self.bed.sent();
+        assert_eq!(sent.len(), 1, "{sent:?}");
+        assert_eq!(sent[0].request, Request::Ping);
+        sent.remove(0)
+    }
+
+    fn has_place(&mut self, peer: NodeId) -> bool {
+        let mut placed = self.bed.handed_out().into_iter();
+        placed.any(|contact| contact.node_id == peer)
+    }
+}
+
 struct Bed {
     machine: Kademlia,
     now: Instant,
@@ -119,6 +220,23 @@ impl Bed {
         self.machine
             .handle_response(self.now, outbound.request_id, response);
         self.machine.check_invariants();
+    }
+
+    /// Who has answered, longest ago first, and when last.
+    fn answer_everything_sent(&mut self) -> Vec<(NodeId, Instant)> {
+        let mut answered: Vec<(NodeId, Instant)> = Vec::new();
+        loop {
+            let sent = self.sent();
+            if sent.is_empty() {
+                return answered;
+            }
+            self.now += RTT;
+            for outbound in &sent {
+                self.answer(outbound);
+                answered.retain(|(peer, _)| *peer != outbound.to.node_id);
+                answered.push((outbound.to.node_id, self.now));
+            }
+        }
     }
 
     fn fail_everything_sent(&mut self) {
@@ -173,3 +291,10 @@ fn contact(peer: u8) -> Contact {
 }
 
 const RTT: Duration = Duration::from_millis(80);
+const A_SECOND: Duration = Duration::from_secs(1);
+
+/// How long an answer keeps a contact of a full bucket from being asked for a newcomer's sake.
+const VOUCHED_FOR: Duration = Duration::from_secs(300);
+
+/// Contacts that fill a bucket.
+const FULL: usize = 8;
