@@ -5,7 +5,6 @@ use std::time::Duration;
 use macula_core::{Key, Realm, RecordDraft};
 use tokio::time::Instant;
 
-use crate::contract::SETTLE;
 use crate::contract::case::{Case, Checked, Who, broken, ensure, name, options};
 use crate::{FindOptions, FindOutcome, Scope};
 
@@ -13,9 +12,10 @@ pub(super) async fn unknown_key_finds_nothing(case: &Case) -> Checked {
     for who in Who::ALL {
         let found = case.find(who).await?;
         case.shows(who, &found, &[])?;
+        // All members reach each other, so that nothing keeps it from being proved.
         ensure(
-            found.outcome != FindOutcome::Found,
-            "the outcome is found, without a provider",
+            found.outcome == FindOutcome::Absent,
+            format!("the outcome is {:?}, and not absent", found.outcome),
         )?;
     }
     Ok(())
@@ -85,7 +85,7 @@ pub(super) async fn find_ends_by_its_timeout(case: &Case) -> Checked {
     let took = started.elapsed();
     case.shows(Who::Reader, &found, &[])?;
     ensure(
-        took <= HURRY + SETTLE,
+        took <= HURRY + LATE,
         format!("a find within {HURRY:?} took {took:?}"),
     )
 }
@@ -109,3 +109,6 @@ pub(super) async fn trace_is_told_when_it_is_asked_for(case: &Case) -> Checked {
 }
 
 const HURRY: Duration = Duration::from_millis(20);
+
+/// How much later than its timeout a find may end: what a busy machine may need to notice.
+const LATE: Duration = Duration::from_millis(50);

@@ -10,6 +10,7 @@ use macula_dht::{
     Scope,
 };
 use macula_transport::{MemoryNetwork, ProtocolId, Refusal, Request, RequestFailure};
+use tokio::time::Instant;
 
 use crate::node::{Node, in_time, servers};
 
@@ -78,6 +79,43 @@ async fn killed_provider_is_found_until_its_record_expires() {
     assert_eq!(nodes[1].providers("a.service").await, [7]);
     tokio::time::sleep(crate::node::TTL).await;
     assert_eq!(nodes[1].providers("a.service").await, [0; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn find_ends_by_its_timeout_though_everybody_else_is_dead_slow_or_cut_off() {
+    for trouble in [Trouble::Dead, Trouble::Slow, Trouble::CutOff] {
+        let (network, nodes) = servers(8).await;
+        let (asker, others) = nodes.split_first().unwrap();
+        trouble.strike(&network, asker, others);
+        let started = Instant::now();
+        let found = asker.find_within("a.service", HURRY).await.unwrap();
+        let took = started.elapsed();
+        assert!(took <= HURRY + HURRY / 2, "{trouble:?}: {took:?}");
+        assert_eq!(found.outcome, FindOutcome::Inconclusive, "{trouble:?}");
+        assert!(found.requests > 0, "{trouble:?}");
+    }
+}
+
+/// Why others do not answer in time.
+#[derive(Debug, Clone, Copy)]
+enum Trouble {
+    Dead,
+    Slow,
+    CutOff,
+}
+
+impl Trouble {
+    fn strike(self, network: &MemoryNetwork, asker: &Node, others: &[Node]) {
+        let id = |node: &Node| node.secret_key.node_id();
+        match self {
+            Self::Dead => others.iter().for_each(|other| network.kill(id(other))),
+            Self::Slow => network.set_latency(HURRY * 5..=HURRY * 5),
+            Self::CutOff => {
+                let others: Vec<_> = others.iter().map(id).collect();
+                network.partition(&[id(asker)], &others);
+            }
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -216,3 +254,5 @@ async fn dropping_the_last_handle_ends_the_task() {
     assert_eq!(failure, RequestFailure::Refused(Refusal::ShuttingDown));
     drop(endpoint);
 }
+
+const HURRY: Duration = Duration::from_millis(100);

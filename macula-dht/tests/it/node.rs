@@ -117,9 +117,26 @@ impl Node {
     }
 
     pub(crate) async fn find(&self, service: &str, scope: Scope) -> Result<Found, DhtError> {
+        self.find_with(service, scope, Duration::from_secs(5)).await
+    }
+
+    pub(crate) async fn find_within(
+        &self,
+        service: &str,
+        timeout: Duration,
+    ) -> Result<Found, DhtError> {
+        self.find_with(service, Scope::Network, timeout).await
+    }
+
+    async fn find_with(
+        &self,
+        service: &str,
+        scope: Scope,
+        timeout: Duration,
+    ) -> Result<Found, DhtError> {
         let options = FindOptions {
             want: NonZeroUsize::new(64).unwrap(),
-            timeout: Duration::from_secs(5),
+            timeout,
             scope,
             trace: false,
         };
