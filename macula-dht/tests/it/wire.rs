@@ -12,8 +12,8 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use macula_core::{
-    CLOCK_SKEW, Contact, Delivery, Extensions, Key, Metadata, ProviderRecord, Realm, RecordDraft,
-    SecretKey, Timestamp, Withdrawal, WithdrawalDraft,
+    CLOCK_SKEW, Claim, Contact, Delivery, Extensions, Key, Metadata, ProviderRecord, Realm,
+    RecordDraft, SecretKey, Timestamp, Withdrawal, WithdrawalDraft,
 };
 use macula_dht::message::{
     LiveRecord, LiveWithdrawal, MAX_CLAIMS, MAX_CONTACTS, ProvidersAnswer, Request, Response,
@@ -213,29 +213,69 @@ proptest! {
 
     #[test]
     fn damaged_messages_never_pass_a_claim_that_was_not_signed(
-        which in 0..5_usize,
+        which in 0..10_usize,
         position in any::<prop::sample::Index>(),
         flip in 1..=255_u8,
         truncate in any::<bool>(),
     ) {
-        let request = requests().swap_remove(which);
-        let mut bytes = wire::encode_request(&request).unwrap();
+        let requests = requests();
+        let is_request = which < requests.len();
+        let mut bytes = if is_request {
+            wire::encode_request(&requests[which]).unwrap()
+        } else {
+            wire::encode_response(&responses()[which - requests.len()], &[]).unwrap()
+        };
         let position = position.index(bytes.len());
         if truncate {
             bytes.truncate(position);
-            prop_assert!(wire::decode_request(&bytes, NOW).is_err());
         } else {
             bytes[position] ^= flip;
-            if let Ok(inbound) = wire::decode_request(&bytes, NOW)
-                && let Request::Store { records } = inbound.request
-            {
-                for live in records {
-                    let signed = [record(1, NOW).record, record(2, NOW).record];
-                    prop_assert!(signed.contains(&live.record));
-                }
-            }
+        }
+        let passed = if is_request {
+            wire::decode_request(&bytes, NOW).ok().map(|inbound| claims_of_request(inbound.request))
+        } else {
+            wire::decode_response(&bytes, NOW).ok().map(|inbound| claims_of_response(inbound.response))
+        };
+        prop_assert!(!truncate || passed.is_none(), "half a message passed");
+        for (claim, life) in passed.unwrap_or_default() {
+            let longest = signed_claims().into_iter().find(|(signed, _)| *signed == claim);
+            prop_assert!(longest.is_some_and(|(_, longest)| life <= longest));
         }
     }
+}
+
+/// Every claim that a message of these tests carries, and the longest life that was signed.
+fn signed_claims() -> Vec<(Claim, Duration)> {
+    let records = [1, 2].map(|seed| (record(seed, NOW).record.into(), TTL));
+    let withdrawals = [1, 2]
+        .map(withdrawal)
+        .map(|live| (live.withdrawal.into(), live.life));
+    records.into_iter().chain(withdrawals).collect()
+}
+
+fn claims_of_request(request: Request) -> Vec<(Claim, Duration)> {
+    match request {
+        Request::Store { records } => claims(records, Vec::new()),
+        Request::Withdraw { withdrawals } => claims(Vec::new(), withdrawals),
+        _ => Vec::new(),
+    }
+}
+
+fn claims_of_response(response: Response) -> Vec<(Claim, Duration)> {
+    match response {
+        Response::Providers(answer) => claims(answer.records, answer.withdrawals),
+        _ => Vec::new(),
+    }
+}
+
+fn claims(records: Vec<LiveRecord>, withdrawals: Vec<LiveWithdrawal>) -> Vec<(Claim, Duration)> {
+    let records = records
+        .into_iter()
+        .map(|live| (live.record.into(), live.life));
+    let withdrawals = withdrawals
+        .into_iter()
+        .map(|live| (live.withdrawal.into(), live.life));
+    records.chain(withdrawals).collect()
 }
 
 #[test]
