@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use crate::virtual_network::{TTL, VirtualNetwork};
+use macula_dht::kad::KadConfig;
+use macula_dht::message::Request;
+
+use crate::virtual_network::{TTL, VirtualNetwork, service_key};
 
 const SERVICES: u64 = 10;
 
@@ -77,6 +80,45 @@ fn announcement_waits_for_none_of_the_dead() {
 }
 
 #[test]
+fn holders_are_told_while_the_walk_still_runs() {
+    let mut network = VirtualNetwork::joined(26, 100);
+    network.latency = 40..41;
+    for index in 0..SERVICES {
+        let service = service(index);
+        network.trace.clear();
+        network.announce(7, &service, 1).unwrap();
+        network.run_for(Duration::from_secs(5));
+        let key = service_key(&service);
+        let walks = format!(" {:?}", Request::FindNode { key });
+        let sent = |what: &str| -> Vec<usize> {
+            let lines = network.trace.iter().enumerate();
+            let is_from_7 = |line: &str| line.split(' ').nth(1) == Some("7");
+            let sent = lines.filter(|(_, line)| is_from_7(line) && line.contains(what));
+            sent.map(|(position, _)| position).collect()
+        };
+        let (first_store, last_step) = (sent(" Store {")[0], *sent(&walks).last().unwrap());
+        assert!(first_store < last_step, "told nobody before the walk ended");
+    }
+}
+
+#[test]
+fn announcement_waits_for_none_of_the_closest_that_do_not_acknowledge() {
+    let mut network = VirtualNetwork::joined(27, 100);
+    network.latency = 40..41;
+    for index in 0..SERVICES {
+        let mut closest = network.closest_nodes(&service(index));
+        closest.retain(|node| *node != 7);
+        network.mute = closest[..3].iter().copied().collect();
+        let started = network.now;
+        let report = network.announce(7, &service(index), 1).unwrap();
+        assert!(report.records[0].holders >= 5);
+        let took = network.now - started;
+        assert!(took < Duration::from_secs(1), "took {took:?}");
+        network.run_for(Duration::from_secs(5));
+    }
+}
+
+#[test]
 fn record_is_held_by_the_closest_and_by_few_others() {
     let mut network = VirtualNetwork::joined(23, 100);
     for index in 0..SERVICES {
@@ -106,6 +148,34 @@ fn withdrawal_reaches_holders_whose_acknowledgement_was_lost() {
     assert!(told.count() > 0, "the test tests nothing");
     network.mute.clear();
     network.withdraw(7, "a.service", 1).unwrap();
+    assert_eq!(network.holders("a.service"), []);
+}
+
+#[test]
+fn withdrawal_reaches_holders_that_newcomers_have_pushed_aside() {
+    let mut network = VirtualNetwork::joined(26, 40);
+    network.announce(7, "a.service", 1).unwrap();
+    network.run_for(Duration::from_secs(5));
+    let mut old = network.holders("a.service");
+    old.retain(|(node, _)| *node != 7);
+    for _ in 0..60 {
+        let newcomer = network.add(KadConfig::default(), true);
+        network.join(newcomer, 0);
+    }
+    let (lost, _) = old.remove(0);
+    network.kill(lost);
+    network.announce(7, "a.service", 2).unwrap();
+    network.run_for(Duration::from_secs(10));
+    let mut closest = network.closest_nodes("a.service");
+    closest.truncate(8);
+    let holders = network.holders("a.service");
+    let is_stray = |(node, _): &&(usize, u64)| {
+        let was_told = old.iter().any(|(other, _)| other == node);
+        was_told && !closest.contains(node)
+    };
+    let strays = holders.iter().filter(is_stray).count();
+    assert!(strays > 0, "the test tests nothing");
+    network.withdraw(7, "a.service", 2).unwrap();
     assert_eq!(network.holders("a.service"), []);
 }
 

@@ -189,6 +189,38 @@ async fn wrong_bootstrap_peer_and_itself_are_clear_failures() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn wrong_bootstrap_peers_alone_reach_nobody_and_are_retried() {
+    let network = MemoryNetwork::new(1);
+    let clock = contract::wall_clock();
+    let [other, wanted, node] = [1, 2, 3].map(|seed| Node::server(&network, &clock, seed));
+    // Another one answers at its first address, and for now nobody at its second.
+    let mut contact = wanted.contact();
+    let addresses = other.contact().addresses;
+    contact.addresses = addresses
+        .iter()
+        .chain(contact.addresses.iter())
+        .copied()
+        .collect();
+    network.refuse(wanted.secret_key.node_id());
+    let wrong = DialTarget::from(contact);
+    let outcome = in_time(node.dht.join(&[wrong.clone(), node.target()])).await;
+    let Err(JoinError::NoneReached { failures }) = outcome else {
+        panic!("joined through nobody: {outcome:?}");
+    };
+    let failed: Vec<_> = failures.iter().map(|failed| &failed.target).collect();
+    assert_eq!(failed, [&wrong, &node.target()]);
+    assert!(matches!(failures[0].cause, JoinFailureCause::Dial(_)));
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    assert_eq!(node.dht.stats().kad.contacts, 0);
+
+    network.admit(wanted.secret_key.node_id());
+    in_time(node.dht.wait_for_contacts(1)).await.unwrap();
+    assert_eq!(node.announce("a.service", 2).await, Ok(2));
+    assert_eq!(wanted.providers("a.service").await, [2]);
+    assert_eq!(other.dht.stats().kad.contacts, 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn garbage_is_refused_and_counted() {
     let (_network, nodes) = servers(2).await;
     for body in [&b""[..], b"garbage", &[0xff; 4096]] {
