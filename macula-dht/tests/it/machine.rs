@@ -12,7 +12,7 @@ use macula_dht::DhtError;
 use macula_dht::kad::{
     Ask, KadConfig, KadConfigError, Kademlia, Local, OperationResult, Outbound, Output, Search,
 };
-use macula_dht::message::{LiveRecord, Request, Response, StoreOutcome};
+use macula_dht::message::{LiveRecord, MAX_CLAIMS, Request, Response, StoreOutcome, wire};
 
 use crate::virtual_network::service_key;
 
@@ -118,6 +118,37 @@ fn every_provider_beyond_the_reply_size_is_surfaced_sometimes() {
         seen.extend(answer.records.iter().map(|live| live.record.provider()));
     }
     assert_eq!(seen.len(), 20);
+}
+
+#[test]
+fn providers_beyond_what_an_answer_holds_are_each_surfaced_sometimes() {
+    let mut bed = Bed::new(KadConfig::default());
+    let records: Vec<_> = (1..=100).map(record).collect();
+    for records in records.chunks(MAX_CLAIMS) {
+        let records = records.to_vec();
+        bed.ask(1, Request::Store { records });
+    }
+    let mut seen = BTreeSet::new();
+    for _ in 0..200 {
+        let want = NonZeroUsize::new(1000).unwrap();
+        let key = service_key("a.service");
+        let response = bed.ask(1, Request::FindProviders { key, want });
+        assert!(wire::encode_response(&response, &[]).is_ok());
+        let Response::Providers(answer) = response else {
+            panic!("another answer");
+        };
+        let providers: BTreeSet<_> = answer
+            .records
+            .iter()
+            .map(|live| live.record.provider())
+            .collect();
+        assert_eq!(
+            (answer.records.len(), providers.len()),
+            (MAX_CLAIMS, MAX_CLAIMS)
+        );
+        seen.extend(providers);
+    }
+    assert_eq!(seen.len(), 100);
 }
 
 #[test]
