@@ -54,6 +54,8 @@ pub enum Unit {
     Share,
     /// A number of things.
     Count,
+    /// Nanoseconds.
+    Nanos,
     /// Microseconds.
     Micros,
     /// Milliseconds.
@@ -68,6 +70,7 @@ impl Unit {
             Self::Ratio => "x",
             Self::Share => "share",
             Self::Count => "count",
+            Self::Nanos => "ns",
             Self::Micros => "us",
             Self::Millis => "ms",
             Self::Bytes => "B",

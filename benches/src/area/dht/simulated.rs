@@ -1,10 +1,9 @@
 //! Lookups among thousands of machines in virtual time.
 
-use std::num::NonZeroUsize;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use macula_sim::{
     AnnounceFigures, Churn, Connections, Latency, Population, Report, Scenario, Simulation, Success,
 };
@@ -28,6 +27,12 @@ const MACHINES: u32 = 10_000;
 
 /// Finds in a network whose nodes come and go.
 const FINDS_UNDER_CHURN: usize = 22_000;
+
+/// As many have to say something; some do not, because the provider left meanwhile.
+const LEAST_FINDS: usize = 20_000;
+
+/// Holders that an announcement waits for.
+const QUORUM: u64 = 5;
 
 /// How long that network is watched.
 const WATCHED: Duration = Duration::from_secs(2 * 60 * 60);
@@ -107,10 +112,12 @@ fn announced(round_trips: u32) -> anyhow::Result<Estimate> {
         let AnnounceFigures {
             records,
             announced,
+            holders,
             millis,
             ..
         } = simulation.announce()?;
-        anyhow::ensure!(announced == records, "{announced} of {records}");
+        ensure!(announced == records, "{announced} of {records}");
+        ensure!(holders.min >= QUORUM, "only {} holders", holders.min);
         Ok(f64::from(u32::try_from(millis.p95)?))
     };
     let p95 = (1..=SEEDS).map(p95).collect::<anyhow::Result<Vec<_>>>()?;
@@ -155,11 +162,13 @@ fn churned() -> anyhow::Result<&'static Report> {
             services: 1_000,
             duration: WATCHED,
             finds: FINDS_UNDER_CHURN,
-            want: NonZeroUsize::new(3),
-            providers: 3,
             ..Scenario::default()
         };
-        Ok(scenario.run()?)
+        let report = scenario.run()?;
+        ensure!(report.departed > 0, "nobody left");
+        ensure!(report.success.cases >= LEAST_FINDS, "too few finds");
+        ensure!(report.withdraw.finds >= LEAST_FINDS, "too few looks");
+        Ok(report)
     })
 }
 

@@ -26,6 +26,16 @@ pub(super) fn closest(session: &Session) -> anyhow::Result<Estimate> {
     )
 }
 
+/// The same in nanoseconds.
+pub(super) fn closest_nanos(session: &Session) -> anyhow::Result<Estimate> {
+    let mut table = FullTable::new(SEED)?;
+    let keys: Vec<Key> = (0..KEYS).map(|_| table.random_key()).collect();
+    let times = (0..=session.pairs()).map(|_| time(&keys, |key| table.closest(key, K, see)));
+    // The first one only warms up.
+    let nanos: Vec<f64> = times.skip(1).map(|took| took * 1e9 / KEYS as f64).collect();
+    Estimate::of_median(&nanos).context("too few runs")
+}
+
 pub(super) fn answer(session: &Session) -> anyhow::Result<Estimate> {
     paired(
         session,
