@@ -133,9 +133,11 @@ pub struct WithdrawFigures {
     pub millis: Spread,
     /// Finds that began two seconds after that or later.
     pub finds: usize,
+    /// Those that failed, could not tell, or did not end by their deadline.
+    pub failed: usize,
     /// Those that still found the provider.
     pub still_found: usize,
-    /// The share that did not.
+    /// The share that did not, of those that did not fail.
     pub unseen: Success,
 }
 

@@ -237,7 +237,7 @@ impl<'a> Simulation<'a> {
             success: report::Success::of_all(&finds),
             finds: finds.into_iter().filter(|phase| phase.finds > 0).collect(),
             holders: self.holders.clone(),
-            withdraw: self.withdrawals.figures(),
+            withdraw: self.withdraw_figures(),
         }
     }
 
@@ -378,7 +378,7 @@ impl Simulation<'_> {
         if !withdrawn.is_empty() {
             self.run_until("withdraw", at + self.withdrawal_lasts())?;
         }
-        Ok(self.withdrawals.figures())
+        Ok(self.withdraw_figures())
     }
 }
 

@@ -50,12 +50,13 @@ impl Report {
             writeln!(
                 f,
                 "withdraw   {} records, {} acknowledgements, ms {}; {} of {} finds still see \
-                 the provider",
+                 the provider, {} failed",
                 withdraw.withdrawn,
                 withdraw.acknowledged,
                 withdraw.millis,
                 withdraw.still_found,
-                withdraw.finds
+                withdraw.finds,
+                withdraw.failed
             )?;
         }
         for words in &self.shortened {

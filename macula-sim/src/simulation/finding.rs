@@ -11,7 +11,7 @@ use rand::RngExt;
 use super::agenda::Task;
 use super::service::Verdict;
 use super::{FindTally, Operation, Simulation};
-use crate::{FindFigures, SimError};
+use crate::{FindFigures, SimError, WithdrawFigures};
 
 /// Some finds, one after the other.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -63,10 +63,18 @@ impl Simulation<'_> {
 
     /// The figures of a tally, with those that should be over counted as unfinished.
     pub(super) fn find_figures(&self, tally: usize) -> FindFigures {
-        let counter = Counter::Tally(tally);
+        self.finds[tally].figures(self.unfinished(Counter::Tally(tally)))
+    }
+
+    /// The figures of the withdrawals; finds that should be over count as failed.
+    pub(super) fn withdraw_figures(&self) -> WithdrawFigures {
+        self.withdrawals.figures(self.unfinished(Counter::Looks))
+    }
+
+    fn unfinished(&self, counter: Counter) -> usize {
         let running = self.finding.values();
-        let unfinished = running.filter(|finding| finding.counted_by == counter);
-        self.finds[tally].figures(unfinished.count())
+        let counted = running.filter(|finding| finding.counted_by == counter);
+        counted.count()
     }
 
     pub(super) fn begin_scheduled_find(&mut self) {
@@ -171,7 +179,10 @@ impl Simulation<'_> {
             _ => Verdict::Missed,
         };
         match finding.counted_by {
-            Counter::Looks => self.withdrawals.look(verdict),
+            Counter::Looks => {
+                let outcome = result.ok().map(|found| found.outcome);
+                self.withdrawals.look(verdict, outcome);
+            }
             Counter::Tally(tally) => {
                 let is_absent = finding.service.is_none();
                 self.finds[tally].add(is_absent, verdict, at - began, result.ok().as_ref());

@@ -30,8 +30,10 @@ pub(super) struct WithdrawTally {
     pub(super) looks: usize,
     acknowledged: usize,
     millis: Vec<u64>,
+    /// Finds that are over.
     finds: usize,
     still_found: usize,
+    failed: usize,
 }
 
 impl AnnounceTally {
@@ -121,19 +123,56 @@ impl WithdrawTally {
         self.millis.push(millis(took));
     }
 
-    pub(super) fn look(&mut self, verdict: Verdict) {
+    /// Counts a find of what was withdrawn; without an outcome when it failed.
+    pub(super) fn look(&mut self, verdict: Verdict, outcome: Option<FindOutcome>) {
         self.finds += 1;
+        // Whoever could not tell has not seen that the provider is gone.
+        let could_tell = matches!(outcome, Some(FindOutcome::Found | FindOutcome::Absent));
+        self.failed += usize::from(!could_tell);
         self.still_found += usize::from(verdict == Verdict::Resurrected);
     }
 
-    pub(super) fn figures(&self) -> WithdrawFigures {
+    pub(super) fn figures(&self, unfinished: usize) -> WithdrawFigures {
+        let failed = self.failed + unfinished;
+        let finds = self.finds + unfinished;
+        let told = finds - failed;
         WithdrawFigures {
             withdrawn: self.millis.len(),
             acknowledged: self.acknowledged,
             millis: Spread::of(self.millis.clone()),
-            finds: self.finds,
+            finds,
+            failed,
             still_found: self.still_found,
-            unseen: Success::of(self.finds - self.still_found, self.finds),
+            unseen: Success::of(told - self.still_found, told),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_finds_that_could_tell_prove_that_a_withdrawal_is_seen() {
+        let mut tally = WithdrawTally::default();
+        assert_eq!(tally.figures(0).unseen, Success::default());
+        for outcome in [None, Some(FindOutcome::Inconclusive)] {
+            tally.look(Verdict::Void, outcome);
+            tally.look(Verdict::Missed, outcome);
+        }
+        let figures = tally.figures(3);
+        assert_eq!((figures.finds, figures.failed), (7, 7));
+        assert_eq!(figures.unseen, Success::default());
+
+        for _ in 0..3 {
+            tally.look(Verdict::Missed, Some(FindOutcome::Absent));
+        }
+        // It found another provider, one that has left without a word.
+        tally.look(Verdict::Missed, Some(FindOutcome::Found));
+        tally.look(Verdict::Resurrected, Some(FindOutcome::Found));
+        let figures = tally.figures(0);
+        assert_eq!((figures.finds, figures.failed), (9, 4));
+        assert_eq!(figures.still_found, 1);
+        assert_eq!(figures.unseen, Success::of(4, 5));
     }
 }
