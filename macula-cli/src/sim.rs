@@ -146,7 +146,10 @@ fn scenario(args: &Args) -> Scenario {
             begins: args.duration / 3,
             lasts,
         }),
-        faults: Faults { loss: trouble.loss },
+        faults: Faults {
+            loss: trouble.loss,
+            ..Faults::default()
+        },
         ..Scenario::default()
     }
 }

@@ -18,7 +18,7 @@ pub(crate) struct Event {
 }
 
 /// Messages are boxed, so that moving an event about in the queue is cheap.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) enum What {
     /// A request arrives.
     Request(Box<Carried<Request>>),
@@ -35,7 +35,7 @@ pub(crate) enum What {
 }
 
 /// A message on its way.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Carried<T> {
     /// Who sent it.
     pub(crate) from: usize,

@@ -15,6 +15,8 @@ pub struct Traffic {
     pub dials: u64,
     /// Messages lost on the way.
     pub lost: u64,
+    /// Messages of which a second copy was delivered. They count once as sent.
+    pub duplicated: u64,
     /// Messages that arrived at a dead node.
     pub to_the_dead: u64,
 }

@@ -66,6 +66,12 @@ impl Links {
         Some(self.latency.draw(self.seed, link, rng))
     }
 
+    /// How long after a message another copy of it arrives, if one does.
+    pub(super) fn echo(&self, link: (usize, usize), rng: &mut StdRng) -> Option<Duration> {
+        let is_double = self.faults.duplicate(rng);
+        is_double.then(|| self.latency.draw(self.seed, link, rng))
+    }
+
     /// How long a request takes, with a connection to be made first if there is none.
     pub(super) fn request_delay(
         &mut self,

@@ -51,7 +51,7 @@ impl Network {
             body: response,
         }));
         let delay = self.links.delay((to, from), &mut self.rng);
-        self.deliver(delay, from, what);
+        self.deliver_message((to, from), delay, what);
     }
 
     fn response_of(&mut self, node: usize, asker: usize, request: Request) -> Option<Response> {
@@ -167,7 +167,7 @@ impl Network {
         }));
         let ends = [self.end(node), self.end(to)];
         let delay = self.links.request_delay(self.now, ends, &mut self.rng);
-        self.deliver(delay, to, what);
+        self.deliver_message((node, to), delay, what);
     }
 
     pub(super) fn dial(&mut self, node: usize, target: &DialTarget, purpose: Purpose) {
@@ -187,6 +187,17 @@ impl Network {
         let back = self.links.delay((peer, node), &mut self.rng);
         let round_trip = there.zip(back).map(|(there, back)| there + back);
         self.deliver(round_trip, node, What::Reached { peer, purpose });
+    }
+
+    /// As [`deliver`](Self::deliver), once or twice.
+    fn deliver_message(&mut self, link: (usize, usize), delay: Option<Duration>, what: What) {
+        if let Some(delay) = delay
+            && let Some(later) = self.links.echo(link, &mut self.rng)
+        {
+            self.traffic.duplicated += 1;
+            self.deliver(Some(delay + later), link.1, what.clone());
+        }
+        self.deliver(delay, link.1, what);
     }
 
     fn deliver(&mut self, delay: Option<Duration>, to: usize, what: What) {

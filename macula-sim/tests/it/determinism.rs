@@ -52,7 +52,10 @@ fn eventful(seed: u64) -> Scenario {
             dead_contacts: 0.1,
             ..Population::default()
         },
-        faults: Faults { loss: 0.1 },
+        faults: Faults {
+            loss: 0.1,
+            duplicates: 0.1,
+        },
         ..Scenario::default()
     }
 }

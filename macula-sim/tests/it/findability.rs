@@ -107,7 +107,7 @@ fn every_lookup_ends_under_heavy_loss() {
     for seed in 1..=3 {
         let report = run(&Scenario {
             seed,
-            faults: Faults { loss: 0.3 },
+            faults: lossy(0.3),
             nodes: 150,
             ..Scenario::default()
         });
@@ -117,12 +117,34 @@ fn every_lookup_ends_under_heavy_loss() {
 }
 
 #[test]
+fn messages_that_arrive_twice_and_late_do_no_harm() {
+    for (loss, duplicates) in [(0.05, 0.1), (0.0, 1.0)] {
+        let report = run(&Scenario {
+            faults: Faults { loss, duplicates },
+            nodes: 60,
+            finds: 300,
+            withdraw: 0.5,
+            check_every: NonZeroU64::MIN.saturating_add(3),
+            ..Scenario::default()
+        });
+        let (traffic, withdraw) = (&report.traffic, &report.withdraw);
+        assert_eq!(report.announce.announced, report.announce.records);
+        let sent = (traffic.requests + traffic.responses - traffic.lost) as f64;
+        let share = traffic.duplicated as f64 / sent;
+        assert!((share / duplicates - 1.0).abs() < 0.2, "{traffic:?}");
+        assert!(report.success.ratio >= 0.99, "{report}");
+        assert!(withdraw.unseen.cases >= 290, "{report}");
+        assert_eq!(withdraw.still_found, 0, "{report}");
+    }
+}
+
+#[test]
 fn every_step_of_every_machine_keeps_its_invariants() {
     let report = run(&Scenario {
         nodes: 60,
         join: Join::Bootstrap,
         finds: 50,
-        faults: Faults { loss: 0.2 },
+        faults: lossy(0.2),
         check_every: NonZeroU64::MIN,
         ..Scenario::default()
     });
@@ -132,10 +154,17 @@ fn every_step_of_every_machine_keeps_its_invariants() {
 #[test]
 fn every_lookup_ends_when_nothing_arrives() {
     let report = run(&Scenario {
-        faults: Faults { loss: 1.0 },
+        faults: lossy(1.0),
         ..Scenario::default()
     });
     assert_eq!(report.success.ratio, 0.0, "{report}");
     let holders = report.holders.iter().map(|at| at.holders.max);
     assert_eq!(holders.max(), Some(0), "{report}");
+}
+
+fn lossy(loss: f64) -> Faults {
+    Faults {
+        loss,
+        ..Faults::default()
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use macula_sim::{Churn, Faults, Latency, Population, Scenario, SimError};
+use macula_sim::{Churn, Latency, Population, Scenario, SimError};
 
 #[test]
 fn network_of_one_node_is_refused() {
@@ -17,9 +17,12 @@ fn network_of_one_node_is_refused() {
 #[test]
 fn shares_outside_zero_to_one_are_refused() {
     type Set = fn(&mut Scenario, f64);
-    let settings: [(&str, Set); 7] = [
+    let settings: [(&str, Set); 8] = [
         ("loss", |scenario, value| {
-            scenario.faults = Faults { loss: value };
+            scenario.faults.loss = value;
+        }),
+        ("duplicates", |scenario, value| {
+            scenario.faults.duplicates = value;
         }),
         ("kill", |scenario, value| scenario.kill = value),
         ("withdraw", |scenario, value| scenario.withdraw = value),
