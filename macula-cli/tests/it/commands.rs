@@ -190,6 +190,27 @@ fn a_simulation_tells_by_its_exit_code_whether_lookups_hold() {
 }
 
 #[test]
+fn a_simulation_with_the_same_seed_prints_the_same_to_the_byte() {
+    let printed = |seed| {
+        let network = ["sim", "--json", "--seed", seed, "--nodes", "40"];
+        let short = ["--duration", "30s", "--records", "10", "--finds", "50"];
+        let output = run(&[&network[..], &short, &["--goal", "0"]].concat());
+        assert_eq!(output.status.code(), Some(0));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let first = printed("3");
+    assert_eq!(first, printed("3"));
+    let [first, other]: [Value; 2] =
+        [first, printed("4")].map(|text| serde_json::from_str(&text).unwrap());
+    let trace_hash = first["trace_hash"].as_str().unwrap();
+    assert_eq!(trace_hash.len(), 16, "{first}");
+    assert!(u64::from_str_radix(trace_hash, 16).is_ok(), "{first}");
+    assert!(!first["shortened"].as_array().unwrap().is_empty());
+    assert_eq!((&first["seed"], &other["seed"]), (&json!(3), &json!(4)));
+    assert_ne!(trace_hash, other["trace_hash"]);
+}
+
+#[test]
 fn a_reader_that_has_left_is_no_failure() {
     for args in [
         &["sim", "--nodes", "10", "--records", "2"][..],
