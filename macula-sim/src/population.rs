@@ -15,6 +15,11 @@ pub struct Population {
     /// Nodes that only ask: they answer nothing and are in nobody's table.
     pub clients: f64,
     /// Nodes that would serve, but that nobody can reach: they ask, and get no place in a table.
+    ///
+    /// What they announce is stored and found like any other record, though nobody could call
+    /// them. A machine takes the addresses in a record as they are, and in a simulation there
+    /// always is one; that a node without an address to dial announces nothing is for the layers
+    /// above to see to, which make the record.
     pub unreachable: f64,
     /// Nodes that lie.
     pub liars: f64,
