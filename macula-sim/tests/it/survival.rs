@@ -134,23 +134,43 @@ fn lookups_set_off_few_pings() {
 }
 
 #[test]
-fn node_that_lost_all_contacts_rejoins_by_its_bootstrap_peer() {
-    let config = network_config(20);
-    let mut network = Network::new(&config).unwrap();
-    for node in 1..20 {
+fn node_that_lost_all_contacts_finds_back() {
+    let mut network = joined(20);
+    network.run_for(REFRESH).unwrap();
+    assert!(contacts(&network, 19) >= 10);
+    network.split(EACH_ALONE);
+    network.run_for(REFRESH * 4).unwrap();
+    assert_eq!(contacts(&network, 19), 0);
+    network.heal();
+    network.run_for(Duration::from_secs(60)).unwrap();
+    assert!(contacts(&network, 19) >= 10);
+}
+
+#[test]
+fn node_that_starts_cut_off_joins_by_its_bootstrap_peer() {
+    let mut network = joined(19);
+    network.split(EACH_ALONE);
+    // It never knew anybody else whom it could dial.
+    network.join(19, &[0]);
+    network.run_for(REFRESH * 4).unwrap();
+    assert_eq!(contacts(&network, 19), 0);
+    network.heal();
+    network.run_for(Duration::from_secs(60)).unwrap();
+    assert!(contacts(&network, 19) >= 10);
+}
+
+/// A network of twenty nodes; so many have joined by the first one.
+fn joined(count: usize) -> Network {
+    let mut network = Network::new(&network_config(20)).unwrap();
+    for node in 1..count {
         network.join(node, &[0]);
         network.run_for(Duration::from_secs(1)).unwrap();
     }
-    let contacts = |network: &Network| network.stats(19).unwrap().contacts;
-    network.run_for(REFRESH).unwrap();
-    assert!(contacts(&network) >= 10, "{} contacts", contacts(&network));
-    // So many parts that each node is alone in its own.
-    network.split(NonZeroU64::new(1 << 40).unwrap());
-    network.run_for(REFRESH * 4).unwrap();
-    assert_eq!(contacts(&network), 0);
-    network.heal();
-    network.run_for(Duration::from_secs(60)).unwrap();
-    assert!(contacts(&network) >= 10, "{} contacts", contacts(&network));
+    network
+}
+
+fn contacts(network: &Network, node: usize) -> usize {
+    network.stats(node).unwrap().contacts
 }
 
 #[test]
@@ -204,6 +224,9 @@ fn clients_and_unreachable_nodes_find_and_announce_and_are_in_no_table() {
 const REFRESH: Duration = Duration::from_secs(300);
 
 const TWO: NonZeroU64 = NonZeroU64::MIN.saturating_add(1);
+
+/// So many parts that each node is alone in its own.
+const EACH_ALONE: NonZeroU64 = NonZeroU64::MAX;
 
 fn phase<'a>(report: &'a Report, name: &str) -> &'a FindFigures {
     let phase = report.finds.iter().find(|finds| finds.phase == name);
