@@ -103,7 +103,10 @@ async fn advertise(net: &Testnet, output: Output) -> Result<(), Failure> {
 
 fn show_state(state: &AdvertisementState) -> String {
     match state {
-        AdvertisementState::Published { holders } => format!("held by {holders} nodes"),
+        AdvertisementState::Published { holders, full: 0 } => format!("held by {holders} nodes"),
+        AdvertisementState::Published { holders, full } => {
+            format!("held by {holders} nodes, {full} are full")
+        }
         other => format!("{other:?}").to_lowercase(),
     }
 }

@@ -58,8 +58,11 @@ pub enum AdvertisementState {
     Publishing,
     /// The latest attempt succeeded; the next one comes before the record expires.
     Published {
-        /// How many nodes acknowledged it.
+        /// How many nodes acknowledged it, this one included if it holds it for others.
         holders: usize,
+        /// How many had refused it by then because they are full. Few holders beside many that
+        /// are full mean a record that is hard to find, or lost with the next node.
+        full: usize,
     },
     /// The latest attempt failed; more follow by themselves, ever less often, unless the cause
     /// is [`DhtError::Closed`]. An earlier record counts until it expires.

@@ -20,7 +20,7 @@ async fn a_call_is_found_in_the_dht_then_in_the_cache_and_at_home_without_either
         .unwrap();
     assert!(matches!(
         advertisement.state(),
-        AdvertisementState::Published { holders: 1.. }
+        AdvertisementState::Published { holders: 1.., .. }
     ));
 
     for (caller, source) in [(3, Source::Dht), (3, Source::Fresh), (1, Source::Local)] {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use macula_core::{ProviderRecord, RecordError, ServiceName};
-use macula_dht::{AnnounceReport, Dht, DhtError};
+use macula_dht::{AnnounceReport, Announced, Dht, DhtError};
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, sleep_until, timeout};
@@ -119,8 +119,8 @@ impl Publisher {
         }
     }
 
-    /// Publishes once, when it is its turn; answers when that was and how many nodes hold it.
-    async fn publish(&self, publication: &Publication) -> (Instant, Result<usize, DhtError>) {
+    /// Publishes once, when it is its turn; answers when that was and what became of it.
+    async fn publish(&self, publication: &Publication) -> (Instant, Result<Announced, DhtError>) {
         // The semaphore is never closed, so there is always a permit to wait for.
         let _permit = self.publishing.acquire().await;
         let started_at = Instant::now();
@@ -133,7 +133,7 @@ impl Publisher {
         (started_at, outcome)
     }
 
-    async fn announce(&self, record: ProviderRecord) -> Result<usize, DhtError> {
+    async fn announce(&self, record: ProviderRecord) -> Result<Announced, DhtError> {
         let announced = timeout(self.config.publish_timeout, self.dht.announce(vec![record]));
         match announced.await {
             Ok(report) => held(&report?),
@@ -141,11 +141,16 @@ impl Publisher {
         }
     }
 
-    fn report(&self, publication: &Publication, outcome: Result<usize, DhtError>, failures: u32) {
+    fn report(
+        &self,
+        publication: &Publication,
+        outcome: Result<Announced, DhtError>,
+        failures: u32,
+    ) {
         let service = publication.name();
         let (state, counter) = match outcome {
-            Ok(holders) => (
-                AdvertisementState::Published { holders },
+            Ok(Announced { holders, full, .. }) => (
+                AdvertisementState::Published { holders, full },
                 &self.counters.published,
             ),
             Err(cause) => (
@@ -160,11 +165,15 @@ impl Publisher {
         counter.fetch_add(1, Ordering::Relaxed);
         let was_degraded = matches!(before, AdvertisementState::Degraded { .. });
         match outcome {
-            Ok(holders) if was_degraded => info!(%service, holders, "recovered"),
-            Ok(holders) if before == AdvertisementState::Publishing => {
-                info!(%service, holders, "published");
+            Ok(Announced { holders, full, .. }) if was_degraded => {
+                info!(%service, holders, full, "recovered");
             }
-            Ok(holders) => debug!(%service, holders, "refreshed"),
+            Ok(Announced { holders, full, .. }) if before == AdvertisementState::Publishing => {
+                info!(%service, holders, full, "published");
+            }
+            Ok(Announced { holders, full, .. }) => {
+                debug!(%service, holders, full, "refreshed");
+            }
             Err(cause) if was_degraded => debug!(%service, %cause, failures, "still degraded"),
             Err(cause) => warn!(%service, %cause, "degraded: publishing failed"),
         }
@@ -181,10 +190,10 @@ impl Publisher {
     }
 }
 
-/// How many nodes hold the one record; a record that nobody holds is not published.
-fn held(report: &AnnounceReport) -> Result<usize, DhtError> {
+/// What became of the one record; a record that nobody holds is not published.
+fn held(report: &AnnounceReport) -> Result<Announced, DhtError> {
     match report.records.first() {
-        Some(announced) if announced.holders > 0 => Ok(announced.holders),
+        Some(announced) if announced.holders > 0 => Ok(*announced),
         Some(announced) if announced.full > 0 => Err(DhtError::Rejected),
         _ => Err(DhtError::Unreachable),
     }

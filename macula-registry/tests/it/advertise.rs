@@ -36,7 +36,9 @@ async fn advertised_handler_is_retrievable_and_listed() {
     assert_eq!(*service.handler(), "handler");
     assert_eq!(service.metadata().value("version"), Some("1.0"));
     assert_eq!(service.delivery(), Delivery::AtMostOnce);
-    assert_eq!(first.state(), AdvertisementState::Published { holders: 8 });
+    let (holders, full) = (8, 0);
+    let published = AdvertisementState::Published { holders, full };
+    assert_eq!(first.state(), published);
     assert_eq!(
         node.registry.locals(),
         [name("app.first"), name("app.second")]
@@ -184,6 +186,39 @@ async fn record_that_nobody_holds_is_not_published() {
         advertisement.state(),
         AdvertisementState::Degraded { .. }
     ));
+}
+
+#[tokio::test(start_paused = true)]
+async fn record_that_full_nodes_refused_is_published_and_the_state_tells_of_them() {
+    let script = Script {
+        holders: Some(1),
+        full: 7,
+        ..Script::default()
+    };
+    let dht = ScriptedDht::new(script);
+    let node = Node::new(1, dht.clone());
+    let mut advertisement = node.advertise("app.echo").await;
+    let (holders, full) = (1, 7);
+    let published = AdvertisementState::Published { holders, full };
+    assert_eq!(advertisement.changed().await, published);
+    dht.set(Script::default());
+    let (holders, full) = (8, 0);
+    let published = AdvertisementState::Published { holders, full };
+    assert_eq!(in_time(advertisement.changed()).await, published);
+}
+
+#[tokio::test(start_paused = true)]
+async fn record_that_only_full_nodes_were_offered_is_degraded_as_rejected() {
+    let script = Script {
+        holders: Some(0),
+        full: 8,
+        ..Script::default()
+    };
+    let node = Node::new(1, ScriptedDht::new(script));
+    let advertisement = node.advertise("app.echo").await;
+    let cause = DhtError::Rejected;
+    let degraded = AdvertisementState::Degraded { cause, failures: 1 };
+    assert_eq!(advertisement.state(), degraded);
 }
 
 #[tokio::test(start_paused = true)]

@@ -37,6 +37,7 @@ pub(crate) struct Script {
     pub(crate) panics: bool,
     pub(crate) panics_on_announce_of: Option<Key>,
     pub(crate) holders: Option<usize>,
+    pub(crate) full: usize,
 }
 
 /// What a find comes to.
@@ -95,7 +96,7 @@ impl Dht for ScriptedDht {
         let records = records.iter().map(|record| Announced {
             key: record.key(),
             holders: script.holders.unwrap_or(8),
-            full: 0,
+            full: script.full,
         });
         Ok(AnnounceReport {
             records: records.collect(),
