@@ -158,7 +158,7 @@ fn withdrawal_reaches_holders_that_newcomers_have_pushed_aside() {
     network.run_for(Duration::from_secs(5));
     let mut old = network.holders("a.service");
     old.retain(|(node, _)| *node != 7);
-    for _ in 0..60 {
+    for _ in 0..120 {
         let newcomer = network.add(KadConfig::default(), true);
         network.join(newcomer, 0);
     }
@@ -167,7 +167,8 @@ fn withdrawal_reaches_holders_that_newcomers_have_pushed_aside() {
     network.announce(7, "a.service", 2).unwrap();
     network.run_for(Duration::from_secs(10));
     let mut closest = network.closest_nodes("a.service");
-    closest.truncate(8);
+    // As far as the walk of the withdrawal sees.
+    closest.truncate(KadConfig::default().k.get());
     let holders = network.holders("a.service");
     let is_stray = |(node, _): &&(usize, u64)| {
         let was_told = old.iter().any(|(other, _)| other == node);
