@@ -16,6 +16,7 @@ use crate::{
     WithdrawReport,
 };
 
+mod answer;
 mod command;
 mod handler;
 mod join;

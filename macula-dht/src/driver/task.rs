@@ -6,20 +6,17 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use macula_core::DialTarget;
-use macula_transport::{
-    DialError, Endpoint, Peer, PeerEvent, ProtocolId, Refusal, Request, RequestError,
-    RequestFailure,
-};
+use macula_transport::{DialError, Endpoint, Peer, PeerEvent, ProtocolId, Request};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::task::{JoinError, JoinSet};
 
+use super::answer::Answer;
 use super::command::{Command, Joining};
 use super::reached;
 use super::shared::Shared;
 use crate::kad::{Kademlia, OperationId, OperationResult, Outbound, Output, RequestId};
-use crate::message::Response;
-use crate::message::wire::{self, UnverifiedResponse};
+use crate::message::wire;
 use crate::{AnnounceReport, DhtError, Found, WithdrawReport};
 
 pub(super) struct Task {
@@ -36,7 +33,7 @@ pub(super) struct Task {
 
 /// What came of a request or a dial.
 enum Completion {
-    Answered(RequestId, Option<Response>),
+    Answered(RequestId, Answer),
     Dialled(DialTarget, Result<Peer, DialError>),
 }
 
@@ -137,12 +134,7 @@ impl Task {
 
     fn complete(&mut self, completed: Result<Completion, JoinError>) {
         match completed {
-            Ok(Completion::Answered(request_id, Some(response))) => {
-                self.machine().handle_response(now(), request_id, response);
-            }
-            Ok(Completion::Answered(request_id, None)) => {
-                self.machine().handle_failure(now(), request_id);
-            }
+            Ok(Completion::Answered(request_id, answer)) => self.answered(request_id, answer),
             Ok(Completion::Dialled(_, Ok(peer))) => {
                 if let Some(contact) = reached(peer) {
                     self.machine().handle_reached(now(), contact);
@@ -153,6 +145,15 @@ impl Task {
             }
             // A task that panicked loses its request, which the machine gives up in time.
             Err(error) => tracing::warn!(%error, "request task failed"),
+        }
+    }
+
+    fn answered(&mut self, request_id: RequestId, answer: Answer) {
+        let mut machine = self.machine();
+        match answer {
+            Answer::Response(response) => machine.handle_response(now(), request_id, response),
+            Answer::None => machine.handle_failure(now(), request_id),
+            Answer::Unsent => machine.handle_unsent(now(), request_id),
         }
     }
 
@@ -191,7 +192,7 @@ impl Task {
         };
         self.under_way.spawn(async move {
             let answered = endpoint.request(&outbound.to, request).await;
-            Completion::Answered(request_id, response(&shared, answered).await)
+            Completion::Answered(request_id, Answer::of(&shared, answered).await)
         });
     }
 
@@ -230,25 +231,6 @@ impl Task {
             _ => {}
         }
     }
-}
-
-/// What a peer answered; `None` when it is as good as no answer.
-async fn response(shared: &Shared, answered: Result<Bytes, RequestError>) -> Option<Response> {
-    let body = match answered {
-        Ok(body) => body,
-        // It lives, and has said so.
-        Err(error) if error.failure == RequestFailure::Refused(Refusal::Overloaded) => {
-            return Some(Response::Refused);
-        }
-        Err(_) => return None,
-    };
-    let Ok(unverified) = UnverifiedResponse::decode(&body) else {
-        shared.count_malformed();
-        return None;
-    };
-    let inbound = shared.verifier.response(unverified).await?;
-    shared.count_refused(inbound.refused);
-    Some(inbound.response)
 }
 
 fn log(result: &OperationResult) {
