@@ -303,8 +303,11 @@ impl Lookup {
     fn learn(&mut self, contact: &Contact, depth: usize) -> Option<usize> {
         // Those that a one-hop find is given are connected, so they need no address.
         let cannot_be_dialled = self.quest.follows && contact.addresses.is_empty();
-        let is_local = contact.node_id == self.quest.local;
-        if is_local || cannot_be_dialled || self.candidates.place(&contact.node_id).is_some() {
+        if contact.node_id == self.quest.local || cannot_be_dialled {
+            return None;
+        }
+        if let Some(place) = self.candidates.place(&contact.node_id) {
+            self.candidates.at_mut(place).also_at(&contact.addresses);
             return None;
         }
         self.candidates.insert(contact, depth)

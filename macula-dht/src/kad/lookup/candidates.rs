@@ -1,6 +1,6 @@
 //! The peers that one lookup has heard of, in order of their distance to its target.
 
-use macula_core::{Contact, Distance, Key, NodeId};
+use macula_core::{Addresses, Contact, Distance, Key, NodeId};
 
 /// Candidates that one lookup remembers; beyond it the furthest that was not asked gives way.
 pub(super) const MAX_CANDIDATES: usize = 256;
@@ -13,6 +13,19 @@ pub(super) struct Candidate {
     pub(super) state: State,
     /// 1 for a contact we knew, one more for each answer that led to it.
     pub(super) depth: usize,
+}
+
+impl Candidate {
+    /// Takes the addresses that another peer names, in turn with those that are known: some peers
+    /// name wrong ones.
+    pub(super) fn also_at(&mut self, addresses: &Addresses) {
+        let known = &self.contact.addresses;
+        if self.state == State::Unasked && known != addresses {
+            let most = known.len().max(addresses.len());
+            let in_turn = (0..most).flat_map(|n| [addresses.get(n), known.get(n)]);
+            self.contact.addresses = in_turn.flatten().copied().collect();
+        }
+    }
 }
 
 /// Unasked → Asked → (Slow →) Answered or Failed.
@@ -172,4 +185,31 @@ fn id_prefix(node_id: &NodeId) -> u64 {
 fn first_bytes(bytes: &[u8; 32]) -> u64 {
     let [a, b, c, d, e, f, g, h, ..] = *bytes;
     u64::from_be_bytes([a, b, c, d, e, f, g, h])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_that_peers_name_take_turns_until_one_is_asked() {
+        let at = |hosts: &[u8]| -> Addresses {
+            let hosts = hosts.iter().map(|host| ([10, 0, 0, *host], 1).into());
+            hosts.collect()
+        };
+        let mut candidate = Candidate {
+            contact: Contact {
+                node_id: NodeId::from_bytes([1; 32]),
+                addresses: at(&[1, 2, 3, 4, 5, 6, 7, 8]),
+            },
+            distance: Key::from_bytes([0; 32]).distance(&Key::from_bytes([1; 32])),
+            state: State::Unasked,
+            depth: 1,
+        };
+        candidate.also_at(&at(&[9, 1]));
+        assert_eq!(candidate.contact.addresses, at(&[9, 1, 2, 3, 4, 5, 6, 7]));
+        candidate.state = State::Asked;
+        candidate.also_at(&at(&[11]));
+        assert_eq!(candidate.contact.addresses, at(&[9, 1, 2, 3, 4, 5, 6, 7]));
+    }
 }

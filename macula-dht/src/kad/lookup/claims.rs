@@ -8,7 +8,13 @@ use macula_core::{Claim, Key, NodeId, Precedence};
 use crate::FoundProvider;
 use crate::message::LiveClaim;
 
+/// Providers that one lookup hears of: far more than are wanted, and few enough that peers who name
+/// others without end cost little. Beyond it only those who are known are heard of again.
+const MAX_PROVIDERS: usize = 1024;
+
 /// The claim that wins of each provider.
+///
+// Invariant: at most MAX_PROVIDERS providers.
 #[derive(Debug, Clone)]
 pub(super) struct Claims {
     key: Key,
@@ -43,7 +49,9 @@ impl Claims {
             claim: live.claim,
             expires_at,
         };
+        let is_full = self.by_provider.len() >= MAX_PROVIDERS;
         match self.by_provider.get_mut(&new.claim.provider()) {
+            None if is_full => return false,
             Some(known) if known.precedence > new.precedence => {}
             Some(known) if known.precedence == new.precedence => {
                 known.expires_at = known.expires_at.max(new.expires_at);

@@ -114,6 +114,32 @@ proptest! {
     }
 }
 
+#[test]
+fn no_more_than_so_many_providers_are_heard_of_but_the_known_ones_to_the_end() {
+    let now = started();
+    let mut claims = Claims::new(CLAIMS[0].key());
+    claims.merge(now, live(0, 60));
+    let known = claims.by_provider.first_entry().unwrap().get().clone();
+    for other in 1..MAX_PROVIDERS {
+        let mut id = [0; 32];
+        id[..8].copy_from_slice(&other.to_be_bytes());
+        claims
+            .by_provider
+            .insert(NodeId::from_bytes(id), known.clone());
+    }
+    let newcomer = LiveClaim {
+        claim: record(PROVIDERS[1], SERVICE, 0),
+        life: Duration::from_secs(60),
+    };
+    assert!(!claims.merge(now, newcomer));
+    let withdrawn = LiveClaim {
+        claim: withdrawal(PROVIDERS[0], 0),
+        life: Duration::from_secs(60),
+    };
+    assert!(claims.merge(now, withdrawn));
+    assert_eq!(claims.by_provider.len(), MAX_PROVIDERS);
+}
+
 fn operation() -> impl Strategy<Value = Operation> {
     prop_oneof![
         3 => claim().prop_map(|(index, seconds)| Operation::Merge(index, seconds)),
