@@ -39,6 +39,14 @@ impl Claim {
         }
     }
 
+    /// The sequence number: of two claims of a provider to a service the higher wins.
+    pub fn seq(&self) -> u64 {
+        match self {
+            Self::Record(record) => record.seq(),
+            Self::Withdrawal(withdrawal) => withdrawal.seq(),
+        }
+    }
+
     /// Where it stands among the claims of the same provider to the same service.
     pub fn precedence(&self) -> Precedence {
         match self {

@@ -130,10 +130,11 @@ impl Kademlia {
                 .map(|outcome| outcome.unwrap_or(StoreOutcome::Refused));
             placement.answered(from, outcome);
             let key = placement.key();
+            let seq = placement.claim.seq();
             let is_stored = outcome == Some(StoreOutcome::Stored);
             match publication.kind {
                 Kind::Announce => self.holders.answered(&key, from, is_stored),
-                Kind::Withdraw if is_stored => self.holders.withdrawn(&key, from),
+                Kind::Withdraw if is_stored => self.holders.withdrawn(&key, from, seq),
                 Kind::Withdraw => {}
             }
         }
@@ -171,7 +172,8 @@ impl Kademlia {
         let replication = self.config.replication.get();
         let placement = &mut publication.placements[index];
         let key = placement.key();
-        let is_close = is_among_closest(&self.local_key, &key, &closest, replication);
+        let is_close =
+            self.local.serves && is_among_closest(&self.local_key, &key, &closest, replication);
         // With somebody to tell and nobody reached, holding it alone is no success.
         let is_cut_off = closest.is_empty() && knows_others;
         let with_local = is_close && !is_cut_off;
@@ -226,8 +228,9 @@ impl Kademlia {
             }
             for contact in self.targets(publication.kind, placement) {
                 if publication.kind == Kind::Announce {
-                    let expires_at = placement.expires_at;
-                    self.holders.told(placement.key(), &contact, expires_at);
+                    let seq = placement.claim.seq();
+                    let told = (seq, placement.expires_at);
+                    self.holders.told(placement.key(), &contact, told);
                 }
                 let (_, indices): &mut (Contact, Vec<usize>) = telling
                     .entry(contact.node_id)

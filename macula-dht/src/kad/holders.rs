@@ -33,6 +33,8 @@ struct Holder {
     is_current: bool,
     /// When no record that it was told can be alive there any more.
     until: Instant,
+    /// The newest that it was told.
+    seq: u64,
 }
 
 impl Holders {
@@ -44,8 +46,8 @@ impl Holders {
         }
     }
 
-    /// Notes that a node is told a record that lives until `expires_at`.
-    pub(super) fn told(&mut self, key: Key, contact: &Contact, expires_at: Instant) {
+    /// Notes that a node is told the record with this `seq`, which lives until `expires_at`.
+    pub(super) fn told(&mut self, key: Key, contact: &Contact, (seq, expires_at): (u64, Instant)) {
         let max_per_key = self.max_per_key;
         let Some(remembered) = self.remembered(key) else {
             return;
@@ -54,6 +56,7 @@ impl Holders {
         let holders = &mut remembered.holders;
         if let Some(holder) = find(holders, &contact.node_id) {
             holder.until = holder.until.max(until);
+            holder.seq = holder.seq.max(seq);
             return;
         }
         if holders.len() >= max_per_key {
@@ -65,6 +68,7 @@ impl Holders {
             contact: contact.clone(),
             is_current: false,
             until,
+            seq,
         });
     }
 
@@ -96,22 +100,28 @@ impl Holders {
         }
     }
 
-    /// Forgets a node that has taken a withdrawal, so that it holds no record.
-    pub(super) fn withdrawn(&mut self, key: &Key, node_id: &NodeId) {
+    /// Forgets a node that has taken a withdrawal of the records up to `seq`, unless it was told a
+    /// newer one since: it holds none.
+    pub(super) fn withdrawn(&mut self, key: &Key, node_id: &NodeId, seq: u64) {
         if let Some(remembered) = self.keys.get_mut(key) {
             let holders = &mut remembered.holders;
-            holders.retain(|holder| holder.contact.node_id != *node_id);
+            holders.retain(|holder| holder.contact.node_id != *node_id || holder.seq > seq);
             if holders.is_empty() {
                 self.keys.remove(key);
             }
         }
     }
 
-    /// Forgets a holder that has left with all it held.
+    /// Forgets a holder that has left with all it held: the next refresh looks for another.
     pub(super) fn departed(&mut self, node_id: &NodeId) {
         for remembered in self.keys.values_mut() {
             let holders = &mut remembered.holders;
-            holders.retain(|holder| holder.contact.node_id != *node_id);
+            let held = holders.iter().position(|it| it.contact.node_id == *node_id);
+            if let Some(held) = held.map(|position| holders.remove(position))
+                && held.is_current
+            {
+                remembered.walked_at = None;
+            }
         }
     }
 
@@ -202,7 +212,7 @@ mod tests {
     #[test]
     fn node_that_never_answered_is_told_of_a_withdrawal_while_a_record_can_live() {
         let (mut holders, key, now) = bed(8);
-        holders.told(key, &contact(1), now + LIFE);
+        holders.told(key, &contact(1), (1, now + LIFE));
         assert_eq!(holders.all(now + LIFE, &key), [contact(1)]);
         assert_eq!(holders.all(now + LIFE + ON_THE_WAY, &key), []);
         holders.walked(now, &key, false, &[contact(1)]);
@@ -216,7 +226,7 @@ mod tests {
     fn walk_decides_who_is_told_from_then_on() {
         let (mut holders, key, now) = bed(8);
         for index in 1..=3 {
-            holders.told(key, &contact(index), now + LIFE);
+            holders.told(key, &contact(index), (1, now + LIFE));
             holders.answered(&key, &contact(index).node_id, true);
         }
         holders.walked(now, &key, true, &[contact(2), contact(4)]);
@@ -230,7 +240,7 @@ mod tests {
     fn those_that_did_not_acknowledge_are_forgotten_first() {
         let (mut holders, key, now) = bed(2);
         for (index, acknowledged) in [(1, true), (2, false), (3, true)] {
-            holders.told(key, &contact(index), now + LIFE);
+            holders.told(key, &contact(index), (1, now + LIFE));
             holders.answered(&key, &contact(index).node_id, acknowledged);
             holders.check_invariants();
         }
@@ -238,10 +248,34 @@ mod tests {
     }
 
     #[test]
+    fn holder_that_has_left_is_replaced_at_the_next_refresh() {
+        let (mut holders, key, now) = bed(8);
+        for (index, acknowledged) in [(1, true), (2, true), (3, false)] {
+            holders.told(key, &contact(index), (1, now + LIFE));
+            holders.answered(&key, &contact(index).node_id, acknowledged);
+        }
+        holders.walked(now, &key, false, &[contact(1), contact(2), contact(3)]);
+        holders.departed(&contact(3).node_id);
+        assert!(holders.current(&key, None).is_some(), "it was no holder");
+        holders.departed(&contact(2).node_id);
+        assert_eq!(holders.current(&key, None), None, "a walk is due");
+        assert_eq!(holders.all(now, &key), [contact(1)]);
+    }
+
+    #[test]
+    fn late_answer_to_a_withdrawal_leaves_who_was_told_a_newer_record() {
+        let (mut holders, key, now) = bed(8);
+        holders.told(key, &contact(1), (1, now + LIFE));
+        holders.told(key, &contact(1), (2, now + LIFE));
+        holders.withdrawn(&key, &contact(1).node_id, 1);
+        assert_eq!(holders.all(now, &key), [contact(1)]);
+    }
+
+    #[test]
     fn who_has_taken_the_withdrawal_is_forgotten() {
         let (mut holders, key, now) = bed(8);
-        holders.told(key, &contact(1), now + LIFE);
-        holders.withdrawn(&key, &contact(1).node_id);
+        holders.told(key, &contact(1), (1, now + LIFE));
+        holders.withdrawn(&key, &contact(1).node_id, 1);
         assert_eq!(holders.all(now, &key), []);
         assert_eq!(holders.keys.len(), 0);
     }
