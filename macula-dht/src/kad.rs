@@ -162,6 +162,9 @@ impl Kademlia {
         match self.requests.end(request_id) {
             Some(request) => {
                 self.stats.requests_unsent += 1;
+                if request.purpose == Purpose::Ping {
+                    self.table.not_retried(now, &request.to);
+                }
                 self.settle(now, request, None);
             }
             None => self.stats.answers_ignored += 1,
@@ -300,6 +303,10 @@ impl Kademlia {
     }
 
     fn send(&mut self, now: Instant, to: Contact, request: Request, purpose: Purpose) {
+        // Where we have reached it ourselves, rather than where others say it is: who names a
+        // wrong address must not make it look dead.
+        let known = self.table.contact(&to.node_id);
+        let to = known.map_or(to, |known| Contact::clone(known));
         let slot_until =
             matches!(purpose, Purpose::Lookup(_)).then(|| now + self.slot_timeout(&to.node_id));
         let timeout = self.config.request_timeout;

@@ -115,6 +115,13 @@ impl KBucket {
         known.is_dead().then(|| self.replace(position))
     }
 
+    /// Notes that a contact could not be asked again.
+    pub(super) fn not_retried(&mut self, now: Moment, key: &Key) {
+        if let Some(position) = self.position(key) {
+            self.contacts[position].not_retried(now);
+        }
+    }
+
     /// Takes a contact out, in favour of one that waits; or off the list of those.
     pub(super) fn remove(&mut self, key: &Key) -> Option<PlacedContact> {
         self.forget_waiting(key);
@@ -129,6 +136,10 @@ impl KBucket {
         }
     }
 
+    pub(super) fn contact(&self, key: &Key) -> Option<&PlacedContact> {
+        Some(self.contacts[self.position(key)?].contact())
+    }
+
     pub(super) fn contacts(&self) -> &[KnownContact] {
         &self.contacts
     }
@@ -137,10 +148,12 @@ impl KBucket {
         self.waiting.len()
     }
 
-    /// Whoever is the first to be asked whether it still lives, unless it is failing: then it is
-    /// asked again anyway.
+    /// Whoever has been silent for the longest time, and is the first to be asked whether it still
+    /// lives; none that is failing, for it is asked again anyway.
     pub(super) fn first_to_ask(&self) -> Option<&KnownContact> {
-        self.contacts.first().filter(|known| !known.is_failing())
+        // The first of those equally silent: whoever has lost its connection comes first.
+        let healthy = self.contacts.iter().filter(|known| !known.is_failing());
+        healthy.min_by_key(|known| known.last_seen())
     }
 
     /// Smoothed round trip to a contact, with or without a place.

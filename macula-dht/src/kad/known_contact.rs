@@ -105,6 +105,14 @@ impl KnownContact {
         (self.is_failing() && !self.is_retried).then_some(self.retry_at)
     }
 
+    /// Notes that it could not be asked again for want of room.
+    pub(super) fn not_retried(&mut self, now: Moment) {
+        if self.is_retried {
+            self.is_retried = false;
+            self.retry_at = now.after(BACK_OFF);
+        }
+    }
+
     /// Notes that it is asked again.
     pub(super) fn retried(&mut self) {
         self.is_retried = true;

@@ -73,6 +73,16 @@ impl RoutingTable {
         lost
     }
 
+    /// Notes that a failing contact could not be asked again: it is later.
+    pub(super) fn not_retried(&mut self, now: Instant, node_id: &NodeId) {
+        let (now, key) = (self.epoch.note(now), Key::of_node(node_id));
+        if let Some(bucket) = self.bucket_mut(&key) {
+            bucket.not_retried(now, &key);
+            let next_retry = bucket.next_retry();
+            self.next_retry = self.next_retry.into_iter().chain(next_retry).min();
+        }
+    }
+
     /// Takes a contact out, or off the list of those that wait.
     pub(super) fn remove(&mut self, node_id: &NodeId) -> Option<PlacedContact> {
         let key = Key::of_node(node_id);
@@ -165,6 +175,13 @@ impl RoutingTable {
         self.buckets
             .get(KEY_BITS - 1 - bucket)
             .is_none_or(|bucket| bucket.contacts().len() < self.limits.k)
+    }
+
+    /// Where we have reached a node ourselves, if it has a place.
+    pub(super) fn contact(&self, node_id: &NodeId) -> Option<&PlacedContact> {
+        let key = Key::of_node(node_id);
+        let bucket = self.buckets.get(self.depth(&key))?;
+        bucket.contact(&key)
     }
 
     /// Everybody who has a place, failing or not, closest to us first.

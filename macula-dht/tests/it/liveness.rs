@@ -119,6 +119,62 @@ fn nobody_of_a_full_bucket_is_asked_while_its_last_answer_vouches_for_it() {
     assert!(!full.has_place(full.newcomer));
 }
 
+#[test]
+fn longest_silent_is_asked_whoever_has_lost_its_connection_since() {
+    let mut full = FullBucket::new();
+    let silent = full.longest_silent;
+    full.bed.now = full.silent_since + A_SECOND * 10;
+    for contact in full.bed.machine.contacts() {
+        if contact.node_id != silent {
+            full.bed.reach(contact.node_id.as_bytes()[0]);
+            full.bed.machine.handle_disconnected(&contact.node_id);
+        }
+    }
+    let ping = full.ping_for_newcomer(VOUCHED_FOR + A_SECOND);
+    assert_eq!(ping.to.node_id, silent);
+}
+
+#[test]
+fn contact_that_could_not_be_asked_again_for_want_of_room_is_asked_later() {
+    let mut bed = Bed::new(KadConfig::default());
+    bed.reach(1);
+    bed.fail_everything_sent();
+    let until = bed.now + A_MINUTE;
+    while bed.now < until {
+        for outbound in bed.sent_next() {
+            bed.machine.handle_unsent(bed.now, outbound.request_id);
+        }
+    }
+    assert_eq!(bed.machine.stats().contacts, 1, "nobody is to blame");
+    assert!(bed.machine.stats().requests_unsent > 2);
+    while bed.machine.stats().contacts > 0 {
+        bed.wait_for_ping();
+    }
+}
+
+#[test]
+fn contact_is_asked_where_it_was_reached_whatever_others_say() {
+    let mut bed = Bed::new(KadConfig::default());
+    bed.reach(1);
+    let own_walk = bed.sent();
+    bed.reach(2);
+    let elsewhere: SocketAddr = "10.6.6.6:6".parse().unwrap();
+    let lies = [2, 3].map(|peer| Contact::new(contact(peer).node_id, [elsewhere]));
+    let response = Response::Nodes {
+        closer: lies.to_vec(),
+    };
+    let asked = own_walk[0].request_id;
+    bed.machine.handle_response(bed.now, asked, response);
+    let sent = bed.sent();
+    let address_of = |peer: u8| {
+        let node_id = contact(peer).node_id;
+        let to = sent.iter().find(|sent| sent.to.node_id == node_id).unwrap();
+        to.to.addresses[0]
+    };
+    assert_eq!(address_of(2), contact(2).addresses[0]);
+    assert_eq!(address_of(3), elsewhere, "nobody knows better");
+}
+
 /// A machine that knows one full bucket of peers which have all answered, and one more to come.
 struct FullBucket {
     bed: Bed,
@@ -252,14 +308,19 @@ impl Bed {
         }
     }
 
-    /// Lets time pass until somebody is pinged; when that was.
+    /// Lets time pass until something is due; what is sent then.
+    fn sent_next(&mut self) -> Vec<Outbound> {
+        self.now = self.machine.poll_timeout().unwrap();
+        self.machine.handle_timeout(self.now);
+        self.machine.check_invariants();
+        self.sent()
+    }
+
+    /// Lets time pass until somebody is pinged and does not answer; when that was.
     fn wait_for_ping(&mut self) -> Instant {
         let until = self.now + A_MINUTE;
         while self.now <= until {
-            self.now = self.machine.poll_timeout().unwrap();
-            self.machine.handle_timeout(self.now);
-            self.machine.check_invariants();
-            let sent = self.sent();
+            let sent = self.sent_next();
             for outbound in &sent {
                 self.machine.handle_failure(self.now, outbound.request_id);
             }
