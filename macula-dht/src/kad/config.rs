@@ -92,6 +92,9 @@ pub enum KadConfigError {
     /// Nothing could be done in no time.
     #[error("a timeout or interval is zero")]
     ZeroDuration,
+    /// Nobody waits for so long; more could not be added to the time.
+    #[error("a timeout or interval of {0:?} is longer than {LONGEST:?}")]
+    TooLong(Duration),
 }
 
 impl KadConfig {
@@ -123,9 +126,16 @@ impl KadConfig {
         if durations.iter().any(Duration::is_zero) {
             return Err(KadConfigError::ZeroDuration);
         }
+        let too_long = durations.into_iter().find(|duration| *duration > LONGEST);
+        if let Some(too_long) = too_long {
+            return Err(KadConfigError::TooLong(too_long));
+        }
         Ok(())
     }
 }
+
+/// The longest timeout or interval.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 impl Default for KadConfig {
     fn default() -> Self {

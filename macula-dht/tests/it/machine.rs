@@ -208,6 +208,10 @@ fn settings_that_make_no_sense_are_refused() {
         with(|config, _| config.request_timeout = Duration::ZERO, 1),
         Some(KadConfigError::ZeroDuration)
     );
+    assert_eq!(
+        with(|config, _| config.refresh_interval = Duration::MAX, 1),
+        Some(KadConfigError::TooLong(Duration::MAX))
+    );
 }
 
 pub(crate) struct Bed {
