@@ -22,7 +22,7 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(2..=100_000))]
     nodes: u32,
     /// How long nodes stay before they vanish and others come: half of them for less than this,
-    /// like 30m; `none` when all stay; or weibull:<shape>,<scale>, like weibull:0.61,3.66h
+    /// like 30m; `none` when all stay; or weibull:SHAPE,SCALE, like weibull:0.61,3.66h
     #[arg(long, value_name = "MEDIAN", default_value = "2h", value_parser = parse::sessions)]
     churn: Sessions,
     /// The virtual time that the network is watched for, like 10m

@@ -22,7 +22,7 @@ pub(super) fn sessions(text: &str) -> Result<Sessions, String> {
     };
     let (shape, scale) = parameters
         .split_once(',')
-        .ok_or("expected weibull:<shape>,<scale>")?;
+        .ok_or("expected weibull:SHAPE,SCALE")?;
     Ok(Sessions(Some(Churn {
         shape: shape.parse().map_err(|_| "the shape is no number")?,
         scale: duration(scale)?,
