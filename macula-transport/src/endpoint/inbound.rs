@@ -248,7 +248,8 @@ impl Handled {
             if let Some(unread) = lane::reply_alone(&self.inbound, reply).await {
                 self.hold = None;
                 self.end(Lane::wake);
-                unread.read().await;
+                // Whoever notes only now how to end the handler ends this task.
+                tokio::spawn(unread.read());
             }
         } else if let Some(hold) = self.hold.take() {
             self.end(|lane| lane.reply(reply.holding(hold)));
