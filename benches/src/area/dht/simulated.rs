@@ -78,11 +78,17 @@ pub(super) fn memory_of_one(_: &Session) -> anyhow::Result<Estimate> {
 }
 
 pub(super) fn finds_under_churn(_: &Session) -> anyhow::Result<Estimate> {
-    Ok(share(churned()?.success))
+    let report = churned()?;
+    let right: usize = report.finds.iter().map(|finds| finds.right).sum();
+    share(right, report.success)
 }
 
 pub(super) fn withdrawals_under_churn(_: &Session) -> anyhow::Result<Estimate> {
-    Ok(share(churned()?.withdraw.unseen))
+    let withdraw = &churned()?.withdraw;
+    share(
+        withdraw.unseen.cases - withdraw.still_found,
+        withdraw.unseen,
+    )
 }
 
 pub(super) fn warm_announcements(_: &Session) -> anyhow::Result<Estimate> {
@@ -172,12 +178,10 @@ fn churned() -> anyhow::Result<&'static Report> {
     })
 }
 
-fn share(success: Success) -> Estimate {
-    Estimate {
-        value: success.ratio,
-        low: success.low,
-        high: success.high,
-    }
+/// With the same interval as all other shares.
+fn share(right: usize, of: Success) -> anyhow::Result<Estimate> {
+    let share = Estimate::of_share(u64::try_from(right)?, u64::try_from(of.cases)?);
+    share.context("no case was counted")
 }
 
 fn measured_once<T>(
