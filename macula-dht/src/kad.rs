@@ -172,12 +172,6 @@ impl Kademlia {
         self.run(now);
     }
 
-    /// Takes note that the last connection to a peer has ended: it is asked first whether it
-    /// still lives when its place is wanted.
-    pub fn handle_disconnected(&mut self, node_id: &NodeId) {
-        self.table.disconnected(node_id);
-    }
-
     /// Takes note that a peer has left the network in order: it is asked no more, and what it
     /// held is gone with it.
     pub fn handle_departed(&mut self, now: Instant, node_id: &NodeId) {

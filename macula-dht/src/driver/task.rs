@@ -119,7 +119,6 @@ impl Task {
     fn observe(&mut self, event: PeerEvent) {
         match event {
             PeerEvent::Reached(contact) => self.machine().handle_reached(now(), contact),
-            PeerEvent::Disconnected(node_id) => self.machine().handle_disconnected(&node_id),
             PeerEvent::Departed(node_id) => self.machine().handle_departed(now(), &node_id),
             _ => {}
         }

@@ -27,7 +27,7 @@ const EQUALLY_FRESH: Duration = Duration::from_secs(5 * 60);
 // replacements only while the bucket is full, and no subnet more often than it may be.
 #[derive(Debug, Clone, Default)]
 pub(super) struct KBucket {
-    /// Least recently heard of first, but for those that the connection to has ended.
+    /// Least recently heard of first, but for those that have waited for their place.
     contacts: Vec<KnownContact>,
     /// Least recently heard of first.
     waiting: Vec<WaitingContact>,
@@ -129,13 +129,6 @@ impl KBucket {
         Some(self.replace(position))
     }
 
-    /// Makes a contact the first to be asked whether it still lives.
-    pub(super) fn disconnected(&mut self, key: &Key) {
-        if let Some(position) = self.position(key) {
-            self.contacts[..=position].rotate_right(1);
-        }
-    }
-
     pub(super) fn contact(&self, key: &Key) -> Option<&PlacedContact> {
         Some(self.contacts[self.position(key)?].contact())
     }
@@ -151,7 +144,6 @@ impl KBucket {
     /// Whoever has been silent for the longest time, and is the first to be asked whether it still
     /// lives; none that is failing, for it is asked again anyway.
     pub(super) fn first_to_ask(&self) -> Option<&KnownContact> {
-        // The first of those equally silent: whoever has lost its connection comes first.
         let healthy = self.contacts.iter().filter(|known| !known.is_failing());
         healthy.min_by_key(|known| known.last_seen())
     }

@@ -89,14 +89,6 @@ impl RoutingTable {
         self.bucket_mut(&key)?.remove(&key)
     }
 
-    /// Notes that there is no connection to a contact any more.
-    pub(super) fn disconnected(&mut self, node_id: &NodeId) {
-        let key = Key::of_node(node_id);
-        if let Some(bucket) = self.bucket_mut(&key) {
-            bucket.disconnected(&key);
-        }
-    }
-
     /// The contacts that may be handed out, closest to a point first: none that is failing.
     pub(super) fn closest(&self, target: &Key) -> impl Iterator<Item = &PlacedContact> {
         Closest::healthy(&self.buckets, &self.local_key, target)

@@ -27,7 +27,6 @@ enum Operation {
     Reach(u8, u8),
     Answer(u8, Duration),
     Fail(u8),
-    Disconnect(u8),
     Depart(u8),
     /// Those whose time has come are asked again.
     Retry,
@@ -44,7 +43,6 @@ fn operation() -> impl Strategy<Value = Operation> {
         6 => (node.clone(), 0..4_u8).prop_map(|(node, subnet)| Operation::Reach(node, subnet)),
         2 => (node.clone(), rtt).prop_map(|(node, rtt)| Operation::Answer(node, rtt)),
         4 => node.clone().prop_map(Operation::Fail),
-        1 => node.clone().prop_map(Operation::Disconnect),
         1 => node.prop_map(Operation::Depart),
         1 => Just(Operation::Retry),
         3 => wait.prop_map(Operation::Wait),
@@ -86,7 +84,6 @@ impl Bed {
             }
             Operation::Answer(node, rtt) => self.table.answered(now, &node_id(node), rtt),
             Operation::Fail(node) => drop(self.table.failed(now, &node_id(node))),
-            Operation::Disconnect(node) => self.table.disconnected(&node_id(node)),
             Operation::Depart(node) => drop(self.table.remove(&node_id(node))),
             Operation::Retry => drop(self.table.take_retries(now)),
             Operation::Wait(wait) => self.now += wait,

@@ -61,12 +61,6 @@ impl NaiveTable {
                     bucket.fail(now, node);
                 }
             }
-            Operation::Disconnect(node) => {
-                if let Some(bucket) = self.bucket(node) {
-                    let taken = take(&mut bucket.placed, node);
-                    bucket.placed.splice(0..0, taken);
-                }
-            }
             Operation::Depart(node) => {
                 if let Some(bucket) = self.bucket(node) {
                     bucket.remove(node);
