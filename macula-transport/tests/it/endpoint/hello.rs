@@ -128,6 +128,9 @@ async fn a_crowd_that_says_nothing_keeps_nobody_out(fixture: Fixture) {
     while b.stats().refused_crowded == 0 {
         silent.push(raw::dial(&*raw, &b).await);
         assert!(silent.len() < 2000, "{:?}", b.stats());
+        // No faster than the endpoint takes them, or the wire itself turns some away.
+        let taken = || b.stats().hellos_awaited as u64 + b.stats().refused_crowded;
+        eventually(|| taken() >= silent.len() as u64).await;
     }
     let a = fixture.server(3).await;
     assert!(soon(a.connect(&contact(&b).into())).await.is_ok());
