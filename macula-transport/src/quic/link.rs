@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use macula_core::NodeId;
 use s2n_quic::connection::Handle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::error::application_error;
 use super::subscriber::ConnectionState;
@@ -20,7 +21,11 @@ pub(super) struct Link {
     dialled_address: SocketAddr,
     number: u64,
     table: Weak<LinkTable>,
+    late_resets: Arc<Semaphore>,
 }
+
+/// Streams of a connection that wait with their reset until the peer has what was sent on them.
+const MAX_LATE_RESETS: usize = 8;
 
 impl Link {
     pub(super) fn peer(&self) -> NodeId {
@@ -50,6 +55,11 @@ impl Link {
 
     pub(super) async fn ended(&self) -> ConnectionError {
         self.state.ended().await
+    }
+
+    /// Leave for a stream to be reset later; `None` when too many wait for it already.
+    pub(super) fn late_reset(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.late_resets).try_acquire_owned().ok()
     }
 
     /// The reason of the end, or the given one if none is known yet.
@@ -131,6 +141,7 @@ impl LinkTable {
             dialled_address: canonical(address),
             number,
             table: Arc::downgrade(self),
+            late_resets: Arc::new(Semaphore::new(MAX_LATE_RESETS)),
         });
         links.links.insert(number, Arc::downgrade(&link));
         Some(link)

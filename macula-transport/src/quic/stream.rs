@@ -1,10 +1,12 @@
 //! The two halves of a QUIC stream.
 
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
-use s2n_quic::stream;
+use s2n_quic::{application, stream};
+use tokio::runtime::Handle;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::error::{self, application_error};
 use super::link::Link;
@@ -14,7 +16,7 @@ pub(super) fn split(stream: stream::BidirectionalStream, link: &Arc<Link>) -> St
     let (receive, send) = stream.split();
     Stream {
         send: Box::new(QuicSendStream {
-            inner: send,
+            inner: Some(send),
             link: Arc::clone(link),
             state: SendState::Open,
         }),
@@ -27,7 +29,8 @@ pub(super) fn split(stream: stream::BidirectionalStream, link: &Arc<Link>) -> St
 }
 
 struct QuicSendStream {
-    inner: stream::SendStream,
+    /// `None` once it was reset.
+    inner: Option<stream::SendStream>,
     link: Arc<Link>,
     state: SendState,
 }
@@ -46,20 +49,20 @@ impl SendStream for QuicSendStream {
         cx: &mut Context<'_>,
         chunk: &mut Bytes,
     ) -> Poll<Result<(), StreamError>> {
-        if self.state != SendState::Open {
+        let Some(inner) = self.inner.as_mut().filter(|_| self.state == SendState::Open) else {
             return Poll::Ready(Err(StreamError::Closed));
-        }
-        self.inner
+        };
+        inner
             .poll_send(chunk, cx)
             .map_err(|error| self.link.stream_error(error::stream_error(error)))
     }
 
     fn finish(&mut self) -> Result<(), StreamError> {
-        match self.state {
-            SendState::Reset => Err(StreamError::Closed),
-            SendState::Finished => Ok(()),
-            SendState::Open => {
-                self.inner
+        match (self.state, &mut self.inner) {
+            (SendState::Reset, _) | (_, None) => Err(StreamError::Closed),
+            (SendState::Finished, _) => Ok(()),
+            (SendState::Open, Some(inner)) => {
+                inner
                     .finish()
                     .map_err(|error| self.link.stream_error(error::stream_error(error)))?;
                 self.state = SendState::Finished;
@@ -69,11 +72,37 @@ impl SendStream for QuicSendStream {
     }
 
     fn reset(&mut self, code: CloseCode) {
-        if self.state != SendState::Reset {
-            self.state = SendState::Reset;
-            // An error means that the stream or its connection has ended already.
-            let _ = self.inner.reset(application_error(code));
+        self.state = SendState::Reset;
+        if let Some(inner) = self.inner.take() {
+            reset(inner, application_error(code), &self.link);
         }
+    }
+}
+
+/// Resets a stream once the peer has what was sent on it.
+///
+/// While something waits for room at the peer, s2n-quic would name a final size beyond what the peer
+/// has allowed, which ends the connection with all its calls (`FLOW_CONTROL_ERROR`, RFC 9000 §4.5).
+fn reset(mut inner: stream::SendStream, code: application::Error, link: &Link) {
+    let is_out = inner
+        .poll_flush(&mut Context::from_waker(Waker::noop()))
+        .is_ready();
+    let turn = link.late_reset().filter(|_| !is_out);
+    match (turn, Handle::try_current()) {
+        (Some(turn), Ok(runtime)) => drop(runtime.spawn(reset_late(inner, code, turn))),
+        // A peer that takes nothing of so many has itself to blame.
+        _ => drop(inner.reset(code)),
+    }
+}
+
+/// An error means that the stream or its connection has ended already.
+async fn reset_late(
+    mut inner: stream::SendStream,
+    code: application::Error,
+    _turn: OwnedSemaphorePermit,
+) {
+    if inner.flush().await.is_ok() {
+        let _ = inner.reset(code);
     }
 }
 
