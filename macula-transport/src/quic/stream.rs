@@ -18,7 +18,7 @@ pub(super) fn split(stream: stream::BidirectionalStream, link: &Arc<Link>) -> St
         send: Box::new(QuicSendStream {
             inner: Some(send),
             link: Arc::clone(link),
-            state: SendState::Open,
+            is_finished: false,
         }),
         receive: Box::new(QuicReceiveStream {
             inner: receive,
@@ -32,15 +32,7 @@ struct QuicSendStream {
     /// `None` once it was reset.
     inner: Option<stream::SendStream>,
     link: Arc<Link>,
-    state: SendState,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum SendState {
-    /// Dropped now, it would look complete to the peer unless it is reset.
-    Open,
-    Finished,
-    Reset,
+    is_finished: bool,
 }
 
 impl SendStream for QuicSendStream {
@@ -49,7 +41,8 @@ impl SendStream for QuicSendStream {
         cx: &mut Context<'_>,
         chunk: &mut Bytes,
     ) -> Poll<Result<(), StreamError>> {
-        let Some(inner) = self.inner.as_mut().filter(|_| self.state == SendState::Open) else {
+        let open = self.inner.as_mut().filter(|_| !self.is_finished);
+        let Some(inner) = open else {
             return Poll::Ready(Err(StreamError::Closed));
         };
         inner
@@ -58,21 +51,17 @@ impl SendStream for QuicSendStream {
     }
 
     fn finish(&mut self) -> Result<(), StreamError> {
-        match (self.state, &mut self.inner) {
-            (SendState::Reset, _) | (_, None) => Err(StreamError::Closed),
-            (SendState::Finished, _) => Ok(()),
-            (SendState::Open, Some(inner)) => {
-                inner
-                    .finish()
-                    .map_err(|error| self.link.stream_error(error::stream_error(error)))?;
-                self.state = SendState::Finished;
-                Ok(())
-            }
+        let inner = self.inner.as_mut().ok_or(StreamError::Closed)?;
+        if !self.is_finished {
+            inner
+                .finish()
+                .map_err(|error| self.link.stream_error(error::stream_error(error)))?;
+            self.is_finished = true;
         }
+        Ok(())
     }
 
     fn reset(&mut self, code: CloseCode) {
-        self.state = SendState::Reset;
         if let Some(inner) = self.inner.take() {
             reset(inner, application_error(code), &self.link);
         }
@@ -90,7 +79,8 @@ fn reset(mut inner: stream::SendStream, code: application::Error, link: &Link) {
     let turn = link.late_reset().filter(|_| !is_out);
     match (turn, Handle::try_current()) {
         (Some(turn), Ok(runtime)) => drop(runtime.spawn(reset_late(inner, code, turn))),
-        // A peer that takes nothing of so many has itself to blame.
+        // Without a runtime there is no connection either, and a peer that takes nothing of so
+        // many streams has itself to blame.
         _ => drop(inner.reset(code)),
     }
 }
@@ -108,7 +98,8 @@ async fn reset_late(
 
 impl Drop for QuicSendStream {
     fn drop(&mut self) {
-        if self.state == SendState::Open {
+        // Unfinished, it would look complete to the peer.
+        if !self.is_finished {
             self.reset(CloseCode::Cancelled);
         }
     }
