@@ -84,7 +84,7 @@ async fn list(client: &Client, name: ServiceName) -> Answered {
     let resolved = client.providers(&name).await?;
     let answer = Answer {
         name,
-        providers: resolved.providers.iter().map(Shown::from).collect(),
+        providers: resolved.providers().iter().map(Shown::from).collect(),
         trace: None,
     };
     Ok((answer, None))

@@ -199,24 +199,25 @@ impl Client {
         })
     }
 
-    /// Finds who provides a name, from the cache or from the network.
+    /// Finds which other nodes provide a name, from the cache or from the network.
     ///
     /// # Errors
     /// [`ProvidersError`] when the name is bad, nobody provides it, or nobody can be asked.
     ///
     /// # Cancel safety
     /// Dropping the future leaves the lookup to those who wait for the same name.
-    pub async fn providers<N>(&self, name: N) -> Result<Resolved, ProvidersError>
+    pub async fn providers<N>(&self, name: N) -> Result<Resolved<Service>, ProvidersError>
     where
         N: TryInto<ServiceName, Error: Into<NameError>>,
     {
         let name = name
             .try_into()
             .map_err(|error| ProvidersError::Name(error.into()))?;
-        Ok(self
-            .registry()
-            .resolve(&name, ResolveOptions::default())
-            .await?)
+        let options = ResolveOptions {
+            skip_local: true,
+            ..ResolveOptions::default()
+        };
+        Ok(self.registry().resolve(&name, &options).await?)
     }
 
     /// Asks the network who provides a name, past the cache, and tells every request on the way

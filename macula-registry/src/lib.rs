@@ -5,8 +5,8 @@
 //! advertisements ([`Advertisement`]). It knows the DHT only as the [`Dht`](macula_dht::Dht) trait,
 //! and neither dials nor calls.
 //!
-//! A name is looked for in the cache, then in the DHT, then among the connected peers, by one
-//! lookup however many wait; the answer says where it came from ([`Source`]). An advertisement
+//! A name is looked for here, then in the cache, then in the DHT, then among the connected peers,
+//! by one lookup however many wait; the answer says where it came from ([`Resolved`]). An advertisement
 //! publishes at once, renews itself on a schedule, says [`Degraded`](AdvertisementState::Degraded)
 //! when the network does not take it, and withdraws when its handle is dropped.
 
@@ -19,6 +19,8 @@ mod advertisement;
 mod cache;
 mod resolve;
 
+mod event;
+
 mod config;
 mod error;
 mod identity;
@@ -27,6 +29,7 @@ mod stats;
 pub use advertisement::{AdvertiseOptions, Advertisement, AdvertisementState, DEFAULT_TTL};
 pub use config::{RegistryConfig, RegistryConfigError};
 pub use error::{AdvertiseError, ResolveError, UnadvertiseError};
+pub use event::RegistryEvent;
 pub use identity::Identity;
 pub use local::LocalService;
 pub use registry::Registry;

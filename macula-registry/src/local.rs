@@ -52,6 +52,15 @@ impl<H> Clone for LocalService<H> {
     }
 }
 
+/// The same registration, not only the same name.
+impl<H> PartialEq for LocalService<H> {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl<H> Eq for LocalService<H> {}
+
 impl<H> fmt::Debug for LocalService<H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LocalService")

@@ -1,19 +1,22 @@
 //! The registry: local services, discovery and advertisements behind one face.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use macula_core::{NodeId, ServiceName};
 use macula_dht::Dht;
 use tokio::runtime::Handle;
+use tokio::sync::broadcast;
 use tokio::time::timeout;
 
 use crate::advertisement::{FirstAttempt, Publication, Publisher, Release};
+use crate::event::Events;
 use crate::local::Locals;
-use crate::resolve::Resolver;
+use crate::resolve::{Elsewhere, Resolver};
 use crate::{
     AdvertiseError, AdvertiseOptions, Advertisement, AdvertisementState, Identity, LocalService,
-    RegistryConfig, RegistryConfigError, RegistryStats, ResolveError, ResolveOptions, Resolved,
-    UnadvertiseError,
+    RegistryConfig, RegistryConfigError, RegistryEvent, RegistryStats, ResolveError,
+    ResolveOptions, Resolved, UnadvertiseError,
 };
 
 /// The services of this node and the providers of all others.
@@ -23,6 +26,8 @@ pub struct Registry<H> {
     locals: Locals<H>,
     publisher: Arc<Publisher>,
     resolver: Arc<Resolver>,
+    local_answers: AtomicU64,
+    events: Events,
     config: RegistryConfig,
 }
 
@@ -41,17 +46,21 @@ impl<H: Clone + Send + Sync + 'static> Registry<H> {
     ) -> Result<Arc<Self>, RegistryConfigError> {
         config.check()?;
         let runtime = Handle::current();
+        let events = Events::new();
         let resolver = Resolver::start(
             identity.realm.clone(),
             Arc::clone(&dht),
             config.clone(),
             runtime.clone(),
+            events.clone(),
         );
-        let publisher = Publisher::new(identity, dht, config.clone(), runtime);
+        let publisher = Publisher::new(identity, dht, config.clone(), runtime, events.clone());
         Ok(Arc::new(Self {
             locals: Locals::new(config.max_services.get()),
             publisher: Arc::new(publisher),
             resolver,
+            local_answers: AtomicU64::new(0),
+            events,
             config,
         }))
     }
@@ -135,13 +144,27 @@ impl<H: Clone + Send + Sync + 'static> Registry<H> {
         self.locals.close();
     }
 
-    /// The cached providers of a name, fresh or stale; a stale answer starts its refresh.
-    pub fn cached(&self, name: &ServiceName) -> Option<Resolved> {
-        self.resolver.cached(name)
+    /// Who provides a name, as far as that is known without waiting: this node, or those in the
+    /// cache, of whom a newer answer is looked for in the background when they are stale.
+    ///
+    /// `None`: the network has to be asked. [`ResolveError::NotFound`]: it was, a moment ago.
+    pub fn resolve_now(
+        &self,
+        name: &ServiceName,
+        options: &ResolveOptions,
+    ) -> Option<Result<Resolved<H>, ResolveError>> {
+        if !options.skip_local
+            && let Some(service) = self.local(name)
+        {
+            self.local_answers.fetch_add(1, Ordering::Relaxed);
+            return Some(Ok(Resolved::Local(service)));
+        }
+        let answer = self.resolver.cached(name, options)?;
+        Some(answer.map(Elsewhere::of))
     }
 
-    /// Finds who provides a name: from the cache, else in the network, else from the connected
-    /// peers. This node's own services are not looked at.
+    /// Finds who provides a name: this node, else those in the cache, else those in the network,
+    /// else, when it cannot be asked, those that the connected peers know.
     ///
     /// However many wait for a name, it is looked up once.
     ///
@@ -154,9 +177,20 @@ impl<H: Clone + Send + Sync + 'static> Registry<H> {
     pub async fn resolve(
         &self,
         name: &ServiceName,
-        options: ResolveOptions,
-    ) -> Result<Resolved, ResolveError> {
-        self.resolver.resolve(name, options).await
+        options: &ResolveOptions,
+    ) -> Result<Resolved<H>, ResolveError> {
+        if let Some(known) = self.resolve_now(name, options) {
+            return known;
+        }
+        let answer = self.resolver.discover(name, options).await;
+        answer.map(Elsewhere::of)
+    }
+
+    /// What happens from now on to this node's services and to the providers it knows.
+    ///
+    /// Who reads too slowly loses events, and hears how many; nobody is slowed by it.
+    pub fn events(&self) -> broadcast::Receiver<RegistryEvent> {
+        self.events.subscribe()
     }
 
     /// Removes a provider that proved dead, or not to serve the name, from the cache.
@@ -183,6 +217,7 @@ impl<H: Clone + Send + Sync + 'static> Registry<H> {
     pub fn stats(&self) -> RegistryStats {
         RegistryStats {
             local_services: self.locals.len(),
+            local_answers: self.local_answers.load(Ordering::Relaxed),
             cache: self.resolver.stats(),
             publish: self.publisher.stats(),
         }

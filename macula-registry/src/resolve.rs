@@ -1,9 +1,13 @@
-//! From a name to those who provide it: cache, then DHT, then the connected peers.
+//! From a name to those who provide it: this node, the cache, the DHT, the connected peers.
 
+use std::convert::Infallible;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use macula_core::Provider;
+
+use crate::LocalService;
 
 mod flight;
 mod lookup;
@@ -14,8 +18,10 @@ pub(crate) use resolver::Resolver;
 /// How to resolve a name.
 #[derive(Debug, Clone)]
 pub struct ResolveOptions {
-    /// How long to wait when the cache has no answer.
+    /// How long to wait when neither this node nor the cache has an answer.
     pub timeout: Duration,
+    /// Look for other providers even if this node provides the service itself.
+    pub skip_local: bool,
     /// Ask the network even if the cache has an answer, and replace the cached one only with a
     /// new one.
     pub force_refresh: bool,
@@ -30,6 +36,7 @@ impl Default for ResolveOptions {
     fn default() -> Self {
         Self {
             timeout: Duration::from_secs(2),
+            skip_local: false,
             force_refresh: false,
             cache_ttl: None,
         }
@@ -51,11 +58,93 @@ pub enum Source {
     Direct,
 }
 
-/// Those who provide a service. Cheap to clone.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Resolved {
+/// Who provides a service, and where that is known from. Cheap to clone.
+///
+/// There is at least one provider, in the order of the DHT's answer.
+pub enum Resolved<H> {
+    /// This node provides the service itself.
+    Local(LocalService<H>),
+    /// From the cache, not older than it may be.
+    Fresh(Arc<[Provider]>),
+    /// From the cache, while a newer answer is being looked for.
+    Stale(Arc<[Provider]>),
+    /// From the network.
+    Dht(Arc<[Provider]>),
+    /// From the peers that this node is connected to; the network could not be asked.
+    Direct(Arc<[Provider]>),
+}
+
+impl<H> Resolved<H> {
     /// Where the answer came from.
-    pub source: Source,
-    /// At least one, in the order of the DHT's answer.
-    pub providers: Arc<[Provider]>,
+    pub fn source(&self) -> Source {
+        match self {
+            Self::Local(_) => Source::Local,
+            Self::Fresh(_) => Source::Fresh,
+            Self::Stale(_) => Source::Stale,
+            Self::Dht(_) => Source::Dht,
+            Self::Direct(_) => Source::Direct,
+        }
+    }
+
+    /// The other nodes that provide the service; none were looked for when this one does.
+    pub fn providers(&self) -> &[Provider] {
+        match self {
+            Self::Local(_) => &[],
+            Self::Fresh(providers)
+            | Self::Stale(providers)
+            | Self::Dht(providers)
+            | Self::Direct(providers) => providers,
+        }
+    }
+}
+
+impl<H> Clone for Resolved<H> {
+    fn clone(&self) -> Self {
+        match self {
+            Self::Local(service) => Self::Local(service.clone()),
+            Self::Fresh(providers) => Self::Fresh(Arc::clone(providers)),
+            Self::Stale(providers) => Self::Stale(Arc::clone(providers)),
+            Self::Dht(providers) => Self::Dht(Arc::clone(providers)),
+            Self::Direct(providers) => Self::Direct(Arc::clone(providers)),
+        }
+    }
+}
+
+impl<H> PartialEq for Resolved<H> {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Local(one), Self::Local(other)) => one == other,
+            _ => self.source() == other.source() && self.providers() == other.providers(),
+        }
+    }
+}
+
+impl<H> Eq for Resolved<H> {}
+
+impl<H> fmt::Debug for Resolved<H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Local(service) => f.debug_tuple("Local").field(service).finish(),
+            remote => f
+                .debug_struct("Resolved")
+                .field("source", &remote.source())
+                .field("providers", &remote.providers())
+                .finish(),
+        }
+    }
+}
+
+/// An answer that is the same for every registry: some other node provides the service.
+pub(crate) type Elsewhere = Resolved<Infallible>;
+
+impl Elsewhere {
+    pub(crate) fn of<H>(self) -> Resolved<H> {
+        match self {
+            Self::Local(service) => match *service.handler() {},
+            Self::Fresh(providers) => Resolved::Fresh(providers),
+            Self::Stale(providers) => Resolved::Stale(providers),
+            Self::Dht(providers) => Resolved::Dht(providers),
+            Self::Direct(providers) => Resolved::Direct(providers),
+        }
+    }
 }

@@ -5,6 +5,8 @@
 pub struct RegistryStats {
     /// Services registered now.
     pub local_services: usize,
+    /// Resolves that this node's own services answered.
+    pub local_answers: u64,
     /// The discovery cache.
     pub cache: CacheStats,
     /// The advertisements.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use macula_core::{NodeId, ServiceName};
-use macula_registry::{Registry, Source};
+use macula_registry::{Registry, ResolveOptions, Resolved, Source};
 use macula_transport::{Endpoint, Executed};
 use tokio::time::Instant;
 
@@ -150,10 +150,25 @@ impl Shared {
             deadline: deadline::of_call(started, call.options.timeout),
         };
         let id = self.call_ids.next();
-        if let Some(outcome) = self.run_local(call, id, time).await {
-            return outcome;
+        let mut known = self.registry.resolve_now(&call.service, &self.scope(call));
+        if let Some(Ok(Resolved::Local(_))) = known {
+            if let Some(outcome) = self.run_local(call, id, time).await {
+                return outcome;
+            }
+            known = None;
         }
-        OutboundCall::new(self, call, id, time).run().await
+        OutboundCall::new(self, call, id, time).run(known).await
+    }
+
+    /// Where to look for providers; what the cache knows counts unless the call wants news.
+    fn scope(&self, call: &Call) -> ResolveOptions {
+        let options = &call.options;
+        let own_id = self.endpoint.node_id();
+        ResolveOptions {
+            skip_local: options.provider.is_some_and(|pinned| pinned != own_id),
+            force_refresh: options.force_refresh,
+            ..ResolveOptions::default()
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context;
 use dashmap::DashMap;
 use macula_core::{Provider, ServiceName};
-use macula_registry::RegistryConfig;
+use macula_registry::{RegistryConfig, ResolveOptions};
 use tokio::runtime::Builder;
 use tokio::time::{Instant, sleep};
 
@@ -70,6 +70,7 @@ pub struct HitBench {
     directory: Directory,
     plain: DashMap<ServiceName, Arc<[Provider]>>,
     ranks: Vec<usize>,
+    options: ResolveOptions,
 }
 
 impl HitBench {
@@ -92,6 +93,7 @@ impl HitBench {
         Ok(Self {
             plain: names.zip(found).collect(),
             ranks: (0..HITS).map(|_| zipf.draw()).collect(),
+            options: ResolveOptions::default(),
             directory,
         })
     }
@@ -104,7 +106,8 @@ impl HitBench {
     /// One hit of the discovery cache; says whether it was one.
     pub fn hit(&self, rank: usize) -> bool {
         let name = &self.directory.names()[rank];
-        black_box(self.directory.consumer().cached(name)).is_some()
+        let consumer = self.directory.consumer();
+        black_box(consumer.resolve_now(name, &self.options)).is_some()
     }
 
     /// The same of a plain map.

@@ -66,7 +66,7 @@ async fn a_provider_whose_process_is_gone_is_forgotten_after_its_ttl() {
     );
     let seeker = caller(first.contact()).await;
     assert_eq!(
-        seeker.providers("demo.who").await.unwrap().providers.len(),
+        seeker.providers("demo.who").await.unwrap().providers().len(),
         1
     );
     seeker.shutdown().await;
@@ -103,7 +103,7 @@ async fn a_provider_that_leaves_is_found_by_no_later_lookup() {
     let provider = serve("demo.who", &["--reply", "1"], first.contact());
     let seeker = caller(first.contact()).await;
     assert_eq!(
-        seeker.providers("demo.who").await.unwrap().providers.len(),
+        seeker.providers("demo.who").await.unwrap().providers().len(),
         1
     );
 

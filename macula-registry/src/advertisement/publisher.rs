@@ -13,7 +13,8 @@ use tracing::{debug, info, warn};
 use super::publication::draft;
 use super::schedule::{Attempt, Schedule};
 use super::{AdvertiseOptions, AdvertisementState, Publication};
-use crate::{AdvertiseError, Identity, PublishStats, RegistryConfig};
+use crate::event::Events;
+use crate::{AdvertiseError, Identity, PublishStats, RegistryConfig, RegistryEvent};
 
 /// What all advertisements of a node share.
 pub(crate) struct Publisher {
@@ -28,6 +29,7 @@ pub(crate) struct Publisher {
     pub(super) first_attempts: watch::Sender<usize>,
     publishing: Semaphore,
     seed: u64,
+    pub(super) events: Events,
 }
 
 #[derive(Default)]
@@ -44,6 +46,7 @@ impl Publisher {
         dht: Arc<dyn Dht>,
         config: RegistryConfig,
         runtime: Handle,
+        events: Events,
     ) -> Self {
         let at_once = config.max_publishing.get().min(Semaphore::MAX_PERMITS);
         let retries = config.max_services.get().min(Semaphore::MAX_PERMITS);
@@ -63,6 +66,7 @@ impl Publisher {
             first_attempts: watch::Sender::new(0),
             publishing: Semaphore::new(at_once),
             seed,
+            events,
         }
     }
 
@@ -163,6 +167,7 @@ impl Publisher {
             return;
         }
         counter.fetch_add(1, Ordering::Relaxed);
+        self.events.tell(event(service, before, outcome, failures));
         let was_degraded = matches!(before, AdvertisementState::Degraded { .. });
         match outcome {
             Ok(Announced { holders, full, .. }) if was_degraded => {
@@ -187,6 +192,27 @@ impl Publisher {
             withdrawn: read(&self.counters.withdrawn),
             withdrawals_given_up: read(&self.counters.withdrawals_given_up),
         }
+    }
+}
+
+fn event(
+    service: &ServiceName,
+    before: AdvertisementState,
+    outcome: Result<Announced, DhtError>,
+    failures: u32,
+) -> RegistryEvent {
+    let service = service.clone();
+    let was_published = matches!(before, AdvertisementState::Published { .. });
+    match outcome {
+        Ok(Announced { holders, .. }) if was_published => {
+            RegistryEvent::Refreshed { service, holders }
+        }
+        Ok(Announced { holders, .. }) => RegistryEvent::Advertised { service, holders },
+        Err(cause) => RegistryEvent::Degraded {
+            service,
+            cause,
+            failures,
+        },
     }
 }
 

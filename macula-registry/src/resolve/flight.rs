@@ -8,11 +8,11 @@ use macula_core::ServiceName;
 use macula_dht::DhtError;
 use tokio::sync::watch;
 
-use super::Resolved;
+use super::Elsewhere;
 use crate::ResolveError;
 
 /// What a lookup comes to, for everybody who waits for it.
-pub(super) type Answer = Result<Resolved, ResolveError>;
+pub(super) type Answer = Result<Elsewhere, ResolveError>;
 
 /// The lookups under way, at most so many.
 pub(super) struct Flights {

@@ -7,7 +7,7 @@ use macula_core::{Key, Provider};
 use macula_dht::{Dht, DhtError, FindOptions, FindOutcome, Found, Scope};
 use tokio::time::timeout;
 
-use super::Source;
+use super::Elsewhere;
 use crate::cache::Discovered;
 use crate::{RegistryConfig, ResolveError};
 
@@ -23,14 +23,18 @@ pub(super) struct Lookup {
 /// What a search came to; at least one provider.
 #[derive(Debug)]
 pub(super) struct Discovery {
-    pub(super) source: Source,
+    pub(super) scope: Scope,
     pub(super) found: Discovered,
 }
 
 impl Discovery {
-    /// Those who were found.
-    pub(super) fn providers(&self) -> Arc<[Provider]> {
-        self.found.iter().map(|(p, _)| p.clone()).collect()
+    /// What those who wait are told.
+    pub(super) fn answer(&self) -> Elsewhere {
+        let providers = self.found.iter().map(|(p, _)| p.clone()).collect();
+        match self.scope {
+            Scope::Network => Elsewhere::Dht(providers),
+            Scope::Connected => Elsewhere::Direct(providers),
+        }
     }
 }
 
@@ -41,18 +45,13 @@ impl Lookup {
             .find(config, Scope::Network, self.network_timeout)
             .await;
         let in_vain = match network {
-            Ok(found) => return Ok(discovery(Source::Dht, found)),
-            Err(error) if is_definite(error) => return Err(error),
-            Err(error) => error,
+            Err(error) if !is_definite(error) => error,
+            definite => return definite,
         };
         // The network gave no answer. A mesh that lost its DHT serves what it can.
-        match self
-            .find(config, Scope::Connected, self.direct_timeout)
+        self.find(config, Scope::Connected, self.direct_timeout)
             .await
-        {
-            Ok(found) => Ok(discovery(Source::Direct, found)),
-            Err(_) => Err(in_vain),
-        }
+            .map_err(|_| in_vain)
     }
 
     async fn find(
@@ -60,7 +59,7 @@ impl Lookup {
         config: &RegistryConfig,
         scope: Scope,
         time: Duration,
-    ) -> Result<Discovered, ResolveError> {
+    ) -> Result<Discovery, ResolveError> {
         let options = FindOptions {
             want: config.want,
             timeout: time,
@@ -70,7 +69,8 @@ impl Lookup {
         // The DHT ends by its timeout; this one is for those that do not keep to it.
         let find = timeout(time + OVERTIME, self.dht.find(self.key, options));
         let found = find.await.map_err(|_| ResolveError::Inconclusive)??;
-        self.usable(found, config.want.get())
+        let found = self.usable(found, config.want.get())?;
+        Ok(Discovery { scope, found })
     }
 
     fn usable(&self, found: Found, want: usize) -> Result<Discovered, ResolveError> {
@@ -88,10 +88,6 @@ impl Lookup {
             _ => Err(ResolveError::Inconclusive),
         }
     }
-}
-
-fn discovery(source: Source, found: Discovered) -> Discovery {
-    Discovery { source, found }
 }
 
 /// Whether asking the connected peers would add nothing.

@@ -5,16 +5,17 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use macula_core::{Key, NodeId, Realm, ServiceName};
-use macula_dht::{Dht, DhtError};
+use macula_dht::{Dht, DhtError, Scope};
 use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, info};
 
 use super::flight::{Answer, Boarding, Flight, Flights, Landing};
 use super::lookup::{Discovery, Lookup};
-use super::{ResolveOptions, Resolved, Source};
+use super::{Elsewhere, ResolveOptions};
 use crate::cache::{Cache, Discovered, Keep, Look};
-use crate::{CacheStats, RegistryConfig, ResolveError};
+use crate::event::Events;
+use crate::{CacheStats, RegistryConfig, RegistryEvent, ResolveError};
 
 /// The discovery side of a registry.
 pub(crate) struct Resolver {
@@ -25,6 +26,7 @@ pub(crate) struct Resolver {
     cache: Cache,
     flights: Arc<Flights>,
     counters: Counters,
+    events: Events,
 }
 
 #[derive(Default)]
@@ -47,6 +49,7 @@ impl Resolver {
         dht: Arc<dyn Dht>,
         config: RegistryConfig,
         runtime: Handle,
+        events: Events,
     ) -> Arc<Self> {
         let resolver = Arc::new(Self {
             realm,
@@ -56,27 +59,28 @@ impl Resolver {
             config,
             runtime,
             counters: Counters::default(),
+            events,
         });
         let sweeper = sweep(Arc::downgrade(&resolver));
         resolver.runtime.spawn(sweeper);
         resolver
     }
 
-    /// The cached answer, if there is one; a stale one starts its refresh.
-    pub(crate) fn cached(self: &Arc<Self>, name: &ServiceName) -> Option<Resolved> {
-        self.look(name, None)?.ok()
-    }
-
-    /// The cached answer, or that of one lookup shared by all who wait for it.
-    pub(crate) async fn resolve(
+    /// The cached answer, if there is one and it is wanted; a stale one starts its refresh.
+    pub(crate) fn cached(
         self: &Arc<Self>,
         name: &ServiceName,
-        options: ResolveOptions,
+        options: &ResolveOptions,
+    ) -> Option<Answer> {
+        reads_cache(options).then(|| self.look(name, options.cache_ttl))?
+    }
+
+    /// The answer of one lookup, shared by all who wait for it; for names that are not cached.
+    pub(crate) async fn discover(
+        self: &Arc<Self>,
+        name: &ServiceName,
+        options: &ResolveOptions,
     ) -> Answer {
-        let reads_cache = !options.force_refresh && options.cache_ttl != Some(Duration::ZERO);
-        if reads_cache && let Some(answer) = self.look(name, options.cache_ttl) {
-            return answer;
-        }
         count(&self.counters.misses);
         let landing = match self.flights.board(name) {
             Boarding::Join(landing) => {
@@ -85,12 +89,14 @@ impl Resolver {
             }
             Boarding::Start(flight, landing) => {
                 // The lookup that was missed a moment ago may have ended since.
-                if reads_cache && let Some(answer) = self.landed(name, options.cache_ttl) {
+                if reads_cache(options)
+                    && let Some(answer) = self.landed(name, options.cache_ttl)
+                {
                     count(&self.counters.coalesced);
                     flight.land(answer.clone());
                     return answer;
                 }
-                self.launch(flight, &options, Purpose::Answer);
+                self.launch(flight, options, Purpose::Answer);
                 landing
             }
             Boarding::Full => return Err(self.refuse(name)),
@@ -101,6 +107,10 @@ impl Resolver {
     pub(crate) fn remove_provider(&self, name: &ServiceName, node_id: &NodeId) {
         if self.cache.remove_provider(name, node_id) {
             debug!(service = %name, node = %node_id.short(), "provider removed from the cache");
+            self.events.tell(RegistryEvent::ProviderLeft {
+                service: name.clone(),
+                provider: *node_id,
+            });
         }
     }
 
@@ -138,13 +148,10 @@ impl Resolver {
 
     /// What the cache answers, if it does.
     fn look(self: &Arc<Self>, name: &ServiceName, max_age: Option<Duration>) -> Option<Answer> {
-        let (counter, source, providers) = match self.cache.look(Instant::now(), name, max_age) {
+        let (counter, answer) = match self.cache.look(Instant::now(), name, max_age) {
             Look::Miss => return None,
-            Look::Absent => {
-                count(&self.counters.negative_hits);
-                return Some(Err(ResolveError::NotFound));
-            }
-            Look::Fresh(providers) => (&self.counters.hits, Source::Fresh, providers),
+            Look::Absent => (&self.counters.negative_hits, Err(ResolveError::NotFound)),
+            Look::Fresh(providers) => (&self.counters.hits, Ok(Elsewhere::Fresh(providers))),
             Look::Stale {
                 providers,
                 refresh_due,
@@ -152,20 +159,17 @@ impl Resolver {
                 if refresh_due {
                     self.refresh(name, max_age);
                 }
-                (&self.counters.stale_hits, Source::Stale, providers)
+                (&self.counters.stale_hits, Ok(Elsewhere::Stale(providers)))
             }
         };
         count(counter);
-        Some(Ok(Resolved { source, providers }))
+        Some(answer)
     }
 
     /// The answer of a lookup that has just ended.
     fn landed(&self, name: &ServiceName, max_age: Option<Duration>) -> Option<Answer> {
         match self.cache.look(Instant::now(), name, max_age) {
-            Look::Fresh(providers) => Some(Ok(Resolved {
-                source: Source::Fresh,
-                providers,
-            })),
+            Look::Fresh(providers) => Some(Ok(Elsewhere::Fresh(providers))),
             Look::Absent => Some(Err(ResolveError::NotFound)),
             Look::Stale { .. } | Look::Miss => None,
         }
@@ -227,15 +231,14 @@ impl Resolver {
     ) -> Answer {
         match outcome {
             Ok(discovery) => {
-                let providers = discovery.providers();
-                let source = discovery.source;
-                let count = providers.len();
+                let answer = discovery.answer();
+                let (source, count) = (answer.source(), answer.providers().len());
                 match purpose {
                     Purpose::Answer => info!(service = %name, ?source, count, "discovered"),
                     Purpose::Refresh => debug!(service = %name, ?source, count, "rediscovered"),
                 }
                 self.keep_found(name, discovery, fresh);
-                Ok(Resolved { source, providers })
+                Ok(answer)
             }
             Err(ResolveError::NotFound) => {
                 debug!(service = %name, "nobody provides it");
@@ -255,11 +258,11 @@ impl Resolver {
 
     fn keep_found(&self, name: &ServiceName, discovery: Discovery, fresh: Duration) {
         let stale = self.config.cache_stale;
-        let fresh = match discovery.source {
+        let fresh = match discovery.scope {
             // Connected peers know less than the network did: better stale than partial.
-            Source::Direct if self.has_providers(name) => return self.pause_refresh(name),
-            Source::Direct => fresh.min(DIRECT_FRESH),
-            _ => fresh,
+            Scope::Connected if self.has_providers(name) => return self.pause_refresh(name),
+            Scope::Connected => fresh.min(DIRECT_FRESH),
+            Scope::Network => fresh,
         };
         if !fresh.is_zero() {
             self.insert(name, discovery.found, Keep { fresh, stale });
@@ -281,6 +284,10 @@ impl Resolver {
         let evicted = u64::try_from(evicted).unwrap_or(u64::MAX);
         self.counters.evicted.fetch_add(evicted, Ordering::Relaxed);
     }
+}
+
+fn reads_cache(options: &ResolveOptions) -> bool {
+    !options.force_refresh && options.cache_ttl != Some(Duration::ZERO)
 }
 
 /// Why a lookup is made.

@@ -1,6 +1,7 @@
 //! What is served from the cache, and for how long.
 
 use std::num::NonZeroUsize;
+use std::ptr;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -55,14 +56,14 @@ fn caller(script: Script) -> (Arc<ScriptedDht>, Node) {
 #[tokio::test(start_paused = true)]
 async fn cached_providers_come_back_in_order_with_their_metadata() {
     let (dht, node) = caller(network(found(&[(3, 300), (1, 200), (2, 250)])));
-    assert!(node.registry.cached(&name("app.echo")).is_none());
+    assert!(node.cached("app.echo").is_none());
     let cold = node.resolve("app.echo").await.unwrap();
-    assert_eq!(cold.source, Source::Dht);
-    let warm = node.registry.cached(&name("app.echo")).unwrap();
-    assert_eq!(warm.source, Source::Fresh);
-    assert_eq!(warm.providers, cold.providers);
+    assert_eq!(cold.source(), Source::Dht);
+    let warm = node.cached("app.echo").unwrap();
+    assert_eq!(warm.source(), Source::Fresh);
+    assert_eq!(warm.providers(), cold.providers());
     let indexes: Vec<_> = warm
-        .providers
+        .providers()
         .iter()
         .map(|p| p.metadata().value("index").unwrap())
         .collect();
@@ -77,15 +78,15 @@ async fn cached_providers_come_back_in_order_with_their_metadata() {
 async fn hit_awaits_nothing_and_copies_no_provider() {
     let (_, node) = caller(network(found(&[(1, 300)])));
     node.resolve("app.echo").await.unwrap();
-    let service = name("app.echo");
-    let cached = node.registry.cached(&service).unwrap();
-    let resolving = node.registry.resolve(&service, ResolveOptions::default());
+    let (service, options) = (name("app.echo"), ResolveOptions::default());
+    let cached = node.cached("app.echo").unwrap();
+    let resolving = node.registry.resolve(&service, &options);
     let mut resolving = std::pin::pin!(resolving);
     let mut context = Context::from_waker(Waker::noop());
     let Poll::Ready(Ok(resolved)) = resolving.as_mut().poll(&mut context) else {
         panic!("ready at once");
     };
-    assert!(Arc::ptr_eq(&cached.providers, &resolved.providers));
+    assert!(ptr::eq(cached.providers(), resolved.providers()));
 }
 
 #[tokio::test(start_paused = true)]
@@ -94,18 +95,18 @@ async fn default_answer_is_fresh_for_a_minute_then_stale_then_gone() {
     node.resolve("app.echo").await.unwrap();
     pass(59).await;
     assert_eq!(
-        node.resolve("app.echo").await.unwrap().source,
+        node.resolve("app.echo").await.unwrap().source(),
         Source::Fresh
     );
     dht.set(network(Answer::Fails(DhtError::Closed)));
     pass(1).await;
     assert_eq!(
-        node.resolve("app.echo").await.unwrap().source,
+        node.resolve("app.echo").await.unwrap().source(),
         Source::Stale
     );
     pass(239).await;
     assert_eq!(
-        node.resolve("app.echo").await.unwrap().source,
+        node.resolve("app.echo").await.unwrap().source(),
         Source::Stale
     );
     pass(1).await;
@@ -126,10 +127,10 @@ async fn stale_hit_waits_for_nothing_and_starts_one_refresh() {
     for _ in 0..100 {
         let stale = node.resolve("app.echo").await.unwrap();
         assert_eq!(
-            (stale.source, nodes_of(&stale)),
+            (stale.source(), nodes_of(&stale)),
             (Source::Stale, vec![record(1).provider()])
         );
-        assert!(node.registry.cached(&name("app.echo")).is_some());
+        assert!(node.cached("app.echo").is_some());
         settle().await;
     }
     assert_eq!(started_at.elapsed(), Duration::ZERO);
@@ -137,7 +138,7 @@ async fn stale_hit_waits_for_nothing_and_starts_one_refresh() {
     pass(1).await;
     let fresh = node.resolve("app.echo").await.unwrap();
     assert_eq!(
-        (fresh.source, nodes_of(&fresh)),
+        (fresh.source(), nodes_of(&fresh)),
         (Source::Fresh, vec![record(2).provider()])
     );
     assert_eq!(node.registry.stats().cache.stale_hits, 200);
@@ -151,7 +152,7 @@ async fn failing_refresh_keeps_the_stale_answer_and_is_paced() {
     dht.set(network(Answer::Inconclusive));
     for _ in 0..1000 {
         let stale = node.resolve("app.echo").await.unwrap();
-        assert_eq!(stale.source, Source::Stale);
+        assert_eq!(stale.source(), Source::Stale);
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     // Ten seconds: one refresh a second, each asking the network and the connected peers.
@@ -164,9 +165,9 @@ async fn refresh_that_proves_absence_ends_the_stale_answer() {
     node.resolve("app.echo").await.unwrap();
     pass(60).await;
     dht.set(network(Answer::Absent));
-    assert!(node.registry.cached(&name("app.echo")).is_some());
+    assert!(node.cached("app.echo").is_some());
     settle().await;
-    assert!(node.registry.cached(&name("app.echo")).is_none());
+    assert!(node.cached("app.echo").is_none());
     assert_eq!(node.resolve("app.echo").await, Err(ResolveError::NotFound));
 }
 
@@ -182,21 +183,21 @@ async fn no_provider_is_served_beyond_its_record() {
             .collect::<Vec<_>>()
     };
     pass(9).await;
-    let all = node.registry.cached(&name("app.echo")).unwrap();
+    let all = node.cached("app.echo").unwrap();
     assert_eq!(
-        (all.source, nodes_of(&all)),
+        (all.source(), nodes_of(&all)),
         (Source::Fresh, ids(&[1, 2, 3]))
     );
     pass(1).await;
-    let two = node.registry.cached(&name("app.echo")).unwrap();
-    assert_eq!((two.source, nodes_of(&two)), (Source::Stale, ids(&[1, 3])));
-    pass(10).await;
+    let two = node.cached("app.echo").unwrap();
     assert_eq!(
-        nodes_of(&node.registry.cached(&name("app.echo")).unwrap()),
-        ids(&[1])
+        (two.source(), nodes_of(&two)),
+        (Source::Stale, ids(&[1, 3]))
     );
+    pass(10).await;
+    assert_eq!(nodes_of(&node.cached("app.echo").unwrap()), ids(&[1]));
     pass(80).await;
-    assert!(node.registry.cached(&name("app.echo")).is_none());
+    assert!(node.cached("app.echo").is_none());
 }
 
 #[tokio::test(start_paused = true)]
@@ -204,22 +205,22 @@ async fn ttl_of_zero_never_hits_and_other_ttls_override_the_default() {
     let (dht, node) = caller(network(found(&[(1, 1000)])));
     for finds in 1..=3 {
         let answer = node.resolve_with("app.echo", cache_ttl(0)).await.unwrap();
-        assert_eq!((answer.source, dht.finds().len()), (Source::Dht, finds));
-        assert!(node.registry.cached(&name("app.echo")).is_none());
+        assert_eq!((answer.source(), dht.finds().len()), (Source::Dht, finds));
+        assert!(node.cached("app.echo").is_none());
     }
     node.resolve_with("app.echo", cache_ttl(120)).await.unwrap();
     pass(100).await;
     assert_eq!(
-        node.resolve("app.echo").await.unwrap().source,
+        node.resolve("app.echo").await.unwrap().source(),
         Source::Fresh
     );
     let pickier = node.resolve_with("app.echo", cache_ttl(100)).await.unwrap();
-    assert_eq!(pickier.source, Source::Stale);
+    assert_eq!(pickier.source(), Source::Stale);
     settle().await;
     let refreshed = node.resolve_with("app.echo", cache_ttl(100)).await.unwrap();
-    assert_eq!(refreshed.source, Source::Fresh);
+    assert_eq!(refreshed.source(), Source::Fresh);
     let bypassing = node.resolve_with("app.echo", cache_ttl(0)).await.unwrap();
-    assert_eq!(bypassing.source, Source::Dht);
+    assert_eq!(bypassing.source(), Source::Dht);
 }
 
 #[tokio::test(start_paused = true)]
@@ -231,7 +232,10 @@ async fn config_that_caches_nothing_never_hits() {
     let dht = ScriptedDht::new(network(found(&[(1, 1000)])));
     let node = Node::with_config(9, dht, config);
     for _ in 0..3 {
-        assert_eq!(node.resolve("app.echo").await.unwrap().source, Source::Dht);
+        assert_eq!(
+            node.resolve("app.echo").await.unwrap().source(),
+            Source::Dht
+        );
     }
 }
 
@@ -242,17 +246,17 @@ async fn forced_refresh_replaces_the_entry_only_with_a_new_answer() {
     dht.set(network(Answer::Fails(DhtError::Unreachable)));
     let failed = node.resolve_anew("app.echo").await;
     assert!(failed.is_err());
-    let kept = node.registry.cached(&name("app.echo")).unwrap();
+    let kept = node.cached("app.echo").unwrap();
     assert_eq!(
-        (kept.source, nodes_of(&kept)),
+        (kept.source(), nodes_of(&kept)),
         (Source::Fresh, vec![record(1).provider()])
     );
     dht.set(network(found(&[(2, 1000)])));
     assert_eq!(
-        node.resolve_anew("app.echo").await.unwrap().source,
+        node.resolve_anew("app.echo").await.unwrap().source(),
         Source::Dht
     );
-    let new = node.registry.cached(&name("app.echo")).unwrap();
+    let new = node.cached("app.echo").unwrap();
     assert_eq!(nodes_of(&new), [record(2).provider()]);
 }
 
@@ -277,13 +281,16 @@ async fn dead_provider_leaves_the_entry_at_once() {
         .remove_provider(&name("app.echo"), &record(1).provider());
     let left = node.resolve("app.echo").await.unwrap();
     assert_eq!(
-        (left.source, nodes_of(&left)),
+        (left.source(), nodes_of(&left)),
         (Source::Fresh, vec![record(2).provider()])
     );
     node.registry
         .remove_provider(&name("app.echo"), &record(2).provider());
-    assert!(node.registry.cached(&name("app.echo")).is_none());
-    assert_eq!(node.resolve("app.echo").await.unwrap().source, Source::Dht);
+    assert!(node.cached("app.echo").is_none());
+    assert_eq!(
+        node.resolve("app.echo").await.unwrap().source(),
+        Source::Dht
+    );
     assert_eq!(dht.finds().len(), 2);
 }
 
@@ -346,18 +353,18 @@ async fn jumps_of_the_wall_clock_age_nothing() {
     node.resolve("app.echo").await.unwrap();
     node.clock.jump(10 * 86_400_000);
     assert_eq!(
-        node.resolve("app.echo").await.unwrap().source,
+        node.resolve("app.echo").await.unwrap().source(),
         Source::Fresh
     );
     node.clock.jump(-20 * 86_400_000);
     pass(59).await;
     assert_eq!(
-        node.resolve("app.echo").await.unwrap().source,
+        node.resolve("app.echo").await.unwrap().source(),
         Source::Fresh
     );
     pass(1).await;
     assert_eq!(
-        node.resolve("app.echo").await.unwrap().source,
+        node.resolve("app.echo").await.unwrap().source(),
         Source::Stale
     );
 }

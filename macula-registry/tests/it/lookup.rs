@@ -25,8 +25,8 @@ async fn hundred_at_once(node: &Node) -> Vec<Result<Source, ResolveError>> {
         let registry = node.registry.clone();
         callers.spawn(async move {
             let options = ResolveOptions::default();
-            let resolved = registry.resolve(&name("app.echo"), options).await;
-            resolved.map(|resolved| resolved.source)
+            let resolved = registry.resolve(&name("app.echo"), &options).await;
+            resolved.map(|resolved| resolved.source())
         });
     }
     in_time(callers.join_all()).await
@@ -63,7 +63,7 @@ async fn whoever_leaves_cancels_the_lookup_for_nobody() {
     let left = node.resolve_with("app.echo", impatient).await;
     assert_eq!(left, Err(ResolveError::TimedOut));
     let joined = node.resolve("app.echo").await.unwrap();
-    assert_eq!(joined.source, Source::Dht);
+    assert_eq!(joined.source(), Source::Dht);
     assert_eq!(dht.finds().len(), 1);
 }
 
@@ -75,7 +75,7 @@ async fn lookup_fills_the_cache_when_everybody_has_left() {
     let left = tokio::time::timeout(Duration::from_millis(1), leaving).await;
     assert!(left.is_err());
     pass(2).await;
-    assert!(node.registry.cached(&name("app.echo")).is_some());
+    assert!(node.cached("app.echo").is_some());
 }
 
 #[tokio::test(start_paused = true)]
@@ -102,7 +102,7 @@ async fn connected_peers_are_asked_when_the_network_gives_no_answer() {
         });
         let node = Node::new(9, dht.clone());
         let resolved = node.resolve("app.echo").await.unwrap();
-        assert_eq!(resolved.source, Source::Direct);
+        assert_eq!(resolved.source(), Source::Direct);
         assert_eq!(nodes_of(&resolved), [record(1).provider()]);
         let scopes: Vec<Scope> = dht.finds().iter().map(|find| find.scope).collect();
         assert_eq!(scopes, [Scope::Network, Scope::Connected]);
@@ -160,7 +160,10 @@ async fn partial_answer_of_peers_does_not_replace_a_stale_one_of_the_network() {
     });
     for _ in 0..5 {
         let stale = node.resolve("app.echo").await.unwrap();
-        assert_eq!((stale.source, stale.providers.len()), (Source::Stale, 2));
+        assert_eq!(
+            (stale.source(), stale.providers().len()),
+            (Source::Stale, 2)
+        );
         pass(2).await;
     }
 }
@@ -180,11 +183,11 @@ async fn direct_answer_is_looked_up_again_soon() {
     });
     pass(5).await;
     assert_eq!(
-        node.resolve("app.echo").await.unwrap().source,
+        node.resolve("app.echo").await.unwrap().source(),
         Source::Stale
     );
     settle().await;
-    assert_eq!(node.resolve("app.echo").await.unwrap().providers.len(), 2);
+    assert_eq!(node.resolve("app.echo").await.unwrap().providers().len(), 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -200,7 +203,7 @@ async fn lookups_under_way_are_bounded() {
         let registry = node.registry.clone();
         callers.spawn(async move {
             let options = ResolveOptions::default();
-            registry.resolve(&name(service), options).await
+            registry.resolve(&name(service), &options).await
         });
     }
     settle().await;

@@ -10,12 +10,15 @@ use macula_core::{
 use macula_dht::Dht;
 use macula_registry::{
     AdvertiseOptions, Advertisement, AdvertisementState, Identity, Registry, RegistryConfig,
-    ResolveError, ResolveOptions, Resolved,
+    ResolveError, ResolveOptions,
 };
 use tokio::time::Instant;
 
 /// What answers calls in these tests.
 pub(crate) type Handler = &'static str;
+
+/// What a name comes to in these tests.
+pub(crate) type Resolved = macula_registry::Resolved<Handler>;
 
 /// A registry and what it stands on.
 pub(crate) struct Node {
@@ -108,6 +111,11 @@ impl Node {
             .unwrap()
     }
 
+    pub(crate) fn cached(&self, service: &str) -> Option<Resolved> {
+        let options = ResolveOptions::default();
+        self.registry.resolve_now(&name(service), &options)?.ok()
+    }
+
     pub(crate) async fn resolve(&self, service: &str) -> Result<Resolved, ResolveError> {
         self.resolve_with(service, ResolveOptions::default()).await
     }
@@ -117,7 +125,7 @@ impl Node {
         service: &str,
         options: ResolveOptions,
     ) -> Result<Resolved, ResolveError> {
-        in_time(self.registry.resolve(&name(service), options)).await
+        in_time(self.registry.resolve(&name(service), &options)).await
     }
 
     pub(crate) async fn resolve_anew(&self, service: &str) -> Result<Resolved, ResolveError> {
@@ -165,7 +173,7 @@ pub(crate) fn ttl(secs: u64) -> AdvertiseOptions {
 }
 
 pub(crate) fn nodes_of(resolved: &Resolved) -> Vec<NodeId> {
-    resolved.providers.iter().map(Provider::node_id).collect()
+    resolved.providers().iter().map(Provider::node_id).collect()
 }
 
 /// Lets time pass, with everything that is due in it.

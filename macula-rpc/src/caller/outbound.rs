@@ -12,7 +12,10 @@ use super::verdict::Verdict;
 use super::{Call, CallTime, Reply, Shared};
 use crate::attempt;
 use crate::failover::{GiveUp, Plan, PlanConfig, Step, Try};
-use crate::{Attempt, CallError, CallId, Candidate, Part, Selection};
+use crate::{Attempt, CallError, CallId, Candidate, Part, Selection, Service};
+
+/// What the registry answers.
+type Known = Result<Resolved<Service>, ResolveError>;
 
 pub(super) struct OutboundCall<'a> {
     shared: &'a Shared,
@@ -46,8 +49,9 @@ impl<'a> OutboundCall<'a> {
         }
     }
 
-    pub(super) async fn run(mut self) -> Result<Reply, CallError> {
-        self.discover().await?;
+    /// Makes the call with what is `known` of the providers without asking the network.
+    pub(super) async fn run(mut self, known: Option<Known>) -> Result<Reply, CallError> {
+        self.discover(known).await?;
         loop {
             let now = Instant::now();
             let tried = match self.plan.next(now) {
@@ -66,19 +70,24 @@ impl<'a> OutboundCall<'a> {
     }
 
     /// Finds the first candidates: without a wait when they are cached.
-    async fn discover(&mut self) -> Result<(), CallError> {
+    async fn discover(&mut self, known: Option<Known>) -> Result<(), CallError> {
         let force_refresh = self.call.options.force_refresh;
-        if !force_refresh
-            && let Some(resolved) = self.shared.registry.cached(&self.call.service)
-            && self.offer_all(&resolved)
+        if let Some(Ok(resolved)) = &known
+            && self.offer_all(resolved)
         {
             return Ok(());
         }
         if !force_refresh && self.offer_pinned_connection() {
             return Ok(());
         }
-        let timeout = self.plan.lookup_timeout(Instant::now());
-        match self.resolve(timeout, force_refresh).await {
+        let found = match known {
+            Some(Err(error)) => Err(error),
+            _ => {
+                let timeout = self.plan.lookup_timeout(Instant::now());
+                self.resolve(timeout, force_refresh).await
+            }
+        };
+        match found {
             Ok(resolved) => {
                 self.offer_all(&resolved);
             }
@@ -120,26 +129,23 @@ impl<'a> OutboundCall<'a> {
         }
     }
 
-    async fn resolve(
-        &self,
-        timeout: Duration,
-        force_refresh: bool,
-    ) -> Result<Resolved, ResolveError> {
+    async fn resolve(&self, timeout: Duration, force_refresh: bool) -> Known {
         let options = ResolveOptions {
             timeout,
+            skip_local: true,
             force_refresh,
             ..ResolveOptions::default()
         };
         self.shared
             .registry
-            .resolve(&self.call.service, options)
+            .resolve(&self.call.service, &options)
             .await
     }
 
     /// Takes the providers into consideration; says whether any may be tried.
-    fn offer_all(&mut self, resolved: &Resolved) -> bool {
-        self.source = resolved.source;
-        for provider in resolved.providers.iter() {
+    fn offer_all(&mut self, resolved: &Resolved<Service>) -> bool {
+        self.source = resolved.source();
+        for provider in resolved.providers() {
             if self.is_wanted(provider) {
                 let connected = self.shared.endpoint.peer(&provider.node_id()).is_some();
                 self.plan.offer(Candidate::new(provider.clone(), connected));
@@ -158,9 +164,9 @@ impl<'a> OutboundCall<'a> {
     }
 
     /// Takes those out of a new answer that have just proved dead under the same record.
-    fn repair(&self, resolved: &Resolved) {
+    fn repair(&self, resolved: &Resolved<Service>) {
         let untried = self.plan.untried();
-        for provider in resolved.providers.iter() {
+        for provider in resolved.providers() {
             let node_id = provider.node_id();
             let is_dead =
                 |attempt: &Attempt| attempt.provider == node_id && attempt.outcome.is_dead_end();

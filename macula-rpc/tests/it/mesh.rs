@@ -10,7 +10,9 @@ use macula_core::{
     Delivery, NodeId, Provider, Realm, SecretKey, ServiceName, Timestamp, WallClock,
 };
 use macula_dht::MemoryDht;
-use macula_registry::{AdvertiseOptions, Advertisement, Identity, Registry, RegistryConfig};
+use macula_registry::{
+    AdvertiseOptions, Advertisement, Identity, Registry, RegistryConfig, ResolveOptions,
+};
 use macula_rpc::{
     Call, CallError, CallOptions, Caller, CallerConfig, Codec, Handler, HandlerError,
     ProviderSelector, Reply, Selection, Server, ServerConfig, Service, typed,
@@ -195,10 +197,15 @@ impl Node {
 
     /// Whom the cache knows, in the order of their seeds.
     pub(crate) fn cached(&self, service: &str) -> Vec<NodeId> {
-        let Some(resolved) = self.registry.cached(&name(service)) else {
+        let options = ResolveOptions {
+            skip_local: true,
+            ..ResolveOptions::default()
+        };
+        let known = self.registry.resolve_now(&name(service), &options);
+        let Some(Ok(resolved)) = known else {
             return Vec::new();
         };
-        let mut ids: Vec<_> = resolved.providers.iter().map(Provider::node_id).collect();
+        let mut ids: Vec<_> = resolved.providers().iter().map(Provider::node_id).collect();
         ids.sort_by_key(seed_of);
         ids
     }
