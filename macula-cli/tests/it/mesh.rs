@@ -65,10 +65,8 @@ async fn a_provider_whose_process_is_gone_is_forgotten_after_its_ttl() {
         first.contact(),
     );
     let seeker = caller(first.contact()).await;
-    assert_eq!(
-        seeker.providers("demo.who").await.unwrap().providers().len(),
-        1
-    );
+    let found = seeker.providers("demo.who").await.unwrap();
+    assert_eq!(found.providers().len(), 1);
     seeker.shutdown().await;
 
     provider.kill();
@@ -102,10 +100,8 @@ async fn a_provider_that_leaves_is_found_by_no_later_lookup() {
     let first = up();
     let provider = serve("demo.who", &["--reply", "1"], first.contact());
     let seeker = caller(first.contact()).await;
-    assert_eq!(
-        seeker.providers("demo.who").await.unwrap().providers().len(),
-        1
-    );
+    let found = seeker.providers("demo.who").await.unwrap();
+    assert_eq!(found.providers().len(), 1);
 
     assert_eq!(provider.interrupt(), Some(0));
     // Its own end came after the withdrawal, so no allowance is needed.
