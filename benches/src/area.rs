@@ -16,7 +16,7 @@ impl Area {
             Self::Core => (&[core::MEASUREMENTS], &[]),
             Self::Transport => (&[transport::MEASUREMENTS], &[]),
             Self::Dht => (dht::MEASUREMENTS, dht::LONG),
-            Self::Registry => (&[registry::MEASUREMENTS], &[]),
+            Self::Registry => (registry::MEASUREMENTS, &[]),
             Self::Rpc => (&[rpc::MEASUREMENTS], &[]),
         };
         let long = if full { long } else { &[] };

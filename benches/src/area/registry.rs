@@ -1,49 +1,36 @@
 //! The discovery cache: what a hit costs, and how many calls hit.
 
-use std::hint::black_box;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use dashmap::DashMap;
-use macula_core::{Provider, ServiceName};
-use macula_registry::{RegistryConfig, ResolveOptions};
+use macula_registry::RegistryConfig;
 use tokio::runtime::Builder;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 use crate::figure::Unit;
-use crate::fixture::{Directory, virtual_clock, wall_clock};
+use crate::fixture::{Directory, virtual_clock};
 use crate::measurement::{Clock, Measurement};
 use crate::session::Session;
 use crate::statistics::{Estimate, Goal};
 use crate::zipf::Zipf;
 
+mod hit;
+
+pub use hit::HitBench;
+
 /// What is measured of macula-registry.
-pub(super) const MEASUREMENTS: &[Measurement] = &[
-    Measurement {
-        name: "hit of the discovery cache, over DashMap get and clone",
-        unit: Unit::Ratio,
-        goal: Goal::AtMost(3.0),
-        clock: Clock::Real,
-        run: hit_time,
-    },
-    Measurement {
-        name: "hits, fresh and stale, among Zipf(0.9) calls at 1000/s (seeded, virtual time)",
-        unit: Unit::Share,
-        goal: Goal::AtLeast(0.99),
-        clock: Clock::Virtual,
-        run: hit_rate,
-    },
-];
+pub(super) const MEASUREMENTS: &[&[Measurement]] = &[hit::MEASUREMENTS, HIT_RATE];
+
+const HIT_RATE: &[Measurement] = &[Measurement {
+    name: "hits, fresh and stale, among Zipf(0.9) calls at 1000/s (seeded, virtual time)",
+    unit: Unit::Share,
+    goal: Goal::AtLeast(0.99),
+    clock: Clock::Virtual,
+    run: hit_rate,
+}];
 
 /// Exponent of the calls' distribution over the names.
 pub const EXPONENT: f64 = 0.9;
-
-/// Names that hits are spread over.
-const HIT_NAMES: u32 = 10_000;
-
-/// Hits per side of a pair.
-const HITS: usize = 100_000;
 
 /// Names called when hits are counted.
 const NAMES: u32 = 1_000;
@@ -64,80 +51,6 @@ const FULL_SECONDS: u32 = 600;
 const CALLS_PER_SECOND: u32 = 1_000;
 
 const SEED: u64 = 1;
-
-/// Names that are cached for as long as anybody measures, and the order in which they are hit.
-pub struct HitBench {
-    directory: Directory,
-    plain: DashMap<ServiceName, Arc<[Provider]>>,
-    ranks: Vec<usize>,
-    options: ResolveOptions,
-}
-
-impl HitBench {
-    /// Advertises and resolves the names.
-    ///
-    /// # Errors
-    /// When one cannot be advertised or resolved.
-    ///
-    /// # Cancel safety
-    /// Dropping the future withdraws what was advertised.
-    pub async fn start() -> anyhow::Result<Self> {
-        let config = RegistryConfig {
-            cache_fresh: Duration::from_secs(60 * 60),
-            ..RegistryConfig::default()
-        };
-        let directory = Directory::start(HIT_NAMES, wall_clock(), config).await?;
-        let found = directory.warm().await?;
-        let names = directory.names().iter().cloned();
-        let mut zipf = Zipf::new(HIT_NAMES, EXPONENT, SEED);
-        Ok(Self {
-            plain: names.zip(found).collect(),
-            ranks: (0..HITS).map(|_| zipf.draw()).collect(),
-            options: ResolveOptions::default(),
-            directory,
-        })
-    }
-
-    /// The order in which the names are hit.
-    pub fn ranks(&self) -> &[usize] {
-        &self.ranks
-    }
-
-    /// One hit of the discovery cache; says whether it was one.
-    pub fn hit(&self, rank: usize) -> bool {
-        let name = &self.directory.names()[rank];
-        let consumer = self.directory.consumer();
-        black_box(consumer.resolve_now(name, &self.options)).is_some()
-    }
-
-    /// The same of a plain map.
-    pub fn plain_hit(&self, rank: usize) -> bool {
-        let name = &self.directory.names()[rank];
-        let found = self.plain.get(name).map(|entry| Arc::clone(&entry));
-        black_box(found).is_some()
-    }
-
-    fn time(&self, hit: impl Fn(&Self, usize) -> bool) -> anyhow::Result<f64> {
-        let started = Instant::now();
-        let hits = self.ranks.iter().filter(|rank| hit(self, **rank)).count();
-        let elapsed = started.elapsed().as_secs_f64();
-        anyhow::ensure!(hits == self.ranks.len(), "a name is not cached any more");
-        Ok(elapsed)
-    }
-}
-
-fn hit_time(session: &Session) -> anyhow::Result<Estimate> {
-    let bench = session.block_on(HitBench::start())?;
-    // Inside the runtime, in which a stale hit would start its refresh.
-    session.block_on(async {
-        session
-            .paired(
-                || bench.time(HitBench::hit),
-                || bench.time(HitBench::plain_hit),
-            )?
-            .ratio()
-    })
-}
 
 fn hit_rate(session: &Session) -> anyhow::Result<Estimate> {
     let (names, warm_up, seconds) = if session.is_full() {
