@@ -40,14 +40,19 @@ impl Burst {
         self.len_bytes
     }
 
-    /// Sends everything.
+    /// Sends everything, in turns of `MAX_TURN_BYTES`.
     pub(in crate::endpoint) fn poll_send(
         &mut self,
         cx: &mut Context<'_>,
         stream: &mut dyn SendStream,
     ) -> Poll<Result<(), StreamError>> {
         self.close_joined();
+        let rest = self.len_bytes.saturating_sub(MAX_TURN_BYTES);
         while let Some(chunk) = self.chunks.front_mut() {
+            if self.len_bytes <= rest && rest > 0 {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             let before = chunk.len();
             let sent = stream.poll_send(cx, chunk);
             self.len_bytes -= before - chunk.len();
@@ -64,6 +69,10 @@ impl Burst {
     }
 }
 
+/// What goes out in one turn, even to a peer that takes it as fast as it comes: others shall have
+/// theirs, and the call may have been given up since.
+const MAX_TURN_BYTES: usize = 1024 * 1024;
+
 /// Bodies up to this are copied behind their header: one chunk instead of two.
 const MAX_JOINED_BYTES: usize = 8 * 1024;
 
@@ -72,6 +81,8 @@ const MAX_CHUNK_BYTES: usize = 64 * 1024;
 
 #[cfg(test)]
 mod tests {
+    use std::task::Waker;
+
     use super::super::{CallId, Kind};
     use super::*;
 
@@ -97,6 +108,46 @@ mod tests {
         }
 
         fn reset(&mut self, _code: crate::CloseCode) {}
+    }
+
+    /// Takes all at once.
+    struct Wide(usize);
+
+    impl SendStream for Wide {
+        fn poll_send(
+            &mut self,
+            _cx: &mut Context<'_>,
+            chunk: &mut Bytes,
+        ) -> Poll<Result<(), StreamError>> {
+            self.0 += chunk.split_to(chunk.len()).len();
+            Poll::Ready(Ok(()))
+        }
+
+        fn finish(&mut self) -> Result<(), StreamError> {
+            Ok(())
+        }
+
+        fn reset(&mut self, _code: crate::CloseCode) {}
+    }
+
+    #[test]
+    fn a_peer_that_takes_all_at_once_has_one_turn_at_a_time() {
+        let body = Bytes::from(vec![0; MAX_TURN_BYTES * 3]);
+        let header = Header::new(Kind::Reply, CallId(1), u32::try_from(body.len()).unwrap());
+        let (mut burst, mut stream, mut turns) = (Burst::default(), Wide(0), 0);
+        burst.push(&header, &body);
+        let all = burst.len_bytes();
+        let mut cx = Context::from_waker(Waker::noop());
+        loop {
+            let before = stream.0;
+            let sent = burst.poll_send(&mut cx, &mut stream);
+            turns += 1;
+            assert!(stream.0 - before <= MAX_TURN_BYTES + MAX_CHUNK_BYTES);
+            if sent.is_ready() {
+                break;
+            }
+        }
+        assert_eq!((stream.0, turns), (all, 3));
     }
 
     #[test]
