@@ -77,6 +77,11 @@ impl Queue {
         self.events.push(Queued { at, number, event });
     }
 
+    /// When the next event is due.
+    pub(crate) fn next_at(&self) -> Option<Duration> {
+        self.events.peek().map(|queued| queued.at)
+    }
+
     /// Takes the next event that is due by `until`.
     pub(crate) fn pop_until(&mut self, until: Duration) -> Option<(Duration, Event)> {
         if self.events.peek()?.at > until {

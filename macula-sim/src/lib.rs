@@ -47,4 +47,4 @@ pub use report::{
 };
 pub use scenario::{Join, Partition, Scenario};
 pub use simulation::{Finds, Progress, Simulation};
-pub use traffic::Traffic;
+pub use traffic::{Sent, Traffic};

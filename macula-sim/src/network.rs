@@ -28,7 +28,7 @@ use crate::event::{Purpose, Queue};
 use crate::identity;
 use crate::population::Role;
 use crate::trace::Trace;
-use crate::{Churn, Faults, Population, SimError, Traffic};
+use crate::{Churn, Faults, Population, Sent, SimError, Traffic};
 use links::Links;
 use node::Node;
 
@@ -336,6 +336,11 @@ impl Network {
         Ok(())
     }
 
+    /// When something happens next, in virtual time; `None` when nothing does.
+    pub fn next_event(&self) -> Option<Duration> {
+        self.queue.next_at()
+    }
+
     /// The operations that are over since the last call.
     pub fn take_outcomes(&mut self) -> Vec<Outcome> {
         std::mem::take(&mut self.outcomes)
@@ -369,6 +374,11 @@ impl Network {
     /// What was sent so far.
     pub fn traffic(&self) -> Traffic {
         self.traffic
+    }
+
+    /// What a node has sent so far, its earlier lives included; `None` when there is no such node.
+    pub fn sent(&self, node: usize) -> Option<Sent> {
+        self.nodes.get(node).map(Node::sent)
     }
 
     /// A hash over everything that has happened; equal for equal seeds and verbs.

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use macula_core::NodeId;
 use macula_dht::kad::{Kademlia, PlacedContact};
 
+use crate::Sent;
 use crate::population::Role;
 
 /// A node; the machine of a dead one is gone.
@@ -17,6 +18,8 @@ pub(super) struct Node {
     life: u32,
     machine: Option<Box<Kademlia>>,
     armed: Option<Duration>,
+    /// In all its lives.
+    sent: Sent,
 }
 
 impl Node {
@@ -28,6 +31,7 @@ impl Node {
             life: 0,
             machine: None,
             armed: None,
+            sent: Sent::default(),
         }
     }
 
@@ -45,6 +49,14 @@ impl Node {
 
     pub(super) fn life(&self) -> u32 {
         self.life
+    }
+
+    pub(super) fn sent(&self) -> Sent {
+        self.sent
+    }
+
+    pub(super) fn sent_mut(&mut self) -> &mut Sent {
+        &mut self.sent
     }
 
     pub(super) fn is_alive(&self) -> bool {

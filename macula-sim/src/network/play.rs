@@ -152,6 +152,7 @@ impl Network {
 
     fn carry_request(&mut self, node: usize, outbound: Outbound) {
         self.traffic.requests += 1;
+        self.nodes[node].sent_mut().count(&outbound.request);
         self.traffic.pings += u64::from(outbound.request == Request::Ping);
         // Whom a liar made up does not answer.
         let Some(to) = self.index_of(&outbound.to) else {

@@ -30,6 +30,14 @@ impl Network {
         Ok(())
     }
 
+    /// Lets a server come into the network that stays, whatever becomes of the others; which.
+    pub fn add_stayer(&mut self) -> usize {
+        let node = self.add_node(Role::Server);
+        let bootstrap = self.bootstrap_for(node);
+        self.join(node, &bootstrap);
+        node
+    }
+
     /// Ends a node at once and without a word. Nobody comes in its place.
     pub fn kill(&mut self, node: usize) {
         if self.nodes.get_mut(node).is_some_and(Node::kill) {

@@ -11,6 +11,7 @@ use macula_sim::{Report, Scenario};
 
 mod determinism;
 mod findability;
+mod network;
 mod report;
 mod settings;
 mod survival;
