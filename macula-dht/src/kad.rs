@@ -41,6 +41,9 @@ mod announce;
 mod holders;
 mod placement;
 mod publication;
+mod region;
+mod regions;
+mod walks;
 
 mod maintenance;
 mod refresh;
@@ -62,6 +65,7 @@ use maintenance::Maintenance;
 use provider_store::ProviderStore;
 use publication::Publication;
 use refresh::RefreshWalks;
+use regions::Regions;
 use requests::{Due, InFlight, LookupId, Purpose, Requests};
 use round_trips::RoundTrips;
 use routing_table::RoutingTable;
@@ -81,6 +85,7 @@ pub struct Kademlia {
     table: RoutingTable,
     store: ProviderStore,
     holders: Holders,
+    regions: Regions,
     requests: Requests,
     round_trips: RoundTrips,
     lookups: Lookups,
@@ -115,6 +120,7 @@ impl Kademlia {
             table: RoutingTable::new(local_key, Limits::from(&config)),
             store: ProviderStore::new(local.node_id, config.store),
             holders: Holders::new(3 * config.replication.get()),
+            regions: Regions::default(),
             requests: Requests::default(),
             round_trips: RoundTrips::new(config.request_timeout),
             lookups: Lookups::default(),
@@ -282,6 +288,7 @@ impl Kademlia {
         self.table.check_invariants();
         self.store.check_invariants();
         self.holders.check_invariants();
+        self.regions.check_invariants();
         self.maintenance.check_invariants();
         self.refresh_walks.check_invariants();
         self.lookups.check_invariants();

@@ -3,11 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use macula_core::{Contact, Key, NodeId};
+use macula_core::{Contact, NodeId};
 
-use super::lookups::LookupPurpose;
 use super::placement::{Placement, Stage};
-use super::publication::{Kind, MAX_PUBLISHED, MAX_WALKS, Publication};
+use super::publication::{Kind, MAX_PUBLISHED, Publication};
 use super::requests::Purpose;
 use super::{Kademlia, OperationId, OperationResult, Work};
 use crate::message::{LiveClaim, LiveRecord, LiveWithdrawal, MAX_CLAIMS, Response, StoreOutcome};
@@ -24,24 +23,30 @@ impl Kademlia {
     ///
     /// Ends with [`OperationResult::Announced`] once every record has its quorum or nobody is
     /// left to ask; the rest of the holders are told behind. It fails as a whole only when no
-    /// record has a holder.
+    /// record has a holder: one without an address or without life left has none, and harms no
+    /// other.
+    ///
+    /// Records whose keys are close to each other cost few messages: one walk shows who is closest
+    /// to many, and a holder is told up to [`MAX_CLAIMS`] at once.
     pub fn announce(&mut self, now: Instant, records: Vec<LiveRecord>) -> OperationId {
         let operation = self.next_operation();
-        let without_address = |live: &LiveRecord| live.record.addresses().is_empty();
-        let result = if records.iter().any(without_address) {
-            Some(Err(DhtError::NoAddress))
-        } else if self.is_overloaded(records.len()) {
+        let all_unfit = records.iter().map(unfit).reduce(Option::and).flatten();
+        let result = if self.is_overloaded(records.len()) {
             Some(Err(DhtError::Overloaded))
         } else if records.is_empty() {
             Some(Ok(AnnounceReport::default()))
         } else {
-            None
+            all_unfit.map(Err)
         };
         if let Some(result) = result {
             self.done(operation, OperationResult::Announced(result));
         } else {
-            let claims = records.into_iter().map(LiveClaim::from).collect();
-            self.publish(now, operation, Kind::Announce, claims);
+            let placements = records.into_iter().map(|live| match unfit(&live) {
+                Some(_) => Placement::unfit(live.record.into(), now),
+                None => self.placement(now, live.into()),
+            });
+            let placements = placements.collect();
+            self.publish(now, operation, Publication::new(Kind::Announce, placements));
         }
         operation
     }
@@ -65,7 +70,9 @@ impl Kademlia {
                     self.work.push_back(Work::Publication(*announcement));
                 }
             }
-            self.publish(now, operation, Kind::Withdraw, claims);
+            let placements = claims.into_iter().map(|live| self.placement(now, live));
+            let placements = placements.collect();
+            self.publish(now, operation, Publication::new(Kind::Withdraw, placements));
         }
         operation
     }
@@ -74,18 +81,7 @@ impl Kademlia {
         claims > MAX_PUBLISHED || self.operations() >= self.config.max_operations.get()
     }
 
-    fn publish(
-        &mut self,
-        now: Instant,
-        operation: OperationId,
-        kind: Kind,
-        claims: Vec<LiveClaim>,
-    ) {
-        let placements = claims
-            .into_iter()
-            .map(|live| self.placement(now, live))
-            .collect();
-        let publication = Publication::new(kind, placements);
+    fn publish(&mut self, now: Instant, operation: OperationId, publication: Publication) {
         self.publications.insert(operation, publication);
         self.queue(Work::Publication(operation));
         self.run(now);
@@ -142,52 +138,6 @@ impl Kademlia {
         self.queue(Work::Publication(operation));
     }
 
-    /// Takes those of the closest that a walk has settled on while it still runs, so that they are
-    /// told meanwhile: whoever turns out to be closer is told as well.
-    pub(super) fn handle_walking(
-        &mut self,
-        (operation, index): (OperationId, usize),
-        settled: Vec<Contact>,
-    ) {
-        let Some(publication) = self.publications.get_mut(&operation) else {
-            return;
-        };
-        if publication.placements[index].offer_early(settled) {
-            publication.is_due = true;
-            self.queue(Work::Publication(operation));
-        }
-    }
-
-    /// Takes the end of a walk: the closest that answered.
-    pub(super) fn handle_walked(
-        &mut self,
-        now: Instant,
-        (operation, index): (OperationId, usize),
-        mut closest: Vec<Contact>,
-    ) {
-        let knows_others = self.knows_others();
-        let Some(publication) = self.publications.get_mut(&operation) else {
-            return;
-        };
-        let replication = self.config.replication.get();
-        let placement = &mut publication.placements[index];
-        let key = placement.key();
-        let is_close =
-            self.local.serves && is_among_closest(&self.local_key, &key, &closest, replication);
-        // With somebody to tell and nobody reached, holding it alone is no success.
-        let is_cut_off = closest.is_empty() && knows_others;
-        let with_local = is_close && !is_cut_off;
-        match publication.kind {
-            Kind::Announce => self.holders.walked(now, &key, with_local, &closest),
-            // Nobody stands in for a node that cannot be told: who may hold a record is told.
-            Kind::Withdraw => closest.truncate(replication),
-        }
-        placement.stage = Stage::Placing;
-        placement.offer(closest, replication, with_local);
-        publication.is_due = true;
-        self.queue(Work::Publication(operation));
-    }
-
     /// Begins, continues and ends placements until everything waits for an answer.
     pub(super) fn advance_publication(&mut self, now: Instant, operation: OperationId) {
         let Some(mut publication) = self.publications.remove(&operation) else {
@@ -212,32 +162,52 @@ impl Kademlia {
         operation: OperationId,
         publication: &mut Publication,
     ) {
-        let mut telling = BTreeMap::new();
-        let mut walks = publication.walks();
+        let mut telling = Telling::new();
+        let kind = publication.kind;
         for index in publication.settled..publication.begun {
+            let may_walk = publication.may_walk();
             let placement = &mut publication.placements[index];
-            self.advance_placement(now, publication.kind, placement);
-            if placement.stage == Stage::NeedsWalk && walks < MAX_WALKS {
-                placement.stage = Stage::Walking;
-                walks += 1;
-                self.begin_walk(
-                    now,
-                    placement.key(),
-                    LookupPurpose::Walk { operation, index },
-                );
+            self.advance_placement(now, kind, placement);
+            self.plan((kind, index), placement, &mut telling);
+            if placement.stage != Stage::NeedsWalk {
+                continue;
             }
-            for contact in self.targets(publication.kind, placement) {
-                if publication.kind == Kind::Announce {
-                    let seq = placement.claim.seq();
-                    let told = (seq, placement.expires_at);
-                    self.holders.told(placement.key(), &contact, told);
-                }
-                let (_, indices): &mut (Contact, Vec<usize>) = telling
-                    .entry(contact.node_id)
-                    .or_insert_with(|| (contact, Vec::new()));
-                indices.push(index);
+            if self.place_without_walk(now, kind, placement) {
+                self.plan((kind, index), placement, &mut telling);
+            } else if may_walk {
+                self.walk_or_wait(now, (operation, index), placement);
             }
         }
+        self.tell_holders(now, operation, publication, telling);
+    }
+
+    /// Notes whom a placement wants told now.
+    fn plan(
+        &mut self,
+        (kind, index): (Kind, usize),
+        placement: &mut Placement,
+        telling: &mut Telling,
+    ) {
+        for contact in self.targets(kind, placement) {
+            if kind == Kind::Announce {
+                let told = (placement.claim.seq(), placement.expires_at);
+                self.holders.told(placement.key(), &contact, told);
+            }
+            let (_, indices) = telling
+                .entry(contact.node_id)
+                .or_insert_with(|| (contact, Vec::new()));
+            indices.push(index);
+        }
+    }
+
+    /// Tells each node everything that is for it, with as few messages as can carry it.
+    fn tell_holders(
+        &mut self,
+        now: Instant,
+        operation: OperationId,
+        publication: &Publication,
+        telling: Telling,
+    ) {
         for (contact, indices) in telling.into_values() {
             for placements in indices.chunks(MAX_CLAIMS) {
                 let request = publication.request(now, placements);
@@ -254,7 +224,7 @@ impl Kademlia {
     fn advance_placement(&self, now: Instant, kind: Kind, placement: &mut Placement) {
         match (placement.stage, kind) {
             // Nobody is told what we know to be outdated.
-            (Stage::Waiting | Stage::NeedsWalk, _) if placement.is_outdated() => {
+            (Stage::Waiting | Stage::NeedsWalk, _) if placement.is_given_up() => {
                 placement.stage = Stage::Placing;
             }
             (Stage::Waiting, Kind::Announce) => self.begin_refresh(now, placement),
@@ -265,7 +235,7 @@ impl Kademlia {
             }
             // A holder that is lost is replaced, even while the rest are a quorum.
             (Stage::Refreshing, Kind::Announce) if placement.awaited() == 0 => {
-                placement.stage = if placement.all_acknowledged() || placement.is_outdated() {
+                placement.stage = if placement.all_acknowledged() || placement.is_given_up() {
                     Stage::Placing
                 } else {
                     Stage::NeedsWalk
@@ -313,12 +283,19 @@ impl Kademlia {
     }
 }
 
-/// Whether a point is among the `count` closest to a key, the `others` being sorted.
-fn is_among_closest(point: &Key, key: &Key, others: &[Contact], count: usize) -> bool {
-    others
-        .get(count - 1)
-        .is_none_or(|last| point.distance(key) < Key::of_node(&last.node_id).distance(key))
+/// Why nobody would take a record.
+fn unfit(live: &LiveRecord) -> Option<DhtError> {
+    if live.record.addresses().is_empty() {
+        Some(DhtError::NoAddress)
+    } else if live.life.is_zero() {
+        Some(DhtError::Rejected)
+    } else {
+        None
+    }
 }
+
+/// Who is to be told, and about which placements.
+type Telling = BTreeMap<NodeId, (Contact, Vec<usize>)>;
 
 /// No life is longer than what the core admits; this only keeps instants from overflowing.
 const LONGEST_LIFE: Duration = Duration::from_secs(365 * 24 * 60 * 60);

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use macula_core::{Claim, Contact, Key, NodeId};
 
+use super::region::{Reach, Region};
 use crate::message::{LiveClaim, MAX_CLAIMS, Request};
 use crate::{FindOutcome, Found};
 
@@ -227,6 +228,27 @@ impl Lookup {
     /// The closest that answered, closest first.
     pub(super) fn closest_answered(&self) -> Vec<Contact> {
         self.answered().map(|peer| peer.contact.clone()).collect()
+    }
+
+    /// What it has proved about the neighbourhood of its target; `None` when it was cut short.
+    pub(super) fn region(&self, now: Instant) -> Option<Region> {
+        if !self.converged {
+            return None;
+        }
+        let mut heard_of = self.candidates.iter();
+        let reach = match heard_of.nth(self.quest.k - 1) {
+            Some(last) => Reach::Within(last.distance),
+            None if self.answered().count() == self.candidates.len() => Reach::Everybody,
+            None => Reach::Audible,
+        };
+        let answered = self.answered();
+        let answered = answered.map(|peer| (peer.distance, peer.contact.clone()));
+        Some(Region::new(
+            self.quest.target,
+            now,
+            reach,
+            answered.collect(),
+        ))
     }
 
     /// The closest, up to `count`, as far as they have answered with nobody closer still to be

@@ -116,6 +116,14 @@ impl Lookups {
             .map(|(_, lookup_id)| *lookup_id)
     }
 
+    /// Where the walks for placements go.
+    pub(super) fn walks_of_placements(&self) -> impl Iterator<Item = Key> {
+        let running = self.running.values();
+        running
+            .filter(|running| matches!(running.purpose, LookupPurpose::Walk { .. }))
+            .map(|running| running.lookup.target())
+    }
+
     pub(super) fn next_event(&self) -> Option<Instant> {
         self.due.first().map(|(at, _)| *at)
     }
@@ -251,7 +259,7 @@ impl Kademlia {
         match purpose {
             LookupPurpose::Find(find) => self.end_find(now, lookup, &find),
             LookupPurpose::Walk { operation, index } => {
-                self.handle_walked(now, (operation, index), lookup.closest_answered());
+                self.handle_walked(now, (operation, index), &lookup);
             }
             LookupPurpose::Join(operation) => {
                 let contacts = self.table.len();

@@ -161,6 +161,7 @@ impl Kademlia {
     /// bootstrap peer and one former contact.
     fn refresh(&mut self, now: Instant) {
         self.holders.prune(now);
+        self.regions.forget_old(now);
         self.dial_bootstrap();
         self.dial_former();
         if self.table.is_empty() {

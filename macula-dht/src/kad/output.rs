@@ -125,6 +125,8 @@ pub struct KadStats {
     pub answers_mismatched: u64,
     /// Lookups begun.
     pub lookups: u64,
+    /// Claims whose holders were found by the walk of a neighbouring one.
+    pub walks_shared: u64,
     /// Finds that joined the lookup of another.
     pub finds_joined: u64,
     /// Requests of peers answered.

@@ -14,7 +14,7 @@ pub(super) enum Stage {
     Waiting,
     /// The remembered holders are told; whether a walk is needed shows when they have answered.
     Refreshing,
-    /// A walk is due.
+    /// A walk is due: its own, or one to a neighbour that will do as well.
     NeedsWalk,
     /// A walk is under way.
     Walking,
@@ -37,7 +37,15 @@ pub(super) struct Placement {
     held_locally: bool,
     /// How many that were told are none of the closest, as a walk has shown.
     strays: usize,
+    /// Whether nobody would take it.
+    is_unfit: bool,
+    /// How many walks to neighbours have ended without showing who is closest to its key.
+    waits: u8,
 }
+
+/// Walks to neighbours that a placement waits for in vain before it walks whatever others do: where
+/// walks prove little, waiting must not take longer than walking.
+const MAX_WAITS: u8 = 2;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Answer {
@@ -57,12 +65,37 @@ impl Placement {
             candidates: VecDeque::new(),
             held_locally: false,
             strays: 0,
+            is_unfit: false,
+            waits: 0,
         }
     }
 
-    /// Whether we know already that it is no longer the provider's last word.
-    pub(super) fn is_outdated(&self) -> bool {
+    /// One that nobody is told, for nobody would take it.
+    pub(super) fn unfit(claim: Claim, now: Instant) -> Self {
+        Self {
+            is_unfit: true,
+            ..Self::new(claim, now, None)
+        }
+    }
+
+    /// Whether nobody else is told: nobody would take it, or we know already that it is no longer
+    /// the provider's last word.
+    pub(super) fn is_given_up(&self) -> bool {
+        self.is_unfit || self.is_outdated()
+    }
+
+    fn is_outdated(&self) -> bool {
         self.stored == Some(StoreOutcome::Outdated)
+    }
+
+    /// Whether it may wait for the walk of a neighbour.
+    pub(super) fn may_wait(&self) -> bool {
+        self.waits < MAX_WAITS
+    }
+
+    /// Notes that the walk of a neighbour has not shown who is closest to its key.
+    pub(super) fn waited_in_vain(&mut self) {
+        self.waits = self.waits.saturating_add(1);
     }
 
     pub(super) fn key(&self) -> Key {
@@ -96,7 +129,7 @@ impl Placement {
     /// Names those to tell next, closest first, of whom the first `closest` should hold the claim,
     /// and whether we are one of those; whoever was told already is passed over.
     pub(super) fn offer(&mut self, candidates: Vec<Contact>, closest: usize, with_local: bool) {
-        if self.is_outdated() {
+        if self.is_given_up() {
             return;
         }
         self.held_locally = with_local && self.stored == Some(StoreOutcome::Stored);
@@ -113,7 +146,7 @@ impl Placement {
 
     /// Names some to tell while the walk still runs; whether anybody of them was not told yet.
     pub(super) fn offer_early(&mut self, candidates: Vec<Contact>) -> bool {
-        if self.stage != Stage::Walking || self.is_outdated() {
+        if self.stage != Stage::Walking || self.is_given_up() {
             return false;
         }
         self.candidates = candidates

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use super::OperationResult;
 use super::placement::{Placement, Stage};
+use super::walks::are_neighbours;
 use crate::message::{LiveClaim, MAX_CLAIMS, Request};
 use crate::{AnnounceReport, Announced, DhtError, WithdrawReport};
 
@@ -14,8 +15,12 @@ pub const MAX_PUBLISHED: usize = 16 * 1024;
 /// services refreshes without a burst. As many as fit one message to a holder that all share.
 const MAX_ACTIVE: usize = MAX_CLAIMS;
 
+/// Places in the window that are opened together, unless they are the last: placements that settle
+/// one after the other shall not be followed by a message each.
+const OPENED_AT_ONCE: usize = MAX_ACTIVE / 2;
+
 /// Walks of one publication at once.
-pub(super) const MAX_WALKS: usize = 8;
+const MAX_WALKS: usize = 8;
 
 /// An announcement or a withdrawal that runs.
 ///
@@ -71,8 +76,13 @@ impl Publication {
     /// Opens the window over further placements; whether there is anything to advance in it.
     pub(super) fn begin_more(&mut self) -> bool {
         let active = self.active().count();
-        let room = MAX_ACTIVE.saturating_sub(active);
-        let begun = (self.begun + room).min(self.placements.len());
+        let left = self.placements.len() - self.begun;
+        let room = MAX_ACTIVE.saturating_sub(active).min(left);
+        let begun = if room >= OPENED_AT_ONCE.min(left) {
+            self.begun + room
+        } else {
+            self.begun
+        };
         let is_due = std::mem::replace(&mut self.is_due, false);
         let opened = std::mem::replace(&mut self.begun, begun) < begun;
         is_due || opened
@@ -90,10 +100,32 @@ impl Publication {
             .filter(|placement| !placement.is_settled())
     }
 
-    pub(super) fn walks(&self) -> usize {
+    /// Whether another walk may begin.
+    pub(super) fn may_walk(&self) -> bool {
+        self.walks() < MAX_WALKS
+    }
+
+    fn walks(&self) -> usize {
         self.active()
             .filter(|placement| placement.stage == Stage::Walking)
             .count()
+    }
+
+    /// The placements for which a walk is due.
+    pub(super) fn needing_walks(&mut self) -> impl Iterator<Item = &mut Placement> {
+        self.placements[self.settled..self.begun]
+            .iter_mut()
+            .filter(|placement| placement.stage == Stage::NeedsWalk)
+    }
+
+    /// Whether others wait for the walk of a placement, as keys do that share `near` bits.
+    pub(super) fn has_waiting_neighbours(&self, index: usize, near: usize) -> bool {
+        let key = self.placements[index].key();
+        self.active().any(|other| {
+            other.stage == Stage::NeedsWalk
+                && other.may_wait()
+                && are_neighbours(&other.key(), &key, near)
+        })
     }
 
     pub(super) fn is_reportable(&self, quorum: usize) -> bool {

@@ -202,6 +202,23 @@ fn hundreds_of_records_are_refreshed_with_many_in_a_message() {
 }
 
 #[test]
+fn record_out_of_its_time_fails_alone() {
+    let mut network = VirtualNetwork::joined(1, 3);
+    let live = |network: &VirtualNetwork, service: &str, life| LiveRecord {
+        record: network.record(0, service, 1),
+        life,
+    };
+    let over = live(&network, "a.over", Duration::ZERO);
+    let alone = network.announce_all(0, vec![over.clone()]);
+    assert_eq!(alone, Err(DhtError::Rejected));
+    let fine = live(&network, "a.service", TTL);
+    let report = network.announce_all(0, vec![over, fine]).unwrap();
+    let holders: Vec<_> = report.records.iter().map(|record| record.holders).collect();
+    assert_eq!(holders, [0, 3]);
+    assert_eq!(network.find(1, "a.over").unwrap().providers, []);
+}
+
+#[test]
 fn dead_holders_are_stood_in_for() {
     let mut network = VirtualNetwork::joined(8, 50);
     for node in 10..20 {

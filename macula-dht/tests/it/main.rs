@@ -17,6 +17,7 @@ mod liveness;
 mod machine;
 mod maintenance;
 mod memory_dht;
+mod neighbours;
 mod node;
 mod virtual_network;
 mod wire;

@@ -160,6 +160,21 @@ impl VirtualNetwork {
         }
     }
 
+    /// Announces a batch of this node's services; what became of each.
+    pub(crate) fn announce_batch(
+        &mut self,
+        node: usize,
+        services: &[String],
+        seq: u64,
+    ) -> Result<AnnounceReport, DhtError> {
+        let records = services.iter().map(|service| LiveRecord {
+            record: self.record(node, service, seq),
+            life: TTL,
+        });
+        let records = records.collect();
+        self.announce_all(node, records)
+    }
+
     /// Begins to announce, and looks no further.
     pub(crate) fn begin_announce(&mut self, node: usize, service: &str) {
         let record = self.record(node, service, 1);
@@ -205,17 +220,32 @@ impl VirtualNetwork {
         service: &str,
         seq: u64,
     ) -> Result<WithdrawReport, DhtError> {
-        let draft = WithdrawalDraft {
-            realm: Realm::default(),
-            service: service.parse().unwrap(),
-            seq,
-            until: self.wall_clock().saturating_add(TTL),
-        };
-        let withdrawal = Withdrawal::sign(&self.nodes[node].secret_key, draft).unwrap();
-        let life = TTL;
+        self.withdraw_batch(node, &[service.to_owned()], seq)
+    }
+
+    pub(crate) fn withdraw_batch(
+        &mut self,
+        node: usize,
+        services: &[String],
+        seq: u64,
+    ) -> Result<WithdrawReport, DhtError> {
+        let until = self.wall_clock().saturating_add(TTL);
+        let secret_key = &self.nodes[node].secret_key;
+        let withdrawals = services.iter().map(|service| {
+            let draft = WithdrawalDraft {
+                realm: Realm::default(),
+                service: service.parse().unwrap(),
+                seq,
+                until,
+            };
+            LiveWithdrawal {
+                withdrawal: Withdrawal::sign(secret_key, draft).unwrap(),
+                life: TTL,
+            }
+        });
+        let withdrawals = withdrawals.collect();
         let now = self.now;
-        let live = LiveWithdrawal { withdrawal, life };
-        let operation = self.machine(node).withdraw(now, vec![live]);
+        let operation = self.machine(node).withdraw(now, withdrawals);
         match self.finish(node, operation) {
             OperationResult::Withdrawn(result) => result,
             other => panic!("withdraw came to {other:?}"),
@@ -462,6 +492,14 @@ impl VirtualNetwork {
 pub(crate) fn service_key(service: &str) -> Key {
     let name: ServiceName = service.parse().unwrap();
     Key::of_service(&Realm::default(), &name)
+}
+
+/// Services whose keys are next to each other: so many in a row of so many there are.
+pub(crate) fn neighbours(count: usize, among: usize) -> Vec<String> {
+    let mut services: Vec<String> = (0..among).map(|index| format!("b.n{index}")).collect();
+    services.sort_by_key(|service| service_key(service));
+    services.truncate(count);
+    services
 }
 
 /// What every record of these tests lives.

@@ -1,0 +1,176 @@
+//! Walks for placements: who is closest to a key, by a walk to it or by one to a neighbour.
+
+use std::time::Instant;
+
+use macula_core::{Contact, Key};
+
+use super::lookup::Lookup;
+use super::lookups::LookupPurpose;
+use super::placement::{Placement, Stage};
+use super::publication::Kind;
+use super::region::Region;
+use super::{Kademlia, OperationId, Work};
+
+impl Kademlia {
+    /// Begins a walk for a placement, unless another is likely to save it that.
+    pub(super) fn walk_or_wait(
+        &mut self,
+        now: Instant,
+        (operation, index): (OperationId, usize),
+        placement: &mut Placement,
+    ) {
+        let key = placement.key();
+        if !self.awaits_neighbour(placement) {
+            placement.stage = Stage::Walking;
+            self.begin_walk(now, key, LookupPurpose::Walk { operation, index });
+        }
+    }
+
+    /// Takes who is closest to a placement's key from a walk that ended lately; whether one shows.
+    pub(super) fn place_without_walk(
+        &mut self,
+        now: Instant,
+        kind: Kind,
+        placement: &mut Placement,
+    ) -> bool {
+        let (key, count) = (placement.key(), self.config.replication.get());
+        let Some(region) = self.regions.covering(now, &key, count) else {
+            return false;
+        };
+        let (walked_at, closest) = (region.walked_at(), region.closest_to(&key));
+        self.stats.walks_shared += 1;
+        self.place(walked_at, kind, placement, closest);
+        true
+    }
+
+    /// Takes those of the closest that a walk has settled on while it still runs, so that they are
+    /// told meanwhile: whoever turns out to be closer is told as well.
+    pub(super) fn handle_walking(
+        &mut self,
+        (operation, index): (OperationId, usize),
+        settled: Vec<Contact>,
+    ) {
+        let near = self.bits_of_neighbours();
+        let Some(publication) = self.publications.get_mut(&operation) else {
+            return;
+        };
+        // The rest of the batch is told when the walk has ended: one message is for all of it.
+        if publication.has_waiting_neighbours(index, near) {
+            return;
+        }
+        if publication.placements[index].offer_early(settled) {
+            publication.is_due = true;
+            self.queue(Work::Publication(operation));
+        }
+    }
+
+    /// Takes the end of a walk: the closest that answered, to its own key and to others nearby.
+    pub(super) fn handle_walked(
+        &mut self,
+        now: Instant,
+        (operation, index): (OperationId, usize),
+        lookup: &Lookup,
+    ) {
+        if let Some(mut publication) = self.publications.remove(&operation) {
+            let placement = &mut publication.placements[index];
+            self.place(now, publication.kind, placement, lookup.closest_answered());
+            publication.is_due = true;
+            self.publications.insert(operation, publication);
+            self.queue(Work::Publication(operation));
+        }
+        let region = lookup.region(now);
+        self.share_walk(&lookup.target(), region.as_ref());
+        if let Some(region) = region {
+            self.regions.remember(now, region);
+        }
+    }
+
+    /// Places whatever waited for a walk, as far as it shows who is closest. The rest goes on
+    /// waiting for another, or for a walk of its own.
+    fn share_walk(&mut self, target: &Key, region: Option<&Region>) {
+        let near = self.bits_of_neighbours();
+        let replication = self.config.replication.get();
+        let mut publications = std::mem::take(&mut self.publications);
+        for (operation, publication) in &mut publications {
+            let kind = publication.kind;
+            let mut is_due = false;
+            for placement in publication.needing_walks() {
+                is_due = true;
+                let key = placement.key();
+                let covering = region.filter(|region| region.covers(&key, replication));
+                if let Some(region) = covering {
+                    self.stats.walks_shared += 1;
+                    let closest = region.closest_to(&key);
+                    self.place(region.walked_at(), kind, placement, closest);
+                } else if are_neighbours(&key, target, near) {
+                    placement.waited_in_vain();
+                }
+            }
+            if is_due {
+                publication.is_due = true;
+                self.work.push_back(Work::Publication(*operation));
+            }
+        }
+        self.publications = publications;
+    }
+
+    /// Decides on the nodes that should hold a claim, of those `closest` to its key.
+    fn place(
+        &mut self,
+        walked_at: Instant,
+        kind: Kind,
+        placement: &mut Placement,
+        mut closest: Vec<Contact>,
+    ) {
+        let replication = self.config.replication.get();
+        let key = placement.key();
+        let is_close =
+            self.local.serves && is_among_closest(&self.local_key, &key, &closest, replication);
+        // With somebody to tell and nobody reached, holding it alone is no success.
+        let is_cut_off = closest.is_empty() && self.knows_others();
+        let with_local = is_close && !is_cut_off;
+        match kind {
+            Kind::Announce => self.holders.walked(walked_at, &key, with_local, &closest),
+            // Nobody stands in for a node that cannot be told: who may hold a record is told.
+            Kind::Withdraw => closest.truncate(replication),
+        }
+        placement.stage = Stage::Placing;
+        placement.offer(closest, replication, with_local);
+    }
+
+    /// Whether a walk is under way that will likely show who is closest to a placement's key.
+    fn awaits_neighbour(&self, placement: &Placement) -> bool {
+        if !placement.may_wait() {
+            return false;
+        }
+        let (key, near) = (placement.key(), self.bits_of_neighbours());
+        let mut walks = self.lookups.walks_of_placements();
+        walks.any(|target| are_neighbours(&key, &target, near))
+    }
+
+    /// How many bits two keys have to share for one walk to do for both, more likely than not: as
+    /// it was with the last walk, or else as our own neighbourhood is. With fewer than `k` contacts
+    /// the network may be so small that one walk does for all keys.
+    fn bits_of_neighbours(&self) -> usize {
+        let around_us = || {
+            let furthest = self.config.k.get() - 1;
+            let contact = self.table.closest(&self.local_key).nth(furthest);
+            contact.map_or(0, |contact| {
+                let distance = contact.key().distance(&self.local_key);
+                distance.leading_zeros() + 1
+            })
+        };
+        self.regions.depth().unwrap_or_else(around_us)
+    }
+}
+
+pub(super) fn are_neighbours(key: &Key, other: &Key, near: usize) -> bool {
+    key.distance(other).leading_zeros() >= near
+}
+
+/// Whether a point is among the `count` closest to a key, the `others` being sorted.
+fn is_among_closest(point: &Key, key: &Key, others: &[Contact], count: usize) -> bool {
+    others
+        .get(count - 1)
+        .is_none_or(|last| point.distance(key) < Key::of_node(&last.node_id).distance(key))
+}
