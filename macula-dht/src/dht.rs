@@ -15,18 +15,27 @@ use crate::DhtError;
 pub trait Dht: Send + Sync + 'static {
     /// Stores this node's own records at their holders.
     ///
-    /// The report has an entry for each record, in their order.
+    /// The report has an entry for each record, in their order. A record fails alone: when it
+    /// names no address to dial, is out of its time, or is refused by all, its entry has no
+    /// holders, and the others are stored.
+    ///
+    /// Records whose keys are close to each other cost few messages when they are announced
+    /// together; [`MAX_CLAIMS`](crate::message::MAX_CLAIMS) of them fit a message.
     ///
     /// # Errors
-    /// [`DhtError::NoAddress`] when a record names no address to dial: nobody could use it.
-    /// [`DhtError::Unreachable`] when no holder could be asked; [`DhtError::Rejected`] when all
-    /// refused one; [`DhtError::Closed`].
+    /// Only when no record has a holder: [`DhtError::NoAddress`] when none names an address to
+    /// dial, so that nobody could use them; [`DhtError::Rejected`] when they were refused;
+    /// [`DhtError::Unreachable`] when nobody could be asked. And [`DhtError::Overloaded`];
+    /// [`DhtError::Closed`].
     async fn announce(&self, records: Vec<ProviderRecord>) -> Result<AnnounceReport, DhtError>;
 
     /// Retracts this node's own records at their holders.
     ///
+    /// As with [`announce`](Self::announce), withdrawals of close keys cost few messages together.
+    ///
     /// # Errors
-    /// [`DhtError::Unreachable`] when no holder could be told; [`DhtError::Closed`].
+    /// [`DhtError::Unreachable`] when no holder could be told; [`DhtError::Overloaded`];
+    /// [`DhtError::Closed`].
     async fn withdraw(&self, withdrawals: Vec<Withdrawal>) -> Result<WithdrawReport, DhtError>;
 
     /// Finds the providers recorded under a key.
@@ -152,7 +161,8 @@ pub struct AnnounceReport {
 pub struct Announced {
     /// Where it belongs.
     pub key: Key,
-    /// How many nodes acknowledged it, this one included if it holds it for others.
+    /// How many nodes acknowledged it, this one included if it holds it for others; zero when it
+    /// could not be announced.
     pub holders: usize,
     /// How many refused it because they are full.
     pub full: usize,

@@ -144,12 +144,12 @@ impl KademliaDht {
 impl Dht for KademliaDht {
     async fn announce(&self, records: Vec<ProviderRecord>) -> Result<AnnounceReport, DhtError> {
         let now = (self.clock)();
-        let admitted = records.into_iter().map(|record| {
-            let life = record.admit(now, record.ttl());
-            life.map(|life| LiveRecord { record, life })
+        let live = records.into_iter().map(|record| {
+            // What is out of its time has no life left, and no holder in the report.
+            let life = record.admit(now, record.ttl()).unwrap_or_default();
+            LiveRecord { record, life }
         });
-        let records: Result<Vec<_>, _> = admitted.collect();
-        let records = records.map_err(|_| DhtError::Rejected)?;
+        let records = live.collect();
         self.ask(|reply| Command::Announce(records, reply)).await?
     }
 

@@ -4,13 +4,13 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DhtError {
-    /// A record names no address to dial, so nobody could use it. Nothing was announced.
+    /// No record names an address to dial, so nobody could use them. Nothing was announced.
     #[error("record has no address to dial")]
     NoAddress,
     /// There is nobody to ask, or nobody answered. Trying again later may help.
     #[error("no node of the network can be reached")]
     Unreachable,
-    /// Every holder refused a record, for being full or for not accepting it.
+    /// Every holder refused every record, for being full or for not accepting it.
     #[error("every holder refused the record")]
     Rejected,
     /// More records or more running operations than this node takes at once.

@@ -149,6 +149,8 @@ impl MemoryDht {
 
     fn put_record(&self, state: &mut State, record: &ProviderRecord) -> Announced {
         let put = match record.admit((self.clock)(), record.ttl()) {
+            // Nobody could use it.
+            _ if record.addresses().is_empty() => Put::Superseded,
             Ok(life) => {
                 let window = record.issued_at().saturating_add(record.ttl());
                 let memory = claims::replay_window(window, (self.clock)()).max(life);
@@ -190,14 +192,15 @@ impl Dht for MemoryDht {
         self.arrive(|stats| stats.announces += 1).await;
         let mut state = self.state();
         state.check(Scope::Network)?;
-        if records.iter().any(|record| record.addresses().is_empty()) {
+        let has_no_address = |record: &ProviderRecord| record.addresses().is_empty();
+        if !records.is_empty() && records.iter().all(has_no_address) {
             return Err(DhtError::NoAddress);
         }
         let records: Vec<_> = records
             .iter()
             .map(|record| self.put_record(&mut state, record))
             .collect();
-        if records.iter().any(|announced| announced.holders == 0) {
+        if !records.is_empty() && records.iter().all(|announced| announced.holders == 0) {
             return Err(DhtError::Rejected);
         }
         Ok(AnnounceReport { records })

@@ -3,7 +3,7 @@
 use macula_core::{Addresses, Delivery, Metadata, ProviderRecord, RecordDraft};
 
 use crate::contract::case::{Case, Checked, Who, broken, ensure, name};
-use crate::{DhtError, FindOutcome};
+use crate::{AnnounceReport, DhtError, FindOutcome};
 
 pub(super) async fn announced_record_is_found_as_it_was_signed(case: &Case) -> Checked {
     let mut metadata = Metadata::new();
@@ -69,7 +69,7 @@ pub(super) async fn stranger_replaces_nothing(case: &Case) -> Checked {
         .await
 }
 
-pub(super) async fn record_without_address_is_refused(case: &Case) -> Checked {
+pub(super) async fn record_without_address_fails_alone(case: &Case) -> Checked {
     let bad = case.sign(
         Who::First,
         RecordDraft {
@@ -78,13 +78,23 @@ pub(super) async fn record_without_address_is_refused(case: &Case) -> Checked {
             ..case.draft(1)
         },
     )?;
-    let good = case.sign(Who::First, case.draft(1))?;
-    let outcome = case.try_announce(Who::First, vec![good, bad]).await;
+    let outcome = case.try_announce(Who::First, vec![bad.clone()]).await;
     ensure(
         outcome == Err(DhtError::NoAddress),
         format!("a record without an address came to {outcome:?}"),
     )?;
-    case.settles_to(&[]).await
+    let good = case.sign(Who::First, case.draft(1))?;
+    match case.try_announce(Who::First, vec![bad, good]).await {
+        Ok(AnnounceReport { records }) => {
+            let are_held: Vec<_> = records.iter().map(|one| one.holders > 0).collect();
+            ensure(
+                are_held == [false, true],
+                format!("one of two without an address: {records:?}"),
+            )?;
+        }
+        Err(error) => return broken(format!("one of two without an address: {error}")),
+    }
+    case.settles_to(&[(Who::First, 1)]).await
 }
 
 pub(super) async fn records_are_reported_in_their_order(case: &Case) -> Checked {
