@@ -13,10 +13,11 @@ mod machine;
 mod mesh;
 mod requests;
 mod service;
+mod simulated_mesh;
 
 pub use bulk::PairBesideBulk;
 pub use client::ClientPair;
-pub use clock::{virtual_clock, wall_clock};
+pub use clock::wall_clock;
 pub use directory::Directory;
 pub use flood::Flooder;
 pub use machine::FullTable;
@@ -25,14 +26,28 @@ pub(crate) use node::{crowd_key, crowd_node, holding_node};
 pub use path::Path;
 pub use requests::EndpointPair;
 pub use service::ServicePair;
+pub use simulated_mesh::{NetworkSearch, SimulatedDht, SimulatedMesh, Supply};
 
-use macula_core::SecretKey;
+use std::sync::Arc;
+
+use macula_core::{Addresses, Realm, SecretKey, WallClock};
+use macula_registry::Identity;
 
 /// The key of the n-th node of a fixture: different nodes, the same ones in every run.
 fn key_of(node: u16) -> SecretKey {
     let mut bytes = [0x6d; SecretKey::LEN_BYTES];
     bytes[..2].copy_from_slice(&node.to_be_bytes());
     SecretKey::from_bytes(&bytes)
+}
+
+/// Who a node with these is to its registry.
+pub(crate) fn identity(secret_key: SecretKey, addresses: Addresses, clock: WallClock) -> Identity {
+    Identity {
+        secret_key,
+        realm: Realm::default(),
+        addresses: Arc::new(move || addresses.clone()),
+        clock,
+    }
 }
 
 /// Lets everything else go before the thread that calls this, and before those that it starts: what
