@@ -11,7 +11,8 @@ pub struct RegistryConfig {
     /// The most providers kept over all cached names; a name known to have none counts as one.
     /// Each costs up to a few KiB. Not below [`want`](Self::want).
     pub cache_capacity: NonZeroUsize,
-    /// How long an answer counts as fresh, never beyond the first of its records to expire.
+    /// How long an answer counts as fresh, never beyond the last of its records to expire; those
+    /// that expire earlier are left out from then on. Refreshes that fail come no less often.
     /// Raising it saves lookups and delays the discovery of new providers; zero caches nothing.
     pub cache_fresh: Duration,
     /// How long after that it is still served while it is being refreshed, never beyond its

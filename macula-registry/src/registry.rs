@@ -1,6 +1,5 @@
 //! The registry: local services, discovery and advertisements behind one face.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use macula_core::{NodeId, ServiceName};
@@ -26,7 +25,6 @@ pub struct Registry<H> {
     locals: Locals<H>,
     publisher: Arc<Publisher>,
     resolver: Arc<Resolver>,
-    local_answers: AtomicU64,
     events: Events,
     config: RegistryConfig,
 }
@@ -59,7 +57,6 @@ impl<H: Clone + Send + Sync + 'static> Registry<H> {
             locals: Locals::new(config.max_services.get()),
             publisher: Arc::new(publisher),
             resolver,
-            local_answers: AtomicU64::new(0),
             events,
             config,
         }))
@@ -147,7 +144,7 @@ impl<H: Clone + Send + Sync + 'static> Registry<H> {
     /// Who provides a name, as far as that is known without waiting: this node, or those in the
     /// cache, of whom a newer answer is looked for in the background when they are stale.
     ///
-    /// `None`: the network has to be asked. [`ResolveError::NotFound`]: it was, a moment ago.
+    /// `None`: the network has to be asked, and nothing was counted. [`ResolveError::NotFound`]: it was, a moment ago.
     pub fn resolve_now(
         &self,
         name: &ServiceName,
@@ -156,7 +153,7 @@ impl<H: Clone + Send + Sync + 'static> Registry<H> {
         if !options.skip_local
             && let Some(service) = self.local(name)
         {
-            self.local_answers.fetch_add(1, Ordering::Relaxed);
+            self.resolver.answered_locally();
             return Some(Ok(Resolved::Local(service)));
         }
         let answer = self.resolver.cached(name, options)?;
@@ -194,6 +191,8 @@ impl<H: Clone + Send + Sync + 'static> Registry<H> {
     }
 
     /// Removes a provider that proved dead, or not to serve the name, from the cache.
+    ///
+    /// A lookup that is under way does not bring the same record back, unless it finds no other.
     pub fn remove_provider(&self, name: &ServiceName, node: &NodeId) {
         self.resolver.remove_provider(name, node);
     }
@@ -208,7 +207,7 @@ impl<H: Clone + Send + Sync + 'static> Registry<H> {
         self.resolver.prune_expired()
     }
 
-    /// Empties the cache.
+    /// Empties the cache. A lookup that is under way still puts its answer there.
     pub fn clear_cache(&self) {
         self.resolver.clear();
     }
@@ -217,7 +216,7 @@ impl<H: Clone + Send + Sync + 'static> Registry<H> {
     pub fn stats(&self) -> RegistryStats {
         RegistryStats {
             local_services: self.locals.len(),
-            local_answers: self.local_answers.load(Ordering::Relaxed),
+            local_answers: self.resolver.local_answers(),
             cache: self.resolver.stats(),
             publish: self.publisher.stats(),
         }

@@ -13,8 +13,10 @@ pub struct RegistryStats {
     pub publish: PublishStats,
 }
 
-/// What the discovery cache counted so far. Every resolve is one of hit, stale hit, negative hit
-/// or miss.
+/// What the discovery cache counted so far.
+///
+/// Every resolve is exactly one of [`local_answers`](RegistryStats::local_answers), hits, stale
+/// hits, negative hits and misses; every lookup that has ended is one of the answers or failed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct CacheStats {
     /// Names cached now, those known to have no provider included.
@@ -31,12 +33,22 @@ pub struct CacheStats {
     pub coalesced: u64,
     /// Lookups started, in the foreground and in the background.
     pub lookups: u64,
+    /// Of the lookups, those to which the network named providers.
+    pub dht_answers: u64,
+    /// Of the lookups, those to which only the connected peers named providers.
+    pub direct_answers: u64,
+    /// Of the lookups, those that proved that nobody provides the name.
+    pub absent_answers: u64,
     /// Of the lookups, those that ended without an answer.
     pub failed_lookups: u64,
     /// Lookups refused because too many were running.
     pub refused_lookups: u64,
     /// Entries that made room for others.
     pub evicted: u64,
+    /// Entries removed because their time was over.
+    pub expired: u64,
+    /// Providers removed because they proved dead or have left.
+    pub repaired: u64,
 }
 
 /// What became of this node's advertisements so far.

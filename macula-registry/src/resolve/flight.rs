@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use macula_core::ServiceName;
+use macula_core::{NodeId, ServiceName};
 use macula_dht::DhtError;
 use tokio::sync::watch;
 
@@ -17,7 +17,13 @@ pub(super) type Answer = Result<Elsewhere, ResolveError>;
 /// The lookups under way, at most so many.
 pub(super) struct Flights {
     max_lookups: usize,
-    by_name: Mutex<BTreeMap<ServiceName, Landing>>,
+    by_name: Mutex<BTreeMap<ServiceName, Underway>>,
+}
+
+struct Underway {
+    landing: Landing,
+    /// Providers that proved dead since it began, and the numbers of their records.
+    removed: Vec<(NodeId, u64)>,
 }
 
 /// Where to wait for the answer of a lookup. Waiters come and go without effect on it.
@@ -51,15 +57,19 @@ impl Flights {
 
     pub(super) fn board(self: &Arc<Self>, name: &ServiceName) -> Boarding {
         let mut by_name = self.lock();
-        if let Some(landing) = by_name.get(name) {
-            return Boarding::Join(landing.clone());
+        if let Some(underway) = by_name.get(name) {
+            return Boarding::Join(underway.landing.clone());
         }
         if by_name.len() >= self.max_lookups {
             return Boarding::Full;
         }
         let (answer, landing) = watch::channel(None);
         let landing = Landing(landing);
-        by_name.insert(name.clone(), landing.clone());
+        let underway = Underway {
+            landing: landing.clone(),
+            removed: Vec::new(),
+        };
+        by_name.insert(name.clone(), underway);
         let flight = Flight {
             flights: Arc::clone(self),
             name: name.clone(),
@@ -68,7 +78,19 @@ impl Flights {
         Boarding::Start(flight, landing)
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<ServiceName, Landing>> {
+    /// Has the lookup under way, if there is one, leave out a record of a provider that proved
+    /// dead: those whom it asked earlier did not know.
+    ///
+    /// Beyond [`MAX_REMOVED`] the lookup may bring it back, to be tried and removed once more.
+    pub(super) fn note_removed(&self, name: &ServiceName, node_id: &NodeId, seq: u64) {
+        if let Some(underway) = self.lock().get_mut(name)
+            && underway.removed.len() < MAX_REMOVED
+        {
+            underway.removed.push((*node_id, seq));
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<ServiceName, Underway>> {
         self.by_name.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -88,6 +110,14 @@ impl Flight {
         &self.name
     }
 
+    /// Providers that proved dead since it began, and up to which of their records.
+    pub(super) fn removed(&self) -> Vec<(NodeId, u64)> {
+        let by_name = self.flights.lock();
+        by_name
+            .get(&self.name)
+            .map_or_else(Vec::new, |underway| underway.removed.clone())
+    }
+
     /// Gives everybody the answer.
     pub(super) fn land(self, answer: Answer) {
         self.answer.send_replace(Some(answer));
@@ -102,3 +132,6 @@ impl Drop for Flight {
 
 /// The lookup ended without a word: its runtime is gone, or the DHT panicked.
 const LOST: ResolveError = ResolveError::Dht(DhtError::Closed);
+
+/// The most removed providers that one lookup remembers.
+const MAX_REMOVED: usize = 64;

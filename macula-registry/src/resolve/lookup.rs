@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use macula_core::{Key, Provider};
+use macula_core::{Key, NodeId, Provider};
 use macula_dht::{Dht, DhtError, FindOptions, FindOutcome, Found, Scope};
 use tokio::time::timeout;
 
@@ -28,6 +28,21 @@ pub(super) struct Discovery {
 }
 
 impl Discovery {
+    /// Leaves records out, up to those of the given numbers, unless nothing would be left; says
+    /// whether something is.
+    pub(super) fn leave_out(&mut self, removed: &[(NodeId, u64)]) -> bool {
+        let stays = |(provider, _): &(Provider, Duration)| {
+            let is_same =
+                |(node, seq): &(NodeId, u64)| provider.node_id() == *node && provider.seq() <= *seq;
+            !removed.iter().any(is_same)
+        };
+        let is_left = self.found.iter().any(stays);
+        if is_left {
+            self.found.retain(stays);
+        }
+        is_left
+    }
+
     /// What those who wait are told.
     pub(super) fn answer(&self) -> Elsewhere {
         let providers = self.found.iter().map(|(p, _)| p.clone()).collect();

@@ -12,10 +12,11 @@ use tracing::{debug, info};
 
 use super::flight::{Answer, Boarding, Flight, Flights, Landing};
 use super::lookup::{Discovery, Lookup};
+use super::tally::{Outcome, Tally};
 use super::{Elsewhere, ResolveOptions};
 use crate::cache::{Cache, Discovered, Keep, Look};
 use crate::event::Events;
-use crate::{CacheStats, RegistryConfig, RegistryEvent, ResolveError};
+use crate::{CacheStats, RegistryConfig, ResolveError};
 
 /// The discovery side of a registry.
 pub(crate) struct Resolver {
@@ -25,21 +26,22 @@ pub(crate) struct Resolver {
     runtime: Handle,
     cache: Cache,
     flights: Arc<Flights>,
+    tally: Tally,
     counters: Counters,
-    events: Events,
 }
 
 #[derive(Default)]
 struct Counters {
-    hits: AtomicU64,
-    stale_hits: AtomicU64,
-    negative_hits: AtomicU64,
-    misses: AtomicU64,
     coalesced: AtomicU64,
     lookups: AtomicU64,
+    dht_answers: AtomicU64,
+    direct_answers: AtomicU64,
+    absent_answers: AtomicU64,
     failed_lookups: AtomicU64,
     refused_lookups: AtomicU64,
     evicted: AtomicU64,
+    expired: AtomicU64,
+    repaired: AtomicU64,
 }
 
 impl Resolver {
@@ -54,12 +56,12 @@ impl Resolver {
         let resolver = Arc::new(Self {
             realm,
             dht,
-            cache: Cache::new(config.cache_capacity, config.want),
+            cache: Cache::new(config.cache_capacity, events),
             flights: Flights::new(config.max_lookups),
             config,
             runtime,
+            tally: Tally::default(),
             counters: Counters::default(),
-            events,
         });
         let sweeper = sweep(Arc::downgrade(&resolver));
         resolver.runtime.spawn(sweeper);
@@ -81,7 +83,7 @@ impl Resolver {
         name: &ServiceName,
         options: &ResolveOptions,
     ) -> Answer {
-        count(&self.counters.misses);
+        self.tally.count(Outcome::Miss);
         let landing = match self.flights.board(name) {
             Boarding::Join(landing) => {
                 count(&self.counters.coalesced);
@@ -104,27 +106,53 @@ impl Resolver {
         self.wait(landing, options.timeout).await
     }
 
+    /// Counts a resolve that this node itself answered.
+    pub(crate) fn answered_locally(&self) {
+        self.tally.count(Outcome::Local);
+    }
+
+    /// How many resolves this node itself answered.
+    pub(crate) fn local_answers(&self) -> u64 {
+        self.tally.of(Outcome::Local)
+    }
+
     pub(crate) fn remove_provider(&self, name: &ServiceName, node_id: &NodeId) {
-        if self.cache.remove_provider(name, node_id) {
-            debug!(service = %name, node = %node_id.short(), "provider removed from the cache");
-            self.events.tell(RegistryEvent::ProviderLeft {
-                service: name.clone(),
-                provider: *node_id,
-            });
+        if let Some(seq) = self.cache.seq_of(name, node_id) {
+            self.remove_record(name, node_id, seq);
         }
     }
 
     pub(crate) fn forget(&self, node_id: &NodeId) {
-        let names = self.cache.forget(node_id);
-        if names > 0 {
-            debug!(node = %node_id.short(), names, "provider has left and the cache with it");
+        let records = self.cache.forget(node_id);
+        if records.is_empty() {
+            return;
+        }
+        add(&self.counters.repaired, records.len());
+        debug!(node = %node_id.short(), names = records.len(), "provider has left and the cache with it");
+        for (name, seq) in records {
+            self.remove_record(&name, node_id, seq);
+        }
+    }
+
+    /// Removes a record from the cache, and from the answer of a lookup that is under way.
+    ///
+    /// In this order: a lookup that fills the cache before it has heard of the removal does so
+    /// before the removal.
+    fn remove_record(&self, name: &ServiceName, node_id: &NodeId, seq: u64) {
+        self.flights.note_removed(name, node_id, seq);
+        if self.cache.remove_provider(name, node_id, seq) {
+            count(&self.counters.repaired);
+            debug!(service = %name, node = %node_id.short(), "provider removed from the cache");
         }
     }
 
     pub(crate) fn prune_expired(&self) -> usize {
-        self.cache.prune(Instant::now())
+        let pruned = self.cache.prune(Instant::now());
+        add(&self.counters.expired, pruned);
+        pruned
     }
 
+    /// A lookup under way fills the cache again: its answer is newer than what was cleared.
     pub(crate) fn clear(&self) {
         self.cache.clear();
     }
@@ -134,24 +162,29 @@ impl Resolver {
         let counters = &self.counters;
         CacheStats {
             entries: self.cache.len(),
-            hits: read(&counters.hits),
-            stale_hits: read(&counters.stale_hits),
-            negative_hits: read(&counters.negative_hits),
-            misses: read(&counters.misses),
+            hits: self.tally.of(Outcome::Hit),
+            stale_hits: self.tally.of(Outcome::StaleHit),
+            negative_hits: self.tally.of(Outcome::NegativeHit),
+            misses: self.tally.of(Outcome::Miss),
             coalesced: read(&counters.coalesced),
             lookups: read(&counters.lookups),
+            dht_answers: read(&counters.dht_answers),
+            direct_answers: read(&counters.direct_answers),
+            absent_answers: read(&counters.absent_answers),
             failed_lookups: read(&counters.failed_lookups),
             refused_lookups: read(&counters.refused_lookups),
             evicted: read(&counters.evicted),
+            expired: read(&counters.expired),
+            repaired: read(&counters.repaired),
         }
     }
 
     /// What the cache answers, if it does.
     fn look(self: &Arc<Self>, name: &ServiceName, max_age: Option<Duration>) -> Option<Answer> {
-        let (counter, answer) = match self.cache.look(Instant::now(), name, max_age) {
+        let (outcome, answer) = match self.cache.look(Instant::now(), name, max_age) {
             Look::Miss => return None,
-            Look::Absent => (&self.counters.negative_hits, Err(ResolveError::NotFound)),
-            Look::Fresh(providers) => (&self.counters.hits, Ok(Elsewhere::Fresh(providers))),
+            Look::Absent => (Outcome::NegativeHit, Err(ResolveError::NotFound)),
+            Look::Fresh(providers) => (Outcome::Hit, Ok(Elsewhere::Fresh(providers))),
             Look::Stale {
                 providers,
                 refresh_due,
@@ -159,10 +192,10 @@ impl Resolver {
                 if refresh_due {
                     self.refresh(name, max_age);
                 }
-                (&self.counters.stale_hits, Ok(Elsewhere::Stale(providers)))
+                (Outcome::StaleHit, Ok(Elsewhere::Stale(providers)))
             }
         };
-        count(counter);
+        self.tally.count(outcome);
         Some(answer)
     }
 
@@ -216,7 +249,7 @@ impl Resolver {
         let resolver = Arc::clone(self);
         self.runtime.spawn(async move {
             let outcome = lookup.run(&resolver.config).await;
-            let answer = resolver.keep(flight.name(), outcome, fresh, purpose);
+            let answer = resolver.keep(&flight, outcome, fresh, purpose);
             flight.land(answer);
         });
     }
@@ -224,23 +257,24 @@ impl Resolver {
     /// Fills the cache with a new answer, and only with one.
     fn keep(
         &self,
-        name: &ServiceName,
+        flight: &Flight,
         outcome: Result<Discovery, ResolveError>,
         fresh: Duration,
         purpose: Purpose,
     ) -> Answer {
+        let name = flight.name();
         match outcome {
             Ok(discovery) => {
-                let answer = discovery.answer();
-                let (source, count) = (answer.source(), answer.providers().len());
+                count(self.counters.answers(discovery.scope));
+                let (source, count) = (discovery.scope, discovery.found.len());
                 match purpose {
                     Purpose::Answer => info!(service = %name, ?source, count, "discovered"),
                     Purpose::Refresh => debug!(service = %name, ?source, count, "rediscovered"),
                 }
-                self.keep_found(name, discovery, fresh);
-                Ok(answer)
+                Ok(self.keep_alive(flight, discovery, fresh))
             }
             Err(ResolveError::NotFound) => {
+                count(&self.counters.absent_answers);
                 debug!(service = %name, "nobody provides it");
                 let fresh = fresh.min(self.config.cache_negative);
                 let stale = Duration::ZERO;
@@ -250,17 +284,38 @@ impl Resolver {
             Err(error) => {
                 count(&self.counters.failed_lookups);
                 debug!(service = %name, %error, "not discovered");
-                self.pause_refresh(name);
+                self.defer_refresh(name);
                 Err(error)
             }
         }
+    }
+
+    /// Keeps and answers what was found, but for the records that proved dead meanwhile.
+    ///
+    /// When nothing else was found nothing is kept, and those who wait may try them once more.
+    fn keep_alive(&self, flight: &Flight, mut discovery: Discovery, fresh: Duration) -> Elsewhere {
+        let removed = flight.removed();
+        if !removed.is_empty() && !discovery.leave_out(&removed) {
+            return discovery.answer();
+        }
+        let answer = discovery.answer();
+        self.keep_found(flight.name(), discovery, fresh);
+        // Those who heard of a removal only now could not leave it out.
+        for (node_id, seq) in flight.removed() {
+            if self.cache.remove_provider(flight.name(), &node_id, seq) {
+                count(&self.counters.repaired);
+            }
+        }
+        answer
     }
 
     fn keep_found(&self, name: &ServiceName, discovery: Discovery, fresh: Duration) {
         let stale = self.config.cache_stale;
         let fresh = match discovery.scope {
             // Connected peers know less than the network did: better stale than partial.
-            Scope::Connected if self.has_providers(name) => return self.pause_refresh(name),
+            Scope::Connected if self.cache.has_providers(Instant::now(), name) => {
+                return self.defer_refresh(name);
+            }
             Scope::Connected => fresh.min(DIRECT_FRESH),
             Scope::Network => fresh,
         };
@@ -269,20 +324,24 @@ impl Resolver {
         }
     }
 
-    fn has_providers(&self, name: &ServiceName) -> bool {
-        let look = self.cache.look(Instant::now(), name, None);
-        matches!(look, Look::Fresh(_) | Look::Stale { .. })
-    }
-
-    fn pause_refresh(&self, name: &ServiceName) {
-        let until = Instant::now() + REFRESH_PAUSE;
-        self.cache.defer_refresh(name, until);
+    fn defer_refresh(&self, name: &ServiceName) {
+        let longest = self.config.cache_fresh;
+        self.cache.defer_refresh(Instant::now(), name, longest);
     }
 
     fn insert(&self, name: &ServiceName, found: Discovered, keep: Keep) {
-        let evicted = self.cache.insert(Instant::now(), name, found, keep);
-        let evicted = u64::try_from(evicted).unwrap_or(u64::MAX);
-        self.counters.evicted.fetch_add(evicted, Ordering::Relaxed);
+        let removed = self.cache.insert(Instant::now(), name, found, keep);
+        add(&self.counters.evicted, removed.evicted);
+        add(&self.counters.expired, removed.expired);
+    }
+}
+
+impl Counters {
+    fn answers(&self, scope: Scope) -> &AtomicU64 {
+        match scope {
+            Scope::Network => &self.dht_answers,
+            Scope::Connected => &self.direct_answers,
+        }
     }
 }
 
@@ -300,7 +359,12 @@ enum Purpose {
 }
 
 fn count(counter: &AtomicU64) {
-    counter.fetch_add(1, Ordering::Relaxed);
+    add(counter, 1);
+}
+
+fn add(counter: &AtomicU64, many: usize) {
+    let many = u64::try_from(many).unwrap_or(u64::MAX);
+    counter.fetch_add(many, Ordering::Relaxed);
 }
 
 async fn sweep(resolver: Weak<Resolver>) {
@@ -315,9 +379,6 @@ async fn sweep(resolver: Weak<Resolver>) {
 
 /// How long the answer of connected peers is fresh: the network may know more once it is back.
 const DIRECT_FRESH: Duration = Duration::from_secs(5);
-
-/// How long after a failed refresh a stale answer is served without another one.
-const REFRESH_PAUSE: Duration = Duration::from_secs(1);
 
 /// How often the cache is swept of what has expired.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60);

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use macula_core::{Delivery, Extensions, ProviderRecord, Realm, RecordDraft, SecretKey, Timestamp};
-use macula_dht::{DhtError, MemoryDht};
+use macula_dht::{DhtError, MemoryDht, Scope};
 use macula_registry::{RegistryConfig, ResolveError, ResolveOptions, Source};
 
 use crate::node::{Node, TestClock, address, metadata, name, nodes_of, pass, settle};
@@ -144,19 +144,60 @@ async fn stale_hit_waits_for_nothing_and_starts_one_refresh() {
     assert_eq!(node.registry.stats().cache.stale_hits, 200);
 }
 
+/// How often the network is asked while somebody calls without a pause.
+async fn searches_during(dht: &ScriptedDht, node: &Node, secs: u32) -> usize {
+    let searches = || {
+        let finds = dht.finds();
+        let networks = finds.iter().filter(|find| find.scope == Scope::Network);
+        networks.count()
+    };
+    let before = searches();
+    for _ in 0..secs * 10 {
+        let stale = node.cached("app.echo").unwrap();
+        assert_eq!(stale.source(), Source::Stale);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    searches() - before
+}
+
 #[tokio::test(start_paused = true)]
-async fn failing_refresh_keeps_the_stale_answer_and_is_paced() {
+async fn failing_refresh_keeps_the_stale_answer_to_its_end_and_backs_off() {
     let (dht, node) = caller(network(found(&[(1, 1000)])));
     node.resolve("app.echo").await.unwrap();
     pass(60).await;
     dht.set(network(Answer::Inconclusive));
-    for _ in 0..1000 {
-        let stale = node.resolve("app.echo").await.unwrap();
-        assert_eq!(stale.source(), Source::Stale);
-        tokio::time::sleep(Duration::from_millis(10)).await;
+    // After nothing, and 1, 2, 4, 8, 16 and 32 seconds; then a minute at a time.
+    assert_eq!(searches_during(&dht, &node, 63).await, 6);
+    assert_eq!(searches_during(&dht, &node, 60).await, 1);
+    assert_eq!(searches_during(&dht, &node, 116).await, 2);
+    pass(1).await;
+    assert!(node.cached("app.echo").is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn successful_refresh_ends_the_back_off() {
+    let (dht, node) = caller(network(found(&[(1, 1000)])));
+    node.resolve("app.echo").await.unwrap();
+    pass(60).await;
+    dht.set(network(Answer::Inconclusive));
+    searches_during(&dht, &node, 100).await;
+    dht.set(network(found(&[(1, 1000)])));
+    assert!(node.resolve_anew("app.echo").await.is_ok());
+    pass(60).await;
+    dht.set(network(Answer::Inconclusive));
+    assert_eq!(searches_during(&dht, &node, 10).await, 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn name_that_is_provided_is_looked_up_once_a_minute_whatever_the_rate_of_calls() {
+    let (dht, node) = caller(network(found(&[(1, 290), (2, 70), (3, 10)])));
+    let started_at = tokio::time::Instant::now();
+    for _ in 0..100_000 {
+        assert!(node.resolve("app.echo").await.is_ok());
+        tokio::time::sleep(Duration::from_millis(3)).await;
     }
-    // Ten seconds: one refresh a second, each asking the network and the connected peers.
-    assert!(dht.finds().len() <= 1 + 2 * 11, "{}", dht.finds().len());
+    let minutes = started_at.elapsed().as_secs() / 60;
+    assert_eq!((minutes, dht.finds().len()), (5, 5));
 }
 
 #[tokio::test(start_paused = true)]
@@ -192,11 +233,19 @@ async fn no_provider_is_served_beyond_its_record() {
     let two = node.cached("app.echo").unwrap();
     assert_eq!(
         (two.source(), nodes_of(&two)),
-        (Source::Stale, ids(&[1, 3]))
+        (Source::Fresh, ids(&[1, 3]))
     );
-    pass(10).await;
-    assert_eq!(nodes_of(&node.cached("app.echo").unwrap()), ids(&[1]));
-    pass(80).await;
+    pass(49).await;
+    let one = node.cached("app.echo").unwrap();
+    assert_eq!((one.source(), nodes_of(&one)), (Source::Fresh, ids(&[1])));
+    assert_eq!(dht.finds().len(), 1);
+    pass(1).await;
+    let stale = node.cached("app.echo").unwrap();
+    assert_eq!(
+        (stale.source(), nodes_of(&stale)),
+        (Source::Stale, ids(&[1]))
+    );
+    pass(40).await;
     assert!(node.cached("app.echo").is_none());
 }
 
