@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use foldhash::fast::RandomState;
 use macula_core::{Delivery, Metadata, ServiceName};
 
 use crate::AdvertiseError;
@@ -71,10 +72,19 @@ impl<H> fmt::Debug for LocalService<H> {
 }
 
 /// All services of this node, at most so many. Nothing here ever expires.
+///
+/// Calls read a map that has no locks; registering and unregistering take one beside it.
+///
+/// Invariant: whenever nobody holds the lock, the map has the services behind it and no others.
 pub(crate) struct Locals<H> {
     max_services: usize,
-    services: RwLock<Services<H>>,
+    served: Served<H>,
+    services: Mutex<Services<H>>,
 }
+
+/// Weak, because the map lets go of what was removed only some time later: a handler ends when
+/// the last call that uses it does.
+type Served<H> = papaya::HashMap<ServiceName, Weak<Service<H>>, RandomState>;
 
 struct Services<H> {
     by_name: HashMap<ServiceName, Registered<H>>,
@@ -86,14 +96,12 @@ struct Services<H> {
 }
 
 impl<H> Services<H> {
-    /// Removes a service and closes its publication.
+    /// Closes the publication of a service that has just been taken out.
     ///
-    /// Whoever takes it drops it only without the lock: a handler may own what comes back here
+    /// Whoever took it drops it only without the lock: a handler may own what comes back here
     /// when it is dropped, such as the advertisement of another service.
-    fn take(&mut self, name: &ServiceName) -> Option<Registered<H>> {
-        let taken = self.by_name.remove(name)?;
+    fn close(&mut self, taken: &Registered<H>) {
         self.last_seq = self.last_seq.max(taken.publication.close());
-        Some(taken)
     }
 }
 
@@ -120,25 +128,36 @@ impl<H> Locals<H> {
         };
         Self {
             max_services,
-            services: RwLock::new(services),
+            served: Served::default(),
+            services: Mutex::new(services),
         }
     }
 
-    /// Looks a service up: a hash, a shared lock and a reference count.
+    /// Looks a service up: a hash and a reference count.
     pub(crate) fn service(&self, name: &ServiceName) -> Option<LocalService<H>> {
-        let services = self.read();
+        let service = self.served.pin().get(name)?.upgrade();
+        match service {
+            Some(service) => Some(LocalService(service)),
+            None => self.replacement(name),
+        }
+    }
+
+    /// What is in the place of a service that ended while it was looked up.
+    #[cold]
+    fn replacement(&self, name: &ServiceName) -> Option<LocalService<H>> {
+        let services = self.lock();
         services.by_name.get(name).map(|r| r.service.clone())
     }
 
     /// All names, sorted.
     pub(crate) fn names(&self) -> Vec<ServiceName> {
-        let mut names: Vec<_> = self.read().by_name.keys().cloned().collect();
+        let mut names: Vec<_> = self.lock().by_name.keys().cloned().collect();
         names.sort_unstable();
         names
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.read().by_name.len()
+        self.lock().by_name.len()
     }
 
     /// Registers a service in the place of an earlier one of its name.
@@ -151,7 +170,7 @@ impl<H> Locals<H> {
         handler: H,
         options: AdvertiseOptions,
     ) -> Result<Registration, AdvertiseError> {
-        let mut services = self.write();
+        let mut services = self.lock();
         if services.is_closed {
             return Err(AdvertiseError::Closed);
         }
@@ -159,7 +178,10 @@ impl<H> Locals<H> {
         if is_new && services.by_name.len() >= self.max_services {
             return Err(AdvertiseError::TooManyServices);
         }
-        let replaced = services.take(&name);
+        let replaced = services.by_name.remove(&name);
+        if let Some(replaced) = &replaced {
+            services.close(replaced);
+        }
         services.generations += 1;
         let generation = services.generations;
         // One that is not listed never signs: what was signed before is withdrawn beside it.
@@ -181,6 +203,8 @@ impl<H> Locals<H> {
             service,
             publication: Arc::clone(&publication),
         };
+        let served = Arc::downgrade(&registered.service.0);
+        self.served.pin().insert(name.clone(), served);
         services.by_name.insert(name, registered);
         drop(services);
         Ok(Registration {
@@ -195,20 +219,23 @@ impl<H> Locals<H> {
         name: &ServiceName,
         generation: Option<u64>,
     ) -> Option<Arc<Publication>> {
-        let mut services = self.write();
+        let mut services = self.lock();
         let found = services.by_name.get(name)?;
         if generation.is_some_and(|generation| generation != found.service.generation()) {
             return None;
         }
-        let removed = services.take(name)?;
+        let removed = services.by_name.remove(name)?;
+        services.close(&removed);
+        self.served.pin().remove(name);
         drop(services);
         Some(removed.publication)
     }
 
     /// Removes every service, closes their publications and registers nothing from now on.
     pub(crate) fn close(&self) -> Vec<Arc<Publication>> {
-        let mut services = self.write();
+        let mut services = self.lock();
         services.is_closed = true;
+        self.served.pin().clear();
         let mut removed: Vec<_> = services.by_name.drain().map(|(_, r)| r).collect();
         for registered in &removed {
             registered.publication.close();
@@ -218,13 +245,7 @@ impl<H> Locals<H> {
         removed.into_iter().map(|r| r.publication).collect()
     }
 
-    fn read(&self) -> RwLockReadGuard<'_, Services<H>> {
-        self.services.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn write(&self) -> RwLockWriteGuard<'_, Services<H>> {
-        self.services
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Services<H>> {
+        self.services.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
