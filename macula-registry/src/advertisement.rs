@@ -9,14 +9,23 @@ use tokio::sync::watch;
 
 use crate::UnadvertiseError;
 
+mod herald;
+mod means;
 mod publication;
-mod publisher;
-mod schedule;
-mod withdrawing;
 
+mod publisher;
+mod timetable;
+
+mod withdrawals;
+mod withdrawer;
+
+mod agenda;
+mod rounds;
+mod schedule;
+
+pub(crate) use herald::Herald;
 pub(crate) use publication::Publication;
-pub(crate) use publisher::Publisher;
-pub(crate) use withdrawing::FirstAttempt;
+pub(crate) use withdrawer::FirstAttempt;
 
 /// How long a record counts unless it is refreshed, when nothing else is asked for.
 pub const DEFAULT_TTL: Duration = Duration::from_secs(300);

@@ -6,7 +6,7 @@ use std::time::Duration;
 /// Bounds and times of a [`Registry`](crate::Registry).
 #[derive(Debug, Clone)]
 pub struct RegistryConfig {
-    /// The most services this node may register. Each costs a task and one record's memory.
+    /// The most services this node may register. Each costs one record's memory.
     pub max_services: NonZeroUsize,
     /// The most providers kept over all cached names; a name known to have none counts as one.
     /// Each costs up to a few KiB. Not below [`want`](Self::want).
@@ -28,7 +28,8 @@ pub struct RegistryConfig {
     pub lookup_timeout: Duration,
     /// How long it may then ask the connected peers, when the network gave no answer.
     pub direct_timeout: Duration,
-    /// The most records being published or withdrawn at once; more wait for their turn.
+    /// The most batches of records being published at once; more wait for their turn. Each has up
+    /// to [`MAX_CLAIMS`](macula_dht::message::MAX_CLAIMS) records.
     pub max_publishing: NonZeroUsize,
     /// How long one attempt to publish may take.
     pub publish_timeout: Duration,
@@ -56,7 +57,7 @@ impl Default for RegistryConfig {
             want: NonZeroUsize::new(20).unwrap_or(NonZeroUsize::MIN),
             lookup_timeout: Duration::from_millis(1500),
             direct_timeout: Duration::from_millis(500),
-            max_publishing: NonZeroUsize::new(32).unwrap_or(NonZeroUsize::MIN),
+            max_publishing: NonZeroUsize::new(8).unwrap_or(NonZeroUsize::MIN),
             publish_timeout: Duration::from_secs(10),
             withdraw_timeout: Duration::from_secs(3),
             retry_first: Duration::from_secs(1),

@@ -8,7 +8,7 @@ use tokio::runtime::Handle;
 use tokio::sync::broadcast;
 use tokio::time::timeout;
 
-use crate::advertisement::{FirstAttempt, Publication, Publisher, Release};
+use crate::advertisement::{FirstAttempt, Herald, Publication, Release};
 use crate::event::Events;
 use crate::local::Locals;
 use crate::resolve::{Elsewhere, Resolver};
@@ -23,7 +23,7 @@ use crate::{
 /// `H` is what answers the calls of a local service; the registry only keeps it.
 pub struct Registry<H> {
     locals: Locals<H>,
-    publisher: Arc<Publisher>,
+    herald: Herald,
     resolver: Arc<Resolver>,
     events: Events,
     config: RegistryConfig,
@@ -52,10 +52,10 @@ impl<H: Clone + Send + Sync + 'static> Registry<H> {
             runtime.clone(),
             events.clone(),
         );
-        let publisher = Publisher::new(identity, dht, config.clone(), runtime, events.clone());
+        let herald = Herald::start(identity, dht, config.clone(), &runtime, events.clone());
         Ok(Arc::new(Self {
             locals: Locals::new(config.max_services.get()),
-            publisher: Arc::new(publisher),
+            herald,
             resolver,
             events,
             config,
@@ -90,16 +90,19 @@ impl<H: Clone + Send + Sync + 'static> Registry<H> {
         handler: H,
         options: AdvertiseOptions,
     ) -> Result<Advertisement, AdvertiseError> {
-        self.publisher.check(&name, &options)?;
+        self.herald.check(&name, &options)?;
         let is_listed = options.listed;
         let registration = self.locals.register(name, handler, options)?;
         let publication = registration.publication;
         let advertisement = Advertisement::new(&publication, self.release(&publication));
         let mut state = publication.state();
+        match registration.replaced {
+            Some(replaced) if is_listed => self.herald.replaced(&replaced),
+            Some(replaced) => drop(self.herald.withdraw(&replaced)),
+            None => {}
+        }
         if is_listed {
-            self.publisher.start(publication);
-        } else if let Some(replaced) = registration.replaced {
-            self.publisher.withdraw(&replaced);
+            self.herald.publish(&publication);
         }
         let attempted = |state: &AdvertisementState| *state != AdvertisementState::Publishing;
         // When the time is over the attempt goes on, and the state says so.
@@ -132,13 +135,13 @@ impl<H: Clone + Send + Sync + 'static> Registry<H> {
     /// Everything is unregistered with the first poll; withdrawals under way are dropped.
     pub async fn withdraw_all(&self) {
         let publications = self.locals.close();
-        self.publisher.withdraw_all(&publications).await;
+        self.herald.withdraw_all(&publications).await;
     }
 
     /// Unregisters every service for good and withdraws nothing: the records expire. For a node
     /// that ends at once.
     pub fn close(&self) {
-        self.locals.close();
+        self.herald.close(&self.locals.close());
     }
 
     /// Who provides a name, as far as that is known without waiting: this node, or those in the
@@ -218,15 +221,15 @@ impl<H: Clone + Send + Sync + 'static> Registry<H> {
             local_services: self.locals.len(),
             local_answers: self.resolver.local_answers(),
             cache: self.resolver.stats(),
-            publish: self.publisher.stats(),
+            publish: self.herald.stats(),
         }
     }
 
     fn remove(&self, name: &ServiceName, generation: Option<u64>) -> Option<FirstAttempt> {
         let publication = self.locals.remove(name, generation)?;
         self.resolver
-            .remove_provider(name, &self.publisher.identity().node_id());
-        Some(self.publisher.withdraw(&publication))
+            .remove_provider(name, &self.herald.identity().node_id());
+        Some(self.herald.withdraw(&publication))
     }
 
     fn release(self: &Arc<Self>, publication: &Publication) -> Release {
@@ -239,7 +242,7 @@ impl<H: Clone + Send + Sync + 'static> Registry<H> {
 
 impl<H> Drop for Registry<H> {
     fn drop(&mut self) {
-        // Ends the tasks that refresh; whoever wants the records withdrawn drains first.
+        // Whoever wants the records withdrawn drains first.
         self.locals.close();
     }
 }

@@ -54,10 +54,20 @@ pub struct CacheStats {
 /// What became of this node's advertisements so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PublishStats {
-    /// Publishings that holders acknowledged, refreshes included.
+    /// Services whose latest attempt to be published failed.
+    pub degraded: usize,
+    /// Batches of records handed to the DHT.
+    pub batches: u64,
+    /// Records that holders acknowledged, for the first time or after a failure.
     pub published: u64,
-    /// Publishings that failed, to be tried again.
+    /// Records that holders acknowledged in the place of an earlier one.
+    pub refreshed: u64,
+    /// Records that nobody took, to be tried again.
     pub failed: u64,
+    /// Withdrawals that are to be sent, or to be tried again.
+    pub withdrawing: usize,
+    /// Batches of withdrawals handed to the DHT.
+    pub withdrawal_batches: u64,
     /// Withdrawals that holders acknowledged or did not need.
     pub withdrawn: u64,
     /// Withdrawals given up after their last retry; the records expire by themselves.

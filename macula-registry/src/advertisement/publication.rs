@@ -80,6 +80,10 @@ impl Publication {
         self.state.subscribe()
     }
 
+    pub(crate) fn latest_state(&self) -> AdvertisementState {
+        *self.state.borrow()
+    }
+
     /// Changes the state, unless it is withdrawn: that one is final. Answers the one before.
     pub(crate) fn set_state(&self, state: AdvertisementState) -> AdvertisementState {
         let mut before = state;
@@ -94,10 +98,12 @@ impl Publication {
         before
     }
 
-    /// Signs a record with a new number, the time and the addresses of just now; `None` once
-    /// closed.
-    pub(crate) fn sign(&self, identity: &Identity) -> Option<Result<ProviderRecord, RecordError>> {
-        let addresses = (identity.addresses)();
+    /// Signs a record with a new number and the time of just now; `None` once closed.
+    pub(crate) fn sign(
+        &self,
+        identity: &Identity,
+        addresses: Addresses,
+    ) -> Option<Result<ProviderRecord, RecordError>> {
         let now = (identity.clock)();
         let mut claims = self.claims();
         if claims.is_closed {
@@ -137,12 +143,9 @@ impl Publication {
         self.claims().signed
     }
 
-    /// Waits until it is closed.
-    pub(crate) async fn closed(&self) {
-        let mut state = self.state.subscribe();
-        let withdrawn = |state: &AdvertisementState| *state == AdvertisementState::Withdrawn;
-        // The sender is `self`, so there is no error to see.
-        let _ = state.wait_for(withdrawn).await;
+    /// Whether nothing is signed any more.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.claims().is_closed
     }
 
     /// Signs the retraction of everything that was signed, which is nothing more once closed;

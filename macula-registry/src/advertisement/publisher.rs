@@ -1,227 +1,233 @@
-//! Publishes advertisements and keeps them published, one task each.
+//! Publishes the services of a node and keeps them published, one task for all.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use macula_core::{ProviderRecord, RecordError, ServiceName};
-use macula_dht::{AnnounceReport, Announced, Dht, DhtError};
+use macula_core::{ProviderRecord, RecordError};
+use macula_dht::{Announced, DhtError};
 use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, watch};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout};
 use tracing::{debug, info, warn};
 
-use super::publication::draft;
-use super::schedule::{Attempt, Schedule};
-use super::{AdvertiseOptions, AdvertisementState, Publication};
-use crate::event::Events;
-use crate::{AdvertiseError, Identity, PublishStats, RegistryConfig, RegistryEvent};
+use super::means::{Means, count};
+use super::rounds::{self, Rounds};
+use super::timetable::{Batch, Outcome, Timetable};
+use super::{AdvertisementState, Publication};
+use crate::RegistryEvent;
 
-/// What all advertisements of a node share.
-pub(crate) struct Publisher {
-    pub(super) identity: Identity,
-    pub(super) dht: Arc<dyn Dht>,
-    pub(super) config: RegistryConfig,
-    pub(super) runtime: Handle,
-    pub(super) counters: Counters,
-    pub(super) withdrawing: Semaphore,
-    pub(super) retrying: Semaphore,
-    /// How many first attempts to withdraw are under way.
-    pub(super) first_attempts: watch::Sender<usize>,
-    publishing: Semaphore,
-    seed: u64,
-    pub(super) events: Events,
-}
-
-#[derive(Default)]
-pub(super) struct Counters {
-    pub(super) published: AtomicU64,
-    pub(super) failed: AtomicU64,
-    pub(super) withdrawn: AtomicU64,
-    pub(super) withdrawals_given_up: AtomicU64,
+/// The timetable of a node and the task that keeps it.
+pub(super) struct Publisher {
+    means: Arc<Means>,
+    timetable: Mutex<Timetable<Arc<Publication>>>,
+    wake: Arc<Notify>,
 }
 
 impl Publisher {
-    pub(crate) fn new(
-        identity: Identity,
-        dht: Arc<dyn Dht>,
-        config: RegistryConfig,
-        runtime: Handle,
-        events: Events,
-    ) -> Self {
-        let at_once = config.max_publishing.get().min(Semaphore::MAX_PERMITS);
-        let retries = config.max_services.get().min(Semaphore::MAX_PERMITS);
-        // Nodes that started together must not refresh together: their ids tell them apart.
-        let node_id = identity.node_id();
-        let seed = node_id.as_bytes().iter().fold(config.seed, |seed, byte| {
-            seed.rotate_left(8) ^ u64::from(*byte)
+    /// Starts the task; it ends with the publisher.
+    pub(super) fn start(means: &Arc<Means>, runtime: &Handle) -> Arc<Self> {
+        let config = &means.config;
+        let retry = (config.retry_first, config.retry_max);
+        let at_once = config.max_publishing.get();
+        let timetable = Timetable::new(Instant::now(), retry, at_once, means.seed());
+        let publisher = Arc::new(Self {
+            means: Arc::clone(means),
+            timetable: Mutex::new(timetable),
+            wake: Arc::new(Notify::new()),
         });
-        Self {
-            identity,
-            dht,
-            config,
-            runtime,
-            counters: Counters::default(),
-            withdrawing: Semaphore::new(at_once),
-            retrying: Semaphore::new(retries),
-            first_attempts: watch::Sender::new(0),
-            publishing: Semaphore::new(at_once),
-            seed,
-            events,
+        let wake = Arc::clone(&publisher.wake);
+        runtime.spawn(rounds::run(Arc::downgrade(&publisher), wake));
+        publisher
+    }
+
+    pub(super) fn add(&self, publication: &Arc<Publication>) {
+        let place = self.means.place(publication);
+        let ttl = publication.options().ttl;
+        self.timetable()
+            .add(Instant::now(), place, ttl, Arc::clone(publication));
+        if publication.is_closed() {
+            // Whoever closed it may have looked here before it was there.
+            self.remove(publication);
         }
+        self.wake.notify_one();
     }
 
-    pub(crate) fn identity(&self) -> &Identity {
-        &self.identity
+    pub(super) fn remove(&self, publication: &Publication) {
+        let place = self.means.place(publication);
+        self.timetable().remove(&place);
     }
 
-    /// Finds out beforehand what no retry can mend.
-    pub(crate) fn check(
-        &self,
-        name: &ServiceName,
-        options: &AdvertiseOptions,
-    ) -> Result<(), AdvertiseError> {
-        if options.listed && name.is_system() {
-            return Err(AdvertiseError::ReservedName);
-        }
-        let addresses = (self.identity.addresses)();
-        if options.listed && addresses.is_empty() {
-            return Err(AdvertiseError::NoReachableAddress);
-        }
-        let draft = draft(&self.identity, name, options, addresses);
-        ProviderRecord::sign(&self.identity.secret_key, draft)?;
-        Ok(())
+    pub(super) fn clear(&self) {
+        self.timetable().clear();
     }
 
-    /// Starts the task that publishes and refreshes until the publication is closed.
-    pub(crate) fn start(self: &Arc<Self>, publication: Arc<Publication>) {
-        let publisher = Arc::clone(self);
-        self.runtime.spawn(async move {
-            tokio::select! {
-                biased;
-                () = publication.closed() => {}
-                () = publisher.keep_published(&publication) => {}
-            }
-        });
+    /// How many services there are whose latest attempt failed.
+    pub(super) fn failing(&self) -> usize {
+        self.timetable().failing()
     }
 
-    async fn keep_published(&self, publication: &Publication) {
-        let retry = (self.config.retry_first, self.config.retry_max);
-        let seed = self.seed.wrapping_add(publication.generation());
-        let mut schedule = Schedule::new(publication.options().ttl, retry, seed);
-        loop {
-            let (started_at, outcome) = self.publish(publication).await;
-            let due = schedule.after(Attempt {
-                started_at,
-                ended_at: Instant::now(),
-                succeeded: outcome.is_ok(),
-            });
-            self.report(publication, outcome, schedule.failures());
-            if outcome == Err(DhtError::Closed) {
-                return;
-            }
-            sleep_until(due).await;
-        }
+    fn timetable(&self) -> MutexGuard<'_, Timetable<Arc<Publication>>> {
+        self.timetable
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Publishes once, when it is its turn; answers when that was and what became of it.
-    async fn publish(&self, publication: &Publication) -> (Instant, Result<Announced, DhtError>) {
-        // The semaphore is never closed, so there is always a permit to wait for.
-        let _permit = self.publishing.acquire().await;
-        let started_at = Instant::now();
-        let outcome = match publication.sign(&self.identity) {
-            None => Err(DhtError::Closed),
-            Some(Err(error)) => Err(unsigned(error)),
-            Some(Ok(record)) if record.addresses().is_empty() => Err(DhtError::NoAddress),
-            Some(Ok(record)) => self.announce(record).await,
-        };
-        (started_at, outcome)
-    }
-
-    async fn announce(&self, record: ProviderRecord) -> Result<Announced, DhtError> {
-        let announced = timeout(self.config.publish_timeout, self.dht.announce(vec![record]));
-        match announced.await {
-            Ok(report) => held(&report?),
-            Err(_elapsed) => Err(DhtError::Unreachable),
-        }
-    }
-
-    fn report(
-        &self,
-        publication: &Publication,
-        outcome: Result<Announced, DhtError>,
-        failures: u32,
-    ) {
-        let service = publication.name();
-        let (state, counter) = match outcome {
-            Ok(Announced { holders, full, .. }) => (
-                AdvertisementState::Published { holders, full },
-                &self.counters.published,
-            ),
-            Err(cause) => (
-                AdvertisementState::Degraded { cause, failures },
-                &self.counters.failed,
-            ),
+    /// Tells what became of one service.
+    fn report(&self, publication: &Publication, attempt: Attempt, failures: u32) {
+        let counters = &self.means.counters;
+        let state = match attempt {
+            Ok(Announced { holders, full, .. }) => AdvertisementState::Published { holders, full },
+            Err(cause) => AdvertisementState::Degraded { cause, failures },
         };
         let before = publication.set_state(state);
         if before == AdvertisementState::Withdrawn {
             return;
         }
-        counter.fetch_add(1, Ordering::Relaxed);
-        self.events.tell(event(service, before, outcome, failures));
-        let was_degraded = matches!(before, AdvertisementState::Degraded { .. });
-        match outcome {
-            Ok(Announced { holders, full, .. }) if was_degraded => {
-                info!(%service, holders, full, "recovered");
+        let service = publication.name().clone();
+        let was_published = matches!(before, AdvertisementState::Published { .. });
+        let (counter, event) = match attempt {
+            Ok(Announced { holders, .. }) if was_published => {
+                debug!(%service, holders, "refreshed");
+                let event = RegistryEvent::Refreshed { service, holders };
+                (&counters.refreshed, event)
             }
-            Ok(Announced { holders, full, .. }) if before == AdvertisementState::Publishing => {
-                info!(%service, holders, full, "published");
+            Ok(Announced { holders, .. }) => {
+                debug!(%service, holders, "published");
+                let event = RegistryEvent::Advertised { service, holders };
+                (&counters.published, event)
             }
-            Ok(Announced { holders, full, .. }) => {
-                debug!(%service, holders, full, "refreshed");
+            Err(cause) => {
+                debug!(%service, %cause, failures, "degraded");
+                let event = RegistryEvent::Degraded {
+                    service,
+                    cause,
+                    failures,
+                };
+                (&counters.failed, event)
             }
-            Err(cause) if was_degraded => debug!(%service, %cause, failures, "still degraded"),
-            Err(cause) => warn!(%service, %cause, "degraded: publishing failed"),
-        }
+        };
+        count(counter, 1);
+        self.means.events.tell(event);
+    }
+}
+
+impl Drop for Publisher {
+    fn drop(&mut self) {
+        self.wake.notify_one();
+    }
+}
+
+impl Rounds for Publisher {
+    type Batch = Batch<Arc<Publication>>;
+    type Outcome = Vec<(Attempt, Outcome)>;
+
+    fn next_due(&self) -> Option<Instant> {
+        self.timetable().next_due()
     }
 
-    pub(crate) fn stats(&self) -> PublishStats {
-        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        PublishStats {
-            published: read(&self.counters.published),
-            failed: read(&self.counters.failed),
-            withdrawn: read(&self.counters.withdrawn),
-            withdrawals_given_up: read(&self.counters.withdrawals_given_up),
+    fn next_batch(&self, now: Instant) -> Option<Self::Batch> {
+        self.timetable().next_batch(now)
+    }
+
+    fn carry_out(
+        &self,
+        batch: &Self::Batch,
+    ) -> impl Future<Output = Self::Outcome> + Send + 'static {
+        let members = batch.members.iter();
+        let publications: Vec<_> = members.map(|(_, e)| Arc::clone(&e.service)).collect();
+        let means = Arc::clone(&self.means);
+        async move { means.publish(&publications).await }
+    }
+
+    fn ended(&self, now: Instant, batch: Self::Batch, outcome: Option<Self::Outcome>) {
+        let members = batch.members.iter();
+        let publications: Vec<_> = members.map(|(_, e)| Arc::clone(&e.service)).collect();
+        let panicked = || vec![(Err(DhtError::Unreachable), Outcome::Suspect); publications.len()];
+        let ended = outcome.unwrap_or_else(panicked);
+        let outcomes = ended.iter().map(|(_, outcome)| *outcome);
+        let failures = self.timetable().ended(now, batch, outcomes);
+        summarize(&publications, &ended);
+        for ((publication, (attempt, _)), failures) in publications.iter().zip(ended).zip(failures)
+        {
+            self.report(publication, attempt, failures);
         }
     }
 }
 
-fn event(
-    service: &ServiceName,
-    before: AdvertisementState,
-    outcome: Result<Announced, DhtError>,
-    failures: u32,
-) -> RegistryEvent {
-    let service = service.clone();
-    let was_published = matches!(before, AdvertisementState::Published { .. });
-    match outcome {
-        Ok(Announced { holders, .. }) if was_published => {
-            RegistryEvent::Refreshed { service, holders }
+/// What became of one record.
+type Attempt = Result<Announced, DhtError>;
+
+impl Means {
+    /// Publishes once what these publications say, in the order of the key space.
+    async fn publish(&self, publications: &[Arc<Publication>]) -> Vec<(Attempt, Outcome)> {
+        let addresses = self.addresses();
+        let signed: Vec<_> = publications
+            .iter()
+            .map(|publication| self.sign(publication, &addresses))
+            .collect();
+        let records: Vec<_> = signed.iter().flatten().cloned().collect();
+        let (mut announced, failed) = match self.announce(records).await {
+            Ok(announced) => (announced.into_iter(), Outcome::Failed),
+            Err(error) => {
+                let failed = blamed(error);
+                (vec![Err(error); signed.len()].into_iter(), failed)
+            }
+        };
+        let unheard = Err(DhtError::Unreachable);
+        let attempts = signed.into_iter().map(|signed| match signed {
+            Ok(_) => (announced.next().unwrap_or(unheard), failed),
+            Err(error) => (Err(error), Outcome::Failed),
+        });
+        attempts.map(|(a, failed)| (a, judged(a, failed))).collect()
+    }
+
+    fn sign(
+        &self,
+        publication: &Publication,
+        addresses: &macula_core::Addresses,
+    ) -> Result<ProviderRecord, DhtError> {
+        match publication.sign(&self.identity, addresses.clone()) {
+            None => Err(DhtError::Closed),
+            Some(Err(error)) => Err(unsigned(error)),
+            Some(Ok(record)) if record.addresses().is_empty() => Err(DhtError::NoAddress),
+            Some(Ok(record)) => Ok(record),
         }
-        Ok(Announced { holders, .. }) => RegistryEvent::Advertised { service, holders },
-        Err(cause) => RegistryEvent::Degraded {
-            service,
-            cause,
-            failures,
-        },
+    }
+
+    async fn announce(&self, records: Vec<ProviderRecord>) -> Result<Vec<Attempt>, DhtError> {
+        if records.is_empty() {
+            return Ok(Vec::new());
+        }
+        count(&self.counters.batches, 1);
+        let announced = timeout(self.config.publish_timeout, self.dht.announce(records));
+        match announced.await {
+            Ok(report) => Ok(report?.records.into_iter().map(held).collect()),
+            Err(_elapsed) => Err(DhtError::Unreachable),
+        }
     }
 }
 
-/// What became of the one record; a record that nobody holds is not published.
-fn held(report: &AnnounceReport) -> Result<Announced, DhtError> {
-    match report.records.first() {
-        Some(announced) if announced.holders > 0 => Ok(*announced),
-        Some(announced) if announced.full > 0 => Err(DhtError::Rejected),
-        _ => Err(DhtError::Unreachable),
+/// A record that nobody holds is not published.
+fn held(announced: Announced) -> Attempt {
+    match announced {
+        Announced { holders: 1.., .. } => Ok(announced),
+        Announced { full: 1.., .. } => Err(DhtError::Rejected),
+        Announced { .. } => Err(DhtError::Unreachable),
+    }
+}
+
+/// Whether a batch that failed as a whole may have done so for one of its records.
+fn blamed(error: DhtError) -> Outcome {
+    match error {
+        DhtError::NoAddress | DhtError::Rejected => Outcome::Suspect,
+        _ => Outcome::Failed,
+    }
+}
+
+fn judged(attempt: Attempt, failed: Outcome) -> Outcome {
+    match attempt {
+        Ok(_) => Outcome::Succeeded,
+        Err(DhtError::Closed) => Outcome::Over,
+        Err(_) => failed,
     }
 }
 
@@ -230,5 +236,33 @@ fn unsigned(error: RecordError) -> DhtError {
     match error {
         RecordError::UndialableAddress => DhtError::NoAddress,
         _ => DhtError::Rejected,
+    }
+}
+
+/// One line for what changed in a batch, however many services that are.
+fn summarize(publications: &[Arc<Publication>], ended: &[(Attempt, Outcome)]) {
+    let (mut published, mut degraded, mut last_cause) = (0, 0, None);
+    for (publication, (attempt, _)) in publications.iter().zip(ended) {
+        match (publication.latest_state(), attempt) {
+            (AdvertisementState::Published { .. }, Ok(_)) => {}
+            (AdvertisementState::Publishing | AdvertisementState::Degraded { .. }, Ok(_)) => {
+                published += 1;
+            }
+            (AdvertisementState::Publishing | AdvertisementState::Published { .. }, Err(cause)) => {
+                degraded += 1;
+                last_cause = Some(cause);
+            }
+            _ => {}
+        }
+    }
+    let first = publications.first().map(|publication| publication.name());
+    let service = first
+        .filter(|_| publications.len() == 1)
+        .map(tracing::field::display);
+    if published > 0 {
+        info!(service, services = published, "published");
+    }
+    if let Some(cause) = last_cause {
+        warn!(service, services = degraded, %cause, "degraded: publishing failed");
     }
 }

@@ -9,9 +9,7 @@ use macula_core::{Addresses, Delivery, Key, Realm, RecordError};
 use macula_dht::{DhtError, MemoryDht};
 use macula_registry::{AdvertiseError, AdvertiseOptions, AdvertisementState, RegistryConfig};
 
-use crate::node::{
-    Node, TestClock, address, in_time, metadata, name, nodes_of, pass, settle, ttl, until,
-};
+use crate::node::{Node, TestClock, address, in_time, metadata, name, nodes_of, pass, ttl, until};
 use crate::scripted::{Script, ScriptedDht};
 
 fn secs(range: std::ops::RangeInclusive<u64>) -> std::ops::RangeInclusive<Duration> {
@@ -343,35 +341,4 @@ async fn two_providers_of_a_name_are_both_found() {
     found.sort_unstable();
     expected.sort_unstable();
     assert_eq!(found, expected);
-}
-
-#[tokio::test(start_paused = true)]
-async fn thousands_of_services_refresh_without_a_burst() {
-    let dht = ScriptedDht::new(Script {
-        latency: Duration::from_millis(10),
-        ..Script::default()
-    });
-    let node = Node::new(1, dht.clone());
-    for index in 0..2000 {
-        let advertise = node.registry.clone();
-        let service = name(&format!("app.service_{index}"));
-        tokio::spawn(async move {
-            let advertised = advertise.advertise(service, "handler", ttl(300)).await;
-            advertised.unwrap().detach();
-        });
-    }
-    pass(30).await;
-    assert_eq!(dht.announces().len(), 2000);
-    pass(240).await;
-    settle().await;
-    let announces = dht.announces();
-    assert!(announces.len() >= 4000);
-    let at_once = RegistryConfig::default().max_publishing.get();
-    let times: Vec<_> = announces.iter().map(|(at, _)| *at).collect();
-    for window in times.windows(at_once + 1) {
-        let [first, .., last] = window else {
-            unreachable!()
-        };
-        assert!(*last - *first >= Duration::from_millis(9));
-    }
 }

@@ -7,6 +7,7 @@
 )]
 
 mod advertise;
+mod burst;
 mod cache;
 mod lookup;
 mod node;

@@ -20,6 +20,7 @@ pub(crate) struct ScriptedDht {
 #[derive(Default)]
 struct State {
     announces: Vec<(Instant, ProviderRecord)>,
+    batches: Vec<(Instant, usize)>,
     withdrawals: Vec<(Instant, Vec<Withdrawal>)>,
     finds: Vec<FindOptions>,
     script: Script,
@@ -65,6 +66,11 @@ impl ScriptedDht {
         self.state.lock().unwrap().announces.clone()
     }
 
+    /// When each batch was announced, and how many records it had.
+    pub(crate) fn batches(&self) -> Vec<(Instant, usize)> {
+        self.state.lock().unwrap().batches.clone()
+    }
+
     pub(crate) fn withdrawals(&self) -> Vec<(Instant, Vec<Withdrawal>)> {
         self.state.lock().unwrap().withdrawals.clone()
     }
@@ -79,6 +85,7 @@ impl Dht for ScriptedDht {
     async fn announce(&self, records: Vec<ProviderRecord>) -> Result<AnnounceReport, DhtError> {
         let script = {
             let mut state = self.state.lock().unwrap();
+            state.batches.push((Instant::now(), records.len()));
             for record in &records {
                 state.announces.push((Instant::now(), record.clone()));
             }

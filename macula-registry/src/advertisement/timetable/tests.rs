@@ -1,0 +1,385 @@
+use std::collections::BTreeMap;
+
+use macula_core::{Key, Realm};
+use macula_dht::message::MAX_CLAIMS;
+use proptest::prelude::*;
+
+use super::*;
+
+const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+const TTL: Duration = Duration::from_secs(300);
+const INTERVAL: Duration = Duration::from_secs(240);
+
+fn place(index: u64) -> Place {
+    let name = format!("app.service_{index}").parse().unwrap();
+    Place {
+        key: Key::of_service(&Realm::default(), &name),
+        generation: index,
+    }
+}
+
+fn secs(secs: u64) -> Duration {
+    Duration::from_secs(secs)
+}
+
+/// What was published together, and when.
+type Published = (Instant, Vec<Place>);
+
+/// Runs the timetable until `end` with attempts that succeed and take no time.
+fn run(table: &mut Timetable<()>, end: Instant) -> Vec<Published> {
+    let mut batches = Vec::new();
+    while let Some(due) = table.next_due().filter(|due| *due <= end) {
+        batches.push((due, publish(table, due, Outcome::Succeeded)));
+    }
+    batches
+}
+
+fn publish(table: &mut Timetable<()>, now: Instant, outcome: Outcome) -> Vec<Place> {
+    let batch = table.next_batch(now).unwrap();
+    let places: Vec<_> = batch.members.iter().map(|(place, _)| *place).collect();
+    table.ended(now, batch, vec![outcome; places.len()]);
+    places
+}
+
+/// How long after the one before each publication of a service came.
+fn gaps(batches: &[Published]) -> Vec<Duration> {
+    let mut last = BTreeMap::new();
+    let mut gaps = Vec::new();
+    for (at, places) in batches {
+        for place in places {
+            gaps.extend(last.insert(*place, *at).map(|before| *at - before));
+        }
+    }
+    gaps
+}
+
+fn per_second(batches: &[Published], from: Instant, secs: usize) -> Vec<usize> {
+    let mut counts = vec![0; secs];
+    for (at, places) in batches {
+        let since = at.checked_duration_since(from);
+        if let Some(count) = since.and_then(|since| counts.get_mut(since.as_secs() as usize)) {
+            *count += places.len();
+        }
+    }
+    counts
+}
+
+#[test]
+fn few_services_are_refreshed_between_nine_tenths_of_their_interval_and_all_of_it() {
+    for services in [1, 2, 10, 64] {
+        let start = Instant::now();
+        let mut table = Timetable::new(start, RETRY, 8, services);
+        for index in 0..services {
+            table.add(start + secs(index), place(index), TTL, ());
+        }
+        let gaps = gaps(&run(&mut table, start + secs(7200)));
+        assert!(gaps.len() as u64 >= 29 * services);
+        for gap in &gaps {
+            assert!(*gap <= INTERVAL && *gap >= INTERVAL * 9 / 10, "{gap:?}");
+        }
+        assert!(gaps.iter().any(|gap| *gap != gaps[0]), "jittered");
+    }
+}
+
+#[test]
+fn services_that_fit_into_a_batch_become_one_in_the_end() {
+    let start = Instant::now();
+    let mut table = Timetable::new(start, RETRY, 8, 3);
+    for index in 0..64 {
+        run(&mut table, start + secs(10 * index));
+        table.add(start + secs(10 * index), place(index), TTL, ());
+    }
+    let batches = run(&mut table, start + secs(3 * 3600));
+    let (_, last) = batches.last().unwrap();
+    assert_eq!(last.len(), 64);
+}
+
+#[test]
+fn thousands_advertised_over_an_hour_are_refreshed_in_batches_of_neighbours() {
+    let start = Instant::now();
+    let mut table = Timetable::new(start, RETRY, 8, 1);
+    let mut batches = Vec::new();
+    for index in 0..10_000 {
+        let now = start + Duration::from_millis(360 * index);
+        batches.extend(run(&mut table, now));
+        table.add(now, place(index), TTL, ());
+    }
+    let all_there = start + secs(3600);
+    batches.extend(run(&mut table, all_there + secs(1200)));
+    let settled = all_there + secs(480);
+    let later: Vec<_> = batches.iter().filter(|(at, _)| *at > settled).collect();
+    let members: usize = later.iter().map(|(_, places)| places.len()).sum();
+    assert!(members / later.len() >= 32);
+    let mut spans: Vec<_> = later.iter().map(|(_, places)| span(places)).collect();
+    spans.sort_by(f64::total_cmp);
+    // 64 neighbours of 10,000 span so much of the key space.
+    assert!(spans[spans.len() / 2] <= 2.0 * 64.0 / 10_000.0);
+    assert!(gaps(&batches).iter().all(|gap| *gap <= INTERVAL));
+}
+
+/// Which share of the key space lies between the first and the last.
+fn span(places: &[Place]) -> f64 {
+    let point = |place: &Place| {
+        let [a, b, c, d, ..] = *place.key.as_bytes();
+        f64::from(u32::from_be_bytes([a, b, c, d])) / f64::from(u32::MAX)
+    };
+    point(&places[places.len() - 1]) - point(&places[0])
+}
+
+#[test]
+fn thousands_published_in_the_same_second_spread_over_the_interval_at_once() {
+    let start = Instant::now();
+    let mut table = Timetable::new(start, RETRY, 8, 1);
+    for index in 0..10_000 {
+        table.add(start, place(index), TTL, ());
+    }
+    let published = run(&mut table, start);
+    assert_eq!(published.len(), 10_000usize.div_ceil(MAX_CLAIMS));
+    let batches = run(&mut table, start + secs(3600));
+    let seconds = per_second(&batches, start, 3600);
+    let mean = 10_000 / 228;
+    assert!(seconds.iter().all(|count| *count <= 6 * mean));
+    for minute in seconds.chunks(60).skip(1) {
+        let count: usize = minute.iter().sum();
+        assert!(count.abs_diff(60 * mean) <= 15 * mean, "{count}");
+    }
+    assert!(gaps(&batches).iter().all(|gap| *gap <= INTERVAL));
+}
+
+#[test]
+fn a_service_that_fails_backs_off_without_its_batch() {
+    let start = Instant::now();
+    let mut table = Timetable::new(start, RETRY, 8, 1);
+    for index in 0..10 {
+        table.add(start, place(index), TTL, ());
+    }
+    let batch = table.next_batch(start).unwrap();
+    let (bad, _) = batch.members[4];
+    let judge = |(p, _): &(Place, _)| match *p == bad {
+        true => Outcome::Failed,
+        false => Outcome::Succeeded,
+    };
+    let outcomes: Vec<_> = batch.members.iter().map(judge).collect();
+    let failures = table.ended(start, batch, outcomes);
+    assert_eq!(failures, [0, 0, 0, 0, 1, 0, 0, 0, 0, 0]);
+    assert_eq!(table.failing(), 1);
+    let due = table.next_due().unwrap();
+    assert!(due >= start + RETRY.0 / 2 && due <= start + RETRY.0);
+    assert_eq!(publish(&mut table, due, Outcome::Succeeded), [bad]);
+    assert_eq!(table.failing(), 0);
+}
+
+#[test]
+fn members_of_a_suspect_batch_are_tried_again_one_by_one() {
+    let start = Instant::now();
+    let mut table = Timetable::new(start, RETRY, 64, 1);
+    for index in 0..20 {
+        table.add(start, place(index), TTL, ());
+    }
+    publish(&mut table, start, Outcome::Suspect);
+    let batches = run(&mut table, start + secs(2));
+    assert!(batches.iter().all(|(_, places)| places.len() == 1));
+    assert_eq!(batches.len(), 20);
+    let later = run(&mut table, start + secs(250));
+    assert!(later.len() < 20, "together again");
+}
+
+#[test]
+fn a_new_service_finds_room_beside_thousands_of_refreshes() {
+    let start = Instant::now();
+    for max_batches in [2, 3, 8] {
+        let mut table = Timetable::new(start, RETRY, max_batches, 1);
+        for index in 0..2000 {
+            table.add(start, place(index), TTL, ());
+        }
+        run(&mut table, start);
+        let late = start + secs(1000);
+        let mut under_way = Vec::new();
+        while let Some(batch) = table.next_batch(late) {
+            under_way.push(batch);
+        }
+        assert!(under_way.len() < max_batches);
+        assert_eq!(table.next_due(), None);
+        table.add(late, place(9999), TTL, ());
+        let batch = table.next_batch(late).unwrap();
+        assert!(batch.members.iter().any(|(p, _)| *p == place(9999)));
+    }
+}
+
+#[test]
+fn a_service_removed_while_under_way_does_not_come_back() {
+    let start = Instant::now();
+    let mut table = Timetable::new(start, RETRY, 8, 1);
+    table.add(start, place(1), TTL, ());
+    let batch = table.next_batch(start).unwrap();
+    table.remove(&place(1));
+    table.ended(start, batch, [Outcome::Failed]);
+    assert_eq!(
+        (table.next_due(), table.len(), table.failing()),
+        (None, 0, 0)
+    );
+}
+
+/// What happens to a timetable.
+#[derive(Debug, Clone)]
+enum Operation {
+    Add { index: u64, ttl_secs: u64 },
+    Remove { index: u64 },
+    Pass { millis: u64 },
+    Begin,
+    End { which: usize, outcomes: Vec<u8> },
+}
+
+fn operation() -> impl Strategy<Value = Operation> {
+    prop_oneof![
+        3 => (0u64..40, prop_oneof![15u64..=80, 15u64..=3600])
+            .prop_map(|(index, ttl_secs)| Operation::Add { index, ttl_secs }),
+        1 => (0u64..40).prop_map(|index| Operation::Remove { index }),
+        2 => (0u64..60_000).prop_map(|millis| Operation::Pass { millis }),
+        3 => Just(Operation::Begin),
+        3 => (any::<usize>(), prop::collection::vec(0u8..8, MAX_CLAIMS))
+            .prop_map(|(which, outcomes)| Operation::End { which, outcomes }),
+    ]
+}
+
+/// What a naive observer knows: by when each service has to be attempted next.
+#[derive(Default)]
+struct Oracle {
+    deadlines: BTreeMap<Place, Instant>,
+    intervals: BTreeMap<Place, Duration>,
+    failures: BTreeMap<Place, u32>,
+}
+
+impl Oracle {
+    fn ended(&mut self, place: Place, started_at: Instant, now: Instant, outcome: Outcome) {
+        let Some(interval) = self.intervals.get(&place) else {
+            return;
+        };
+        let failures = self.failures.entry(place).or_default();
+        let deadline = match outcome {
+            Outcome::Succeeded => {
+                *failures = 0;
+                (started_at + *interval).max(now)
+            }
+            Outcome::Over => return self.remove(&place),
+            Outcome::Failed | Outcome::Suspect => {
+                let wait = secs(1 << (*failures).min(5)).min(RETRY.1).min(*interval);
+                *failures += 1;
+                now + wait
+            }
+        };
+        self.deadlines.insert(place, deadline);
+    }
+
+    fn remove(&mut self, place: &Place) {
+        self.deadlines.remove(place);
+        self.intervals.remove(place);
+        self.failures.remove(place);
+    }
+}
+
+fn outcome(drawn: u8) -> Outcome {
+    match drawn {
+        0 => Outcome::Failed,
+        1 => Outcome::Suspect,
+        2 => Outcome::Over,
+        _ => Outcome::Succeeded,
+    }
+}
+
+proptest! {
+    #[test]
+    fn every_service_is_attempted_by_its_deadline_and_never_twice_at_once(
+        operations in prop::collection::vec(operation(), 1..200),
+        max_batches in 1usize..6,
+        seed: u64,
+    ) {
+        let mut now = Instant::now();
+        let mut table = Timetable::new(now, RETRY, max_batches, seed);
+        let mut oracle = Oracle::default();
+        let mut under_way: Vec<Batch<()>> = Vec::new();
+        for operation in operations {
+            match operation {
+                Operation::Add { index, ttl_secs } => {
+                    let place = place(index);
+                    if !oracle.intervals.contains_key(&place)
+                        && !under_way.iter().any(|b| b.members.iter().any(|(p, _)| *p == place))
+                    {
+                        table.add(now, place, secs(ttl_secs), ());
+                        oracle.intervals.insert(place, refresh_interval(secs(ttl_secs)));
+                        oracle.deadlines.insert(place, now);
+                    }
+                }
+                Operation::Remove { index } => {
+                    table.remove(&place(index));
+                    oracle.remove(&place(index));
+                }
+                Operation::Pass { millis } => {
+                    // An owner who keeps up never lets time pass over what is due.
+                    let to = now + Duration::from_millis(millis);
+                    now = table.next_due().map_or(to, |due| due.min(to)).max(now);
+                }
+                Operation::Begin => {
+                    if let Some(batch) = table.next_batch(now) {
+                        prop_assert!(batch.members.len() <= MAX_CLAIMS);
+                        prop_assert!(batch.members.is_sorted_by_key(|(place, _)| *place));
+                        for (place, _) in &batch.members {
+                            prop_assert!(oracle.deadlines.remove(place).is_some());
+                        }
+                        under_way.push(batch);
+                    }
+                }
+                Operation::End { which, outcomes } => {
+                    if !under_way.is_empty() {
+                        let batch = under_way.swap_remove(which % under_way.len());
+                        let outcomes = outcomes.into_iter().map(outcome);
+                        for ((place, _), outcome) in batch.members.iter().zip(outcomes.clone()) {
+                            oracle.ended(*place, batch.started_at, now, outcome);
+                        }
+                        table.ended(now, batch, outcomes);
+                    }
+                }
+            }
+            table.check_invariants();
+            prop_assert!(under_way.len() <= max_batches);
+            if under_way.is_empty() {
+                // Nothing holds a batch up, so whoever is due has its turn now.
+                let first = oracle.deadlines.values().min();
+                prop_assert!(first.is_none_or(|first| table.next_due().unwrap() <= *first));
+            }
+        }
+    }
+
+    #[test]
+    fn no_record_lapses_while_attempts_succeed_and_take_no_time(
+        ttls in prop::collection::vec(15u64..2000, 1..300),
+        step_millis in 0u64..5000,
+        seed: u64,
+    ) {
+        let start = Instant::now();
+        let mut table = Timetable::new(start, RETRY, 4, seed);
+        let mut batches = Vec::new();
+        let mut intervals = BTreeMap::new();
+        for (index, ttl) in ttls.into_iter().enumerate() {
+            let index = index as u64;
+            let now = start + Duration::from_millis(step_millis * index);
+            batches.extend(run(&mut table, now));
+            table.add(now, place(index), secs(ttl), ());
+            intervals.insert(place(index), refresh_interval(secs(ttl)));
+        }
+        let end = start + secs(2 * 3600);
+        batches.extend(run(&mut table, end));
+        let mut last = BTreeMap::new();
+        for (at, places) in &batches {
+            for place in places {
+                if let Some(before) = last.insert(*place, *at) {
+                    prop_assert!(*at - before <= intervals[place]);
+                    prop_assert!(*at > before);
+                }
+            }
+        }
+        for (place, at) in last {
+            prop_assert!(end - at <= intervals[&place]);
+        }
+    }
+}
