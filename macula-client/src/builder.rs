@@ -8,7 +8,7 @@ use macula_core::{
 };
 use macula_dht::{Dht, DhtConfig, KademliaDht};
 use macula_registry::{Identity, Registry, RegistryConfig};
-use macula_rpc::{Caller, CallerConfig, ProviderSelector, RoundRobin, Server, ServerConfig};
+use macula_rpc::{Caller, CallerConfig, LeastLatency, ProviderSelector, Server, ServerConfig};
 use macula_transport::{
     Endpoint, EndpointConfig, Executor, NodeRuntime, QuicConfig, QuicTransport, Role, Transport,
 };
@@ -29,7 +29,7 @@ pub struct ClientBuilder {
     home: Home,
     transport: Option<Arc<dyn Transport>>,
     dht: Option<Arc<dyn Dht>>,
-    selector: Arc<dyn ProviderSelector>,
+    selector: Option<Arc<dyn ProviderSelector>>,
     clock: WallClock,
     endpoint_config: EndpointConfig,
     dht_config: DhtConfig,
@@ -64,7 +64,7 @@ impl Default for ClientBuilder {
             home: Home::Start(Executor::default()),
             transport: None,
             dht: None,
-            selector: Arc::new(RoundRobin::default()),
+            selector: None,
             clock: system_clock(),
             endpoint_config: EndpointConfig::default(),
             dht_config: DhtConfig::default(),
@@ -171,9 +171,9 @@ impl ClientBuilder {
         self
     }
 
-    /// Chooses among providers by something else than round robin.
+    /// Chooses among providers by something else than [`LeastLatency`].
     pub fn selector(mut self, selector: Arc<dyn ProviderSelector>) -> Self {
-        self.selector = selector;
+        self.selector = Some(selector);
         self
     }
 
@@ -279,6 +279,7 @@ impl ClientBuilder {
                 (kademlia.clone() as Arc<dyn Dht>, Some(kademlia))
             }
         };
+        let selector = self.selector.unwrap_or_else(|| default_selector(&endpoint));
         let identity = Identity {
             secret_key,
             realm,
@@ -295,7 +296,7 @@ impl ClientBuilder {
         let caller = Caller::new(
             endpoint.clone(),
             registry.clone(),
-            self.selector,
+            selector,
             server.clone(),
             self.caller_config,
         )?;
@@ -346,6 +347,16 @@ async fn bind_quic(
     let bound = runtime.spawn(async move { QuicTransport::bind(&secret_key, config).await });
     let transport = bound.await.map_err(|_| ConnectError::RuntimeEnded)??;
     Ok(transport)
+}
+
+/// Nodes that start together must not draw the same pairs of providers.
+fn default_selector(endpoint: &Endpoint) -> Arc<dyn ProviderSelector> {
+    let node_id = endpoint.node_id();
+    let (seed, _) = node_id.as_bytes().split_at(size_of::<u64>());
+    let seed = seed
+        .iter()
+        .fold(0, |seed, byte| seed << 8 | u64::from(*byte));
+    Arc::new(LeastLatency::new(seed))
 }
 
 fn own_addresses(endpoint: &Endpoint) -> Arc<dyn Fn() -> Addresses + Send + Sync> {

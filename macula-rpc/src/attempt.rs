@@ -6,6 +6,8 @@ use std::time::Duration;
 use macula_core::NodeId;
 use macula_transport::{DialError, Executed, Refusal, StreamError};
 
+use crate::health::Condition;
+
 /// One try of a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -18,6 +20,9 @@ pub struct Attempt {
     pub executed: Executed,
     /// How long it took.
     pub elapsed: Duration,
+    /// Whether it was made although the provider had failed so often that it was to be left alone:
+    /// so had all others.
+    pub forced: bool,
 }
 
 /// What became of an attempt.
@@ -102,6 +107,22 @@ impl AttemptOutcome {
             | Self::Interrupted(_)
             | Self::Malformed => true,
             _ => false,
+        }
+    }
+
+    /// What it says of the provider's health. A service's own error is the answer of one that is
+    /// well; what failed on this side says nothing.
+    pub(crate) fn condition(&self) -> Condition {
+        match self {
+            Self::Answered | Self::Failed | Self::Panicked | Self::Codec | Self::TooLarge => {
+                Condition::Well
+            }
+            Self::Closed
+            | Self::Refused(Refusal::Denied)
+            | Self::Unreachable(DialError::PoolFull | DialError::Busy | DialError::Closed) => {
+                Condition::Unknown
+            }
+            _ => Condition::Ill,
         }
     }
 

@@ -1,8 +1,8 @@
 //! Makes calls: at this node if it provides the service, else at one of its providers.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,6 +11,8 @@ use macula_registry::{Registry, ResolveOptions, Resolved, Source};
 use macula_transport::{Endpoint, Executed};
 use tokio::time::Instant;
 
+use crate::budget::Spending;
+use crate::health::Health;
 use crate::{
     Attempt, CallError, CallId, CallOptions, CallerConfig, CallerConfigError, Codec, Part,
     ProviderSelector, Server, Service, deadline,
@@ -81,6 +83,8 @@ struct Shared {
     server: Arc<Server>,
     config: CallerConfig,
     call_ids: CallIds,
+    health: Health,
+    spending: Mutex<Spending>,
     counters: Counters,
 }
 
@@ -104,8 +108,10 @@ impl Caller {
             registry,
             selector,
             server,
+            spending: Mutex::new(Spending::new(config.retry_budget)),
             config,
             call_ids,
+            health: Health::default(),
             counters: Counters::default(),
         })))
     }
@@ -136,6 +142,19 @@ impl Caller {
 }
 
 impl Shared {
+    /// Takes leave for one more attempt from the budget; whether there was any.
+    fn may_retry(&self, now: Instant) -> bool {
+        let may = self.spending().retry(now);
+        if !may {
+            self.counters.out_of_budget();
+        }
+        may
+    }
+
+    fn spending(&self) -> MutexGuard<'_, Spending> {
+        self.spending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     async fn run(&self, call: &Call, started: Instant) -> Result<Reply, CallError> {
         let limit_bytes = self.config.max_body_bytes.get();
         if call.body.len() > limit_bytes {
@@ -157,6 +176,7 @@ impl Shared {
             }
             known = None;
         }
+        self.spending().call(started);
         OutboundCall::new(self, call, id, time).run(known).await
     }
 

@@ -6,6 +6,8 @@ use std::time::Duration;
 use macula_core::{Delivery, NodeId};
 use tokio::sync::Semaphore;
 
+use crate::RetryBudget;
+
 /// Default of [`CallOptions::timeout`].
 pub const DEFAULT_CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -76,6 +78,8 @@ pub struct CallerConfig {
     /// How much of the remaining time one lookup may take, in percent: 1 to 99. The rest is for
     /// the attempts.
     pub lookup_percent: u8,
+    /// How many attempts after the first all calls may make together.
+    pub retry_budget: RetryBudget,
     /// The longest arguments, in bytes. Should fit the endpoint's message limit with
     /// [`MAX_HEADER_BYTES`](crate::MAX_HEADER_BYTES) to spare.
     pub max_body_bytes: NonZeroUsize,
@@ -88,6 +92,7 @@ impl Default for CallerConfig {
         Self {
             max_attempts: DEFAULT_MAX_ATTEMPTS,
             lookup_percent: DEFAULT_LOOKUP_PERCENT,
+            retry_budget: RetryBudget::default(),
             max_body_bytes: DEFAULT_MAX_BODY_BYTES,
             seed: None,
         }

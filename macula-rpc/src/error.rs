@@ -34,6 +34,13 @@ pub enum CallError {
         /// What was tried.
         attempts: Vec<Attempt>,
     },
+    /// More attempts might have helped, but calls of this node have made so many lately that more
+    /// would only add to what broke the providers.
+    #[error("retry budget exhausted{}", Listed(.attempts))]
+    RetryBudgetExhausted {
+        /// What was tried.
+        attempts: Vec<Attempt>,
+    },
     /// The time of the call is over, or a call that may run only once was not answered in time.
     #[error("timed out{}", Listed(.attempts))]
     Timeout {
@@ -142,6 +149,7 @@ impl CallError {
         match self {
             Self::AllProvidersFailed { attempts }
             | Self::MaxAttemptsExceeded { attempts }
+            | Self::RetryBudgetExhausted { attempts }
             | Self::Timeout { attempts }
             | Self::Connection { attempts }
             | Self::Cancelled { attempts }

@@ -11,6 +11,8 @@ use tokio::time::Instant;
 
 use crate::Candidate;
 
+pub(crate) mod ejection;
+
 /// What a plan goes by.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PlanConfig {
@@ -125,6 +127,11 @@ impl Plan {
             self.untried.push(candidate);
         }
         eligible
+    }
+
+    /// The same, to note how they are doing.
+    pub(crate) fn untried_mut(&mut self) -> &mut [Candidate] {
+        &mut self.untried
     }
 
     /// The candidates to choose from, in the order they were offered.

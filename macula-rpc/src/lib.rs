@@ -35,7 +35,9 @@ mod service;
 mod selector;
 
 mod attempt;
+mod budget;
 mod failover;
+mod health;
 
 mod deadline;
 
@@ -46,6 +48,7 @@ mod config;
 mod error;
 
 pub use attempt::{Attempt, AttemptOutcome};
+pub use budget::RetryBudget;
 pub use caller::{Call, Caller, CallerStats, Reply};
 pub use codec::{Codec, CodecError};
 pub use config::{
@@ -58,11 +61,13 @@ pub use error::{CallError, Part};
 pub use handler::{
     CallContext, Handler, HandlerError, HandlerFailure, InboundCall, raw, typed, typed_with_context,
 };
+pub use health::{BreakerState, ProviderHealth};
 pub use macula_registry::Source;
 pub use macula_transport::Executed;
 pub use message::{CallId, MAX_ERROR_BYTES, MAX_HEADER_BYTES};
 pub use selector::{
-    Candidate, First, MAX_COUNTED_SERVICES, ProviderSelector, Random, RoundRobin, Selection,
+    Candidate, First, LeastLatency, MAX_COUNTED_SERVICES, ProviderSelector, Random, RoundRobin,
+    Selection,
 };
 pub use server::{Server, ServerStats};
 pub use service::Service;

@@ -2,11 +2,15 @@
 
 use macula_core::{Provider, ServiceName};
 
+use crate::ProviderHealth;
+
 mod first;
+mod least_latency;
 mod random;
 mod round_robin;
 
 pub use first::First;
+pub use least_latency::LeastLatency;
 pub use random::Random;
 pub use round_robin::{MAX_COUNTED_SERVICES, RoundRobin};
 
@@ -44,13 +48,15 @@ impl<'a> Selection<'a> {
 }
 
 /// A provider considered for one call.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Candidate {
     /// What it claims.
     pub provider: Provider,
     /// Whether this node has a connection to it.
     pub connected: bool,
+    /// How it is doing, as far as this node has called it.
+    pub health: ProviderHealth,
 }
 
 impl Candidate {
@@ -59,9 +65,10 @@ impl Candidate {
         Self {
             provider,
             connected,
+            health: ProviderHealth::default(),
         }
     }
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -30,6 +30,7 @@ impl Shared {
             outcome: verdict.outcome.clone(),
             executed: verdict.executed,
             elapsed: time.started.elapsed(),
+            forced: false,
         };
         Some(conclude(verdict, attempt, time))
     }

@@ -1,8 +1,9 @@
 //! One call to other nodes: discovery, selection, attempts.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use macula_core::Provider;
+use macula_core::{NodeId, Provider};
 use macula_registry::{ResolveError, ResolveOptions, Resolved, Source};
 use macula_transport::{ProtocolId, Request};
 use tokio::time::Instant;
@@ -11,7 +12,9 @@ use super::local::message_of;
 use super::verdict::Verdict;
 use super::{Call, CallTime, Reply, Shared};
 use crate::attempt;
+use crate::failover::ejection::{self, Offered};
 use crate::failover::{GiveUp, Plan, PlanConfig, Step, Try};
+use crate::health::{AttemptUnderWay, ServiceHealth};
 use crate::{Attempt, CallError, CallId, Candidate, Part, Selection, Service};
 
 /// What the registry answers.
@@ -23,9 +26,17 @@ pub(super) struct OutboundCall<'a> {
     id: CallId,
     time: CallTime,
     plan: Plan,
+    health: Arc<ServiceHealth>,
     /// Where the candidates came from.
     source: Source,
     attempts: Vec<Attempt>,
+}
+
+/// An attempt that begins.
+struct Begun {
+    tried: Try,
+    /// Counts for its provider's health.
+    under_way: Option<AttemptUnderWay>,
 }
 
 impl<'a> OutboundCall<'a> {
@@ -44,6 +55,7 @@ impl<'a> OutboundCall<'a> {
             id,
             time,
             plan,
+            health: shared.health.of(time.started, &call.service),
             source: Source::Fresh,
             attempts: Vec::new(),
         }
@@ -54,8 +66,13 @@ impl<'a> OutboundCall<'a> {
         self.discover(known).await?;
         loop {
             let now = Instant::now();
-            let tried = match self.plan.next(now) {
-                Step::TryConnected(node_id) => self.plan.begin_connected(now, node_id),
+            let begun = match self.plan.next(now) {
+                Step::TryConnected(_) | Step::Choose if !self.may_go_on(now) => {
+                    return Err(CallError::RetryBudgetExhausted {
+                        attempts: self.attempts,
+                    });
+                }
+                Step::TryConnected(node_id) => self.choose_connected(now, node_id),
                 Step::Choose => self.choose(now)?,
                 Step::Refresh(timeout) => {
                     self.refresh(timeout).await;
@@ -63,7 +80,7 @@ impl<'a> OutboundCall<'a> {
                 }
                 Step::GiveUp(reason) => return Err(self.give_up(reason)),
             };
-            if let Some(outcome) = self.attempt(tried).await {
+            if let Some(outcome) = self.attempt(begun).await {
                 return outcome;
             }
         }
@@ -179,23 +196,72 @@ impl<'a> OutboundCall<'a> {
         }
     }
 
-    fn choose(&mut self, now: Instant) -> Result<Try, CallError> {
-        let candidates = self.plan.untried();
-        let count = candidates.len();
+    /// Whether one more attempt is within the budget that all calls share; the first one always is.
+    fn may_go_on(&self, now: Instant) -> bool {
+        self.attempts.is_empty() || self.shared.may_retry(now)
+    }
+
+    /// A connection that stands is used whatever became of the attempts before.
+    fn choose_connected(&mut self, now: Instant, node_id: NodeId) -> Begun {
+        Begun {
+            tried: self.plan.begin_connected(now, node_id),
+            under_way: self.health.begin(now, node_id, true),
+        }
+    }
+
+    fn choose(&mut self, now: Instant) -> Result<Begun, CallError> {
+        self.health.examine(now, self.plan.untried_mut());
+        let mut offered = ejection::offered(self.plan.untried());
+        loop {
+            let position = self.select(&offered)?;
+            let Offered { index, forced } = offered[position];
+            // Another call may have become the probe of its breaker in this moment.
+            let is_last = offered.len() == 1;
+            let node_id = self.plan.untried()[index].provider.node_id();
+            let Some(under_way) = self.health.begin(now, node_id, forced || is_last) else {
+                offered.remove(position);
+                continue;
+            };
+            let is_connected = self.shared.endpoint.is_connected(&node_id);
+            return match self.plan.begin(now, index) {
+                Some(tried) => Ok(Begun {
+                    tried,
+                    under_way: Some(under_way.with_dial(!is_connected)),
+                }),
+                None => Err(self.no_choice(Some(position), offered.len())),
+            };
+        }
+    }
+
+    /// The position of the selector's choice in what is offered.
+    fn select(&mut self, offered: &[Offered]) -> Result<usize, CallError> {
+        let all = self.plan.untried();
+        let some: Vec<Candidate>;
+        let candidates = if offered.len() == all.len() {
+            all
+        } else {
+            some = offered.iter().map(|it| all[it.index].clone()).collect();
+            &some
+        };
         let number = self.plan.next_number();
         let selection = Selection::new(&self.call.service, number, candidates);
         let chosen = self.shared.selector.select(&selection);
         chosen
-            .and_then(|index| self.plan.begin(now, index))
-            .ok_or_else(|| CallError::Selector {
-                chosen,
-                candidates: count,
-                attempts: std::mem::take(&mut self.attempts),
-            })
+            .filter(|position| *position < offered.len())
+            .ok_or_else(|| self.no_choice(chosen, offered.len()))
+    }
+
+    fn no_choice(&mut self, chosen: Option<usize>, candidates: usize) -> CallError {
+        CallError::Selector {
+            chosen,
+            candidates,
+            attempts: std::mem::take(&mut self.attempts),
+        }
     }
 
     /// Makes one attempt; `None` when the call goes on.
-    async fn attempt(&mut self, tried: Try) -> Option<Result<Reply, CallError>> {
+    async fn attempt(&mut self, begun: Begun) -> Option<Result<Reply, CallError>> {
+        let Begun { tried, under_way } = begun;
         self.shared.counters.attempt(tried.number);
         let Ok(body) = message_of(self.call, self.id, tried.number).encode() else {
             return Some(Err(CallError::Codec {
@@ -213,11 +279,16 @@ impl<'a> OutboundCall<'a> {
         let contact = tried.target.contact();
         let answer = self.shared.endpoint.request(&contact, request).await;
         let verdict = Verdict::of_answer(answer);
+        let forced = under_way.as_ref().is_some_and(AttemptUnderWay::is_forced);
+        if let Some(under_way) = under_way {
+            under_way.ended(verdict.outcome.condition());
+        }
         self.attempts.push(Attempt {
             provider: contact.node_id,
             outcome: verdict.outcome.clone(),
             executed: verdict.executed,
             elapsed: started.elapsed(),
+            forced,
         });
         if verdict.outcome.is_final() {
             return Some(self.conclude(verdict));

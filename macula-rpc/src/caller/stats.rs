@@ -16,6 +16,8 @@ pub struct CallerStats {
     pub attempts: u64,
     /// Attempts after the first of their call.
     pub failovers: u64,
+    /// Attempts that were not made because the budget for further ones was spent.
+    pub out_of_budget: u64,
     /// Lookups because the known providers were used up.
     pub refreshes: u64,
 }
@@ -27,6 +29,7 @@ pub(super) struct Counters {
     local: AtomicU64,
     attempts: AtomicU64,
     failovers: AtomicU64,
+    out_of_budget: AtomicU64,
     refreshes: AtomicU64,
 }
 
@@ -50,6 +53,10 @@ impl Counters {
         }
     }
 
+    pub(super) fn out_of_budget(&self) {
+        self.out_of_budget.fetch_add(1, Ordering::Relaxed);
+    }
+
     pub(super) fn refreshed(&self) {
         self.refreshes.fetch_add(1, Ordering::Relaxed);
     }
@@ -62,6 +69,7 @@ impl Counters {
             local: read(&self.local),
             attempts: read(&self.attempts),
             failovers: read(&self.failovers),
+            out_of_budget: read(&self.out_of_budget),
             refreshes: read(&self.refreshes),
         }
     }

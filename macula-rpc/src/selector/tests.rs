@@ -7,7 +7,7 @@ use macula_core::{
 
 use super::*;
 
-fn candidates(count: u8) -> Vec<Candidate> {
+pub(crate) fn candidates(count: u8) -> Vec<Candidate> {
     (0..count)
         .map(|i| {
             let draft = RecordDraft {
@@ -40,6 +40,7 @@ fn every_strategy() -> Vec<Box<dyn ProviderSelector>> {
     vec![
         Box::new(First),
         Box::new(Random::new(1)),
+        Box::new(LeastLatency::new(1)),
         Box::new(RoundRobin::new()),
     ]
 }
@@ -81,6 +82,53 @@ fn random_is_a_member_and_uniform() {
     for count in counts {
         assert!((1800..=2200).contains(&count), "{counts:?}");
     }
+}
+
+#[test]
+fn least_latency_compares_two_different_ones_and_comes_to_all() {
+    let mut five = candidates(5);
+    let selector = LeastLatency::new(42);
+    let mut counts = [0_u32; 5];
+    for _ in 0..10_000 {
+        counts[pick(&selector, "app.f", &five).unwrap()] += 1;
+    }
+    assert!(
+        counts.iter().all(|count| (1800..=2200).contains(count)),
+        "{counts:?}"
+    );
+    // Nobody else is as slow: it loses almost always against whomever it is compared with.
+    five[3].health.latency = Some(Duration::from_millis(20));
+    for i in [0, 1, 2, 4] {
+        five[i].health.latency = Some(Duration::from_millis(1));
+    }
+    let slow = (0..10_000).filter(|_| pick(&selector, "app.f", &five) == Some(3));
+    // Two pairs in five, and there one in four hundred: ten are expected.
+    assert!((1..30).contains(&slow.count()));
+}
+
+#[test]
+fn least_latency_weighs_what_is_under_way_what_waits_and_what_fails() {
+    let selector = LeastLatency::new(1);
+    let known = |health: fn(&mut crate::ProviderHealth)| {
+        let mut two = candidates(2);
+        for candidate in &mut two {
+            candidate.health.latency = Some(Duration::from_millis(5));
+        }
+        health(&mut two[0].health);
+        let picks = (0..1_000).map(|_| pick(&selector, "app.f", &two));
+        picks.filter(|chosen| *chosen == Some(0)).count()
+    };
+    // Twice as much: one in five.
+    assert!((150..250).contains(&known(|health| health.in_flight = 1)));
+    // Ten times as much: one in a hundred.
+    let waiting = known(|health| health.waiting = Some(Duration::from_millis(50)));
+    assert!((1..30).contains(&waiting));
+    assert!(known(|health| health.failing = 0.5) < 30);
+    let unknown = known(|health| {
+        health.latency = None;
+        health.in_flight = 1;
+    });
+    assert!((150..250).contains(&unknown), "as much is expected of both");
 }
 
 #[test]

@@ -9,6 +9,7 @@
 
 mod caller;
 mod failover;
+mod health;
 mod mesh;
 mod recovery;
 mod server;

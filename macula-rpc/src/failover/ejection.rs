@@ -1,0 +1,80 @@
+//! Which candidates are left out because their breakers are open.
+
+use crate::{BreakerState, Candidate};
+
+/// A candidate that a call may go to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Offered {
+    /// Its place among all.
+    pub(crate) index: usize,
+    /// Whether it is tried although its breaker is open.
+    pub(crate) forced: bool,
+}
+
+/// Leaves out those whose breakers are open, but never more than half of all, and nobody when
+/// all are: what looks dead everywhere is more likely this node's own trouble, and somebody has to
+/// be tried. The worst are left out first.
+pub(crate) fn offered(candidates: &[Candidate]) -> Vec<Offered> {
+    let is_open = |candidate: &Candidate| candidate.health.breaker == BreakerState::Open;
+    let mut open: Vec<usize> = (0..candidates.len())
+        .filter(|index| is_open(&candidates[*index]))
+        .collect();
+    let may_be_left_out = match open.len() == candidates.len() {
+        true => 0,
+        false => candidates.len() / 2,
+    };
+    open.sort_by(|a, b| {
+        let failing = |index: &usize| candidates[*index].health.failing;
+        failing(b).total_cmp(&failing(a))
+    });
+    open.truncate(may_be_left_out);
+    (0..candidates.len())
+        .filter(|index| !open.contains(index))
+        .map(|index| Offered {
+            index,
+            forced: is_open(&candidates[index]),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::selector::tests::candidates;
+
+    proptest! {
+        #[test]
+        fn at_most_half_are_left_out_the_worst_first_and_nobody_when_all_are(
+            open in prop::collection::vec((any::<bool>(), 0_u8..4), 1..20),
+        ) {
+            let mut all = candidates(u8::try_from(open.len()).unwrap());
+            for (candidate, (is_open, failing)) in all.iter_mut().zip(&open) {
+                candidate.health.failing = f64::from(*failing);
+                if *is_open {
+                    candidate.health.breaker = BreakerState::Open;
+                }
+            }
+            let offered = offered(&all);
+            let count = open.iter().filter(|(is_open, _)| *is_open).count();
+            let left_out = all.len() - offered.len();
+            prop_assert_eq!(left_out, match count == all.len() {
+                true => 0,
+                false => count.min(all.len() / 2),
+            });
+            prop_assert!(!offered.is_empty());
+            prop_assert!(offered.is_sorted_by_key(|it| it.index));
+            let is_offered = |index: usize| offered.iter().any(|it| it.index == index);
+            for (index, (is_open, failing)) in open.iter().enumerate() {
+                prop_assert!(*is_open || is_offered(index), "those that are well are offered");
+                for it in offered.iter().filter(|it| it.forced && !is_offered(index)) {
+                    prop_assert!(open[it.index].1 <= *failing, "the worst are left out");
+                }
+            }
+            for it in &offered {
+                prop_assert_eq!(it.forced, open[it.index].0);
+            }
+        }
+    }
+}

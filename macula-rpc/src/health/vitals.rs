@@ -1,0 +1,139 @@
+//! What is known of one provider from the attempts at it. Pure: `now` is an argument.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::ProviderHealth;
+use super::breaker::{Admission, Breaker};
+
+/// Latency, failures and what is under way.
+#[derive(Debug, Default)]
+pub(super) struct Vitals {
+    latency: Fading,
+    failing: Fading,
+    breaker: Breaker,
+    in_flight: BTreeMap<u64, Instant>,
+    last_used: Option<Instant>,
+}
+
+/// What became of an attempt, as far as its provider's health is concerned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Condition {
+    /// It answered, with a result or with an error of its own.
+    Well,
+    /// It did not, or has too much to do.
+    Ill,
+    /// Nothing can be told: the attempt was given up, or failed on this side.
+    Unknown,
+}
+
+impl Vitals {
+    /// Notes an attempt that begins. Unless it is `forced`, the breaker has to admit it.
+    pub(super) fn begin(&mut self, now: Instant, number: u64, forced: bool) -> Option<Admission> {
+        let admission = match (self.breaker.admit(now), forced) {
+            (Some(admission), _) => admission,
+            (None, true) => Admission::Forced,
+            (None, false) => return None,
+        };
+        self.in_flight.insert(number, now);
+        self.last_used = Some(now);
+        Some(admission)
+    }
+
+    /// Notes the end of an attempt; answers how long it took.
+    pub(super) fn end(&mut self, now: Instant, number: u64) -> Option<Duration> {
+        let began = self.in_flight.remove(&number)?;
+        Some(now.saturating_duration_since(began))
+    }
+
+    /// Draws conclusions from an attempt that has ended, and from how long it took if that counts.
+    pub(super) fn judge(
+        &mut self,
+        now: Instant,
+        admission: Admission,
+        condition: Condition,
+        latency: Option<Duration>,
+    ) {
+        match condition {
+            Condition::Well => {
+                if let Some(latency) = latency {
+                    self.latency.peak(now, latency.as_secs_f64());
+                }
+                self.failing.add(now, 0.0);
+                self.breaker.succeeded(now);
+            }
+            Condition::Ill => {
+                self.failing.add(now, 1.0);
+                self.breaker.failed(now, admission);
+            }
+            Condition::Unknown => self.breaker.said_nothing(admission),
+        }
+    }
+
+    pub(super) fn is_idle(&self, now: Instant, since: Duration) -> bool {
+        let used = |at| now.saturating_duration_since(at) < since;
+        self.in_flight.is_empty() && !self.last_used.is_some_and(used)
+    }
+
+    pub(super) fn last_used(&self) -> Option<Instant> {
+        self.last_used
+    }
+
+    pub(super) fn snapshot(&self, now: Instant) -> ProviderHealth {
+        let oldest = self.in_flight.first_key_value();
+        ProviderHealth {
+            latency: self.latency.at(now).map(Duration::from_secs_f64),
+            failing: self.failing.at(now).unwrap_or(0.0),
+            in_flight: self.in_flight.len(),
+            waiting: oldest.map(|(_, began)| now.saturating_duration_since(*began)),
+            breaker: self.breaker.state(now),
+        }
+    }
+}
+
+/// A mean in which what is older counts exponentially less, and that fades while nothing is added.
+///
+/// That it fades is what brings traffic back: a provider that was slow or failed gets another
+/// chance without anybody deciding so.
+#[derive(Debug, Default)]
+struct Fading {
+    value: f64,
+    at: Option<Instant>,
+}
+
+impl Fading {
+    /// Adds a sample; the longer since the last one, the more it counts.
+    fn add(&mut self, now: Instant, sample: f64) {
+        let kept = self.at.map_or(1.0, |at| weight(at, now));
+        // In a burst of samples each still moves the mean.
+        let kept = kept.min(1.0 - LEAST_SHARE);
+        self.value = self.value * kept + sample * (1.0 - kept);
+        self.at = Some(now);
+    }
+
+    /// Adds a sample that counts in full if it is the greater: slowness is believed at once.
+    fn peak(&mut self, now: Instant, sample: f64) {
+        match self.at(now) {
+            Some(faded) if sample <= faded => self.add(now, sample),
+            _ => (self.value, self.at) = (sample, Some(now)),
+        }
+    }
+
+    fn at(&self, now: Instant) -> Option<f64> {
+        self.at.map(|at| self.value * weight(at, now))
+    }
+}
+
+/// How much of what was known at `then` still counts.
+fn weight(then: Instant, now: Instant) -> f64 {
+    let age = now.saturating_duration_since(then).as_secs_f64();
+    (-age / DECAY.as_secs_f64()).exp()
+}
+
+/// In this time what is known of a provider counts for a third of what it did.
+pub(crate) const DECAY: Duration = Duration::from_secs(10);
+
+/// The least that a new sample counts for.
+const LEAST_SHARE: f64 = 0.1;
