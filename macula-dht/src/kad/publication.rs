@@ -73,6 +73,12 @@ impl Publication {
         gives_way
     }
 
+    /// Whether its claims share walks with neighbours. One alone does not: it tells those it meets
+    /// while it walks, and is as quick as it can be without relying on what another saw.
+    pub(super) fn is_batch(&self) -> bool {
+        self.placements.len() > 1
+    }
+
     /// Opens the window over further placements; whether there is anything to advance in it.
     pub(super) fn begin_more(&mut self) -> bool {
         let active = self.active().count();

@@ -5,27 +5,12 @@ use std::time::Instant;
 use macula_core::{Contact, Key};
 
 use super::lookup::Lookup;
-use super::lookups::LookupPurpose;
 use super::placement::{Placement, Stage};
 use super::publication::Kind;
 use super::region::Region;
 use super::{Kademlia, OperationId, Work};
 
 impl Kademlia {
-    /// Begins a walk for a placement, unless another is likely to save it that.
-    pub(super) fn walk_or_wait(
-        &mut self,
-        now: Instant,
-        (operation, index): (OperationId, usize),
-        placement: &mut Placement,
-    ) {
-        let key = placement.key();
-        if !self.awaits_neighbour(placement) {
-            placement.stage = Stage::Walking;
-            self.begin_walk(now, key, LookupPurpose::Walk { operation, index });
-        }
-    }
-
     /// Takes who is closest to a placement's key from a walk that ended lately; whether one shows.
     pub(super) fn place_without_walk(
         &mut self,
@@ -139,7 +124,7 @@ impl Kademlia {
     }
 
     /// Whether a walk is under way that will likely show who is closest to a placement's key.
-    fn awaits_neighbour(&self, placement: &Placement) -> bool {
+    pub(super) fn awaits_neighbour(&self, placement: &Placement) -> bool {
         if !placement.may_wait() {
             return false;
         }

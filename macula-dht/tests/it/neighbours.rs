@@ -123,6 +123,19 @@ fn withdrawals_of_neighbours_cost_few_walks_and_leave_no_holder() {
 }
 
 #[test]
+fn record_alone_is_walked_for_and_told_at_once_whatever_others_saw() {
+    let mut network = VirtualNetwork::joined(7, 60);
+    let mut services = neighbours(BATCH + 1, 1000);
+    let alone = services.pop().unwrap();
+    network.announce_batch(PROVIDER, &services, 1).unwrap();
+    let before = network.machine(PROVIDER).stats();
+    network.announce(PROVIDER, &alone, 1).unwrap();
+    let after = network.machine(PROVIDER).stats();
+    assert_eq!(after.lookups - before.lookups, 1);
+    assert_eq!(after.walks_shared, before.walks_shared);
+}
+
+#[test]
 fn keys_far_apart_are_walked_to_at_once() {
     let mut network = VirtualNetwork::joined(8, 100);
     let services = neighbours(1000, 1000);
