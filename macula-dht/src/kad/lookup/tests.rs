@@ -12,6 +12,7 @@ use super::*;
 use crate::HopOutcome;
 
 mod model;
+mod region;
 mod scripted;
 
 const K: usize = 5;
