@@ -15,13 +15,18 @@ use crate::scripted::{Answer, Script, ScriptedDht};
 
 /// A record of `app.echo` by the node of that index.
 pub(crate) fn record(index: u8) -> ProviderRecord {
+    numbered_record(index, 1)
+}
+
+/// The same, the first or a later one.
+pub(crate) fn numbered_record(index: u8, seq: u64) -> ProviderRecord {
     let draft = RecordDraft {
         realm: Realm::default(),
         service: name("app.echo"),
         addresses: address(index),
         metadata: metadata("index", &index.to_string()),
         delivery: Delivery::default(),
-        seq: 1,
+        seq,
         issued_at: Timestamp::from_unix_millis(1_800_000_000_000),
         ttl: Duration::from_secs(300),
         extensions: Extensions::default(),
@@ -87,6 +92,34 @@ async fn hit_awaits_nothing_and_copies_no_provider() {
         panic!("ready at once");
     };
     assert!(ptr::eq(cached.providers(), resolved.providers()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn hits_and_local_lookups_allocate_nothing() {
+    let (_, node) = caller(network(found(&[(1, 1000), (2, 1000)])));
+    let _kept = node.advertise("app.local").await;
+    let [echo, local] = ["app.echo", "app.local"].map(name);
+    let options = ResolveOptions::default();
+    let allocations = |name, count| {
+        let counted = allocation_counter::measure(|| {
+            for _ in 0..count {
+                assert!(node.registry.resolve_now(name, &options).is_some());
+                assert!(node.registry.local(&local).is_some());
+            }
+        });
+        counted.count_total
+    };
+    node.resolve("app.echo").await.unwrap();
+    // The first on a thread sets it up, and the first stale one starts the refresh.
+    allocations(&echo, 1);
+    assert_eq!(allocations(&echo, 1000), 0);
+    assert_eq!(allocations(&local, 1000), 0);
+    pass(60).await;
+    assert_eq!(node.cached("app.echo").unwrap().source(), Source::Stale);
+    assert_eq!(allocations(&echo, 1000), 0);
+    let stats = node.registry.stats();
+    assert_eq!((stats.cache.hits, stats.cache.stale_hits), (1001, 1001));
+    assert_eq!(stats.local_answers, 1000);
 }
 
 #[tokio::test(start_paused = true)]
@@ -307,6 +340,27 @@ async fn forced_refresh_replaces_the_entry_only_with_a_new_answer() {
     );
     let new = node.cached("app.echo").unwrap();
     assert_eq!(nodes_of(&new), [record(2).provider()]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn forced_refresh_takes_absence_for_a_new_answer_and_peers_for_none() {
+    let (dht, node) = caller(network(found(&[(1, 1000), (2, 1000)])));
+    node.resolve("app.echo").await.unwrap();
+    dht.set(Script {
+        network: Answer::Inconclusive,
+        connected: found(&[(1, 1000)]),
+        ..Script::default()
+    });
+    let partial = node.resolve_anew("app.echo").await.unwrap();
+    assert_eq!(
+        (partial.source(), partial.providers().len()),
+        (Source::Direct, 1)
+    );
+    assert_eq!(node.cached("app.echo").unwrap().providers().len(), 2);
+    dht.set(network(Answer::Absent));
+    let absent = node.resolve_anew("app.echo").await;
+    assert_eq!(absent, Err(ResolveError::NotFound));
+    assert!(node.cached("app.echo").is_none());
 }
 
 #[tokio::test(start_paused = true)]

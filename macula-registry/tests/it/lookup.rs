@@ -3,11 +3,12 @@
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
+use macula_core::NodeId;
 use macula_dht::{DhtError, Scope};
 use macula_registry::{RegistryConfig, ResolveError, ResolveOptions, Source};
 use tokio::task::JoinSet;
 
-use crate::cache::{found, record};
+use crate::cache::{found, numbered_record, record};
 use crate::node::{Node, in_time, name, nodes_of, pass, settle};
 use crate::scripted::{Answer, Script, ScriptedDht};
 
@@ -243,4 +244,80 @@ async fn record_of_another_service_is_no_answer() {
     let node = Node::new(9, dht);
     let resolved = node.resolve("app.other").await;
     assert_eq!(resolved, Err(ResolveError::Inconclusive));
+}
+
+/// What a lookup answers and the cache has then, when something happens while it is under way.
+async fn looked_up_while(
+    dht: &ScriptedDht,
+    node: &Node,
+    answer: Answer,
+    happens: impl FnOnce(),
+) -> (Vec<NodeId>, Vec<NodeId>) {
+    dht.set(slow(answer));
+    let meanwhile = async {
+        settle().await;
+        happens();
+    };
+    let (resolved, ()) = tokio::join!(node.resolve_anew("app.echo"), meanwhile);
+    let cached = node.cached("app.echo");
+    let cached = cached.as_ref().map(nodes_of).unwrap_or_default();
+    (nodes_of(&resolved.unwrap()), cached)
+}
+
+#[tokio::test(start_paused = true)]
+async fn lookup_under_way_does_not_bring_a_removed_provider_back() {
+    let dht = ScriptedDht::new(slow(found(&[(1, 300), (2, 300)])));
+    let node = Node::new(9, dht.clone());
+    let (dead, left) = (record(1).provider(), record(2).provider());
+    let both = || found(&[(1, 300), (2, 300)]);
+    let remove = || node.registry.remove_provider(&name("app.echo"), &dead);
+    let forget = || node.registry.forget_provider(&dead);
+
+    node.resolve("app.echo").await.unwrap();
+    let removed = looked_up_while(&dht, &node, both(), remove).await;
+    assert_eq!(removed, (vec![left], vec![left]));
+    // One that begins later believes the network again: the provider may be back.
+    node.resolve_anew("app.echo").await.unwrap();
+    assert_eq!(node.cached("app.echo").unwrap().providers().len(), 2);
+    let forgotten = looked_up_while(&dht, &node, both(), forget).await;
+    assert_eq!(forgotten, (vec![left], vec![left]));
+    assert_eq!(node.registry.stats().cache.repaired, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn newer_record_of_a_removed_provider_counts() {
+    let dht = ScriptedDht::new(slow(found(&[(1, 300)])));
+    let node = Node::new(9, dht.clone());
+    let dead = record(1).provider();
+    node.resolve("app.echo").await.unwrap();
+    let newer = Answer::Found(vec![(numbered_record(1, 2), Duration::from_secs(300))]);
+    let remove = || node.registry.remove_provider(&name("app.echo"), &dead);
+    let answered = looked_up_while(&dht, &node, newer, remove).await;
+    assert_eq!(answered, (vec![dead], vec![dead]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn removed_provider_is_the_last_resort_of_those_who_wait_and_not_cached() {
+    let dht = ScriptedDht::new(slow(found(&[(1, 300)])));
+    let node = Node::new(9, dht.clone());
+    let dead = record(1).provider();
+    node.resolve("app.echo").await.unwrap();
+    let remove = || node.registry.remove_provider(&name("app.echo"), &dead);
+    let answered = looked_up_while(&dht, &node, found(&[(1, 300)]), remove).await;
+    assert_eq!(answered, (vec![dead], vec![]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn lookup_under_way_fills_a_cache_that_was_cleared_meanwhile() {
+    let dht = ScriptedDht::new(slow(found(&[(1, 300)])));
+    let node = Node::new(9, dht.clone());
+    node.resolve("app.echo").await.unwrap();
+    let clear = || {
+        node.registry.clear_cache();
+        assert!(node.cached("app.echo").is_none());
+    };
+    let newer = record(2).provider();
+    let answered = looked_up_while(&dht, &node, found(&[(2, 300)]), clear).await;
+    assert_eq!(answered, (vec![newer], vec![newer]));
+    assert_eq!(node.registry.stats().cache.entries, 1);
 }

@@ -9,7 +9,9 @@
 mod advertise;
 mod burst;
 mod cache;
+mod counters;
 mod lookup;
 mod node;
+mod providers;
 mod scripted;
 mod withdraw;
