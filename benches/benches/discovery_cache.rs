@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use benches::area::registry::{HitBench, zipf_hits};
-use criterion::{Criterion, criterion_group, criterion_main};
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use tokio::runtime::Runtime;
 
 /// Names called when hits are counted.
@@ -14,6 +14,17 @@ const NAMES: u32 = 200;
 const WARM_UP_SECONDS: u32 = 5;
 const SECONDS: u32 = 20;
 
+/// What is measured, by name.
+type Hit = (&'static str, fn(&HitBench, usize) -> bool);
+
+const HITS: &[Hit] = &[
+    ("hit", HitBench::hit),
+    ("local", HitBench::local_hit),
+    ("dashmap", HitBench::dashmap_hit),
+    ("moka", HitBench::moka_hit),
+    ("papaya", HitBench::papaya_hit),
+];
+
 #[expect(
     clippy::expect_used,
     reason = "a bench without its names has nothing to measure"
@@ -21,18 +32,19 @@ const SECONDS: u32 = 20;
 fn hit_time(criterion: &mut Criterion) {
     let runtime = Runtime::new().expect("a runtime");
     let names = runtime.block_on(HitBench::start()).expect("names");
-    // A stale hit would start its refresh in the runtime.
-    let _inside = runtime.enter();
-    let mut group = criterion.benchmark_group("discovery_cache");
-    let mut ranks = names.ranks().iter().cycle();
-    group.bench_function("hit", |bencher| {
-        bencher.iter(|| assert!(ranks.next().is_some_and(|rank| names.hit(*rank))));
-    });
-    let mut ranks = names.ranks().iter().cycle();
-    group.bench_function("dashmap_get_and_clone", |bencher| {
-        bencher.iter(|| assert!(ranks.next().is_some_and(|rank| names.plain_hit(*rank))));
-    });
-    group.finish();
+    for threads in [1, 2] {
+        let mut group = criterion.benchmark_group(format!("discovery_cache/{threads}_threads"));
+        group.throughput(Throughput::Elements((threads * names.ranks().len()) as u64));
+        for (name, hit) in HITS {
+            group.bench_function(*name, |bencher| {
+                bencher.iter_custom(|rounds| {
+                    let round = || names.time(threads, hit).expect("all names are cached");
+                    (0..rounds).map(|_| round()).sum()
+                });
+            });
+        }
+        group.finish();
+    }
 }
 
 /// The rate is the same in every run, as the calls are seeded and their time is virtual; what
