@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use macula_core::{Delivery, NameError, ServiceName};
 use macula_registry::{AdvertiseOptions, Advertisement};
-use macula_rpc::{Handler, Service};
+use macula_rpc::{Access, Handler, Runs, Service, ServiceOptions};
 
 use crate::{AdvertiseError, Client};
 
@@ -20,7 +20,7 @@ pub struct Advertise {
     client: Client,
     name: Result<ServiceName, NameError>,
     handler: Arc<dyn Handler>,
-    concurrency: Option<NonZeroUsize>,
+    service: ServiceOptions,
     options: Result<AdvertiseOptions, AdvertiseError>,
 }
 
@@ -35,7 +35,7 @@ impl Advertise {
             client,
             name,
             handler,
-            concurrency: None,
+            service: ServiceOptions::default(),
             options,
         }
     }
@@ -65,7 +65,19 @@ impl Advertise {
 
     /// The most calls of this function at a time; more are answered as overload.
     pub fn concurrency(mut self, limit: NonZeroUsize) -> Self {
-        self.concurrency = Some(limit);
+        self.service.max_running = limit;
+        self
+    }
+
+    /// Runs the function on the node's own thread: see [`Runs::Inline`].
+    pub fn inline(mut self) -> Self {
+        self.service.runs = Runs::Inline;
+        self
+    }
+
+    /// Who may call; everybody unless this is said.
+    pub fn access(mut self, access: Access) -> Self {
+        self.service.access = access;
         self
     }
 
@@ -95,10 +107,7 @@ impl Advertise {
 
     async fn advertise(self) -> Result<Advertisement, AdvertiseError> {
         let name = self.name.map_err(AdvertiseError::Name)?;
-        let service = match self.concurrency {
-            Some(limit) => Service::with_max_running(self.handler, limit),
-            None => Service::new(self.handler),
-        };
+        let service = Service::with_options(self.handler, self.service);
         Ok(self
             .client
             .registry()

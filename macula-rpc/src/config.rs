@@ -27,7 +27,7 @@ pub const DEFAULT_LOOKUP_PERCENT: u8 = 40;
 pub const DEFAULT_MAX_RUNNING: NonZeroUsize = non_zero(4096);
 
 /// How many calls of one service run at a time unless it says otherwise; see
-/// [`Service::with_max_running`](crate::Service::with_max_running).
+/// [`ServiceOptions::max_running`](crate::ServiceOptions::max_running).
 pub const DEFAULT_MAX_RUNNING_PER_SERVICE: NonZeroUsize = non_zero(1024);
 
 /// Default of [`ServerConfig::max_body_bytes`] and [`CallerConfig::max_body_bytes`]: what an

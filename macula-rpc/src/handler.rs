@@ -22,8 +22,9 @@ use typed::{Raw, Typed};
 
 /// Answers the calls to one service.
 ///
-/// Runs in a task of its own, which is aborted at the deadline or when the caller gives up. Calls
-/// it makes there end by its deadline; those of tasks it spawns are bounded by their options only.
+/// Runs in a task of its own, or where calls come in ([`Runs`](crate::Runs)), and is dropped at the
+/// deadline or when the caller gives up. Calls it makes there end by its deadline; those of tasks it
+/// spawns are bounded by their options only.
 #[async_trait]
 pub trait Handler: Send + Sync + 'static {
     /// Answers one call; the result is encoded in the codec of the call.

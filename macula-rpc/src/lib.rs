@@ -29,6 +29,7 @@
 mod codec;
 mod message;
 
+mod access;
 mod handler;
 mod service;
 
@@ -47,6 +48,7 @@ mod server;
 mod config;
 mod error;
 
+pub use access::Access;
 pub use attempt::{Attempt, AttemptOutcome};
 pub use budget::RetryBudget;
 pub use caller::{Call, Caller, CallerStats, Reply};
@@ -70,4 +72,4 @@ pub use selector::{
     Selection,
 };
 pub use server::{Server, ServerStats};
-pub use service::Service;
+pub use service::{Runs, Service, ServiceOptions};

@@ -118,6 +118,8 @@ pub(crate) enum Status {
     DeadlineExceeded,
     /// The handler was stopped because its service was withdrawn or its node shuts down.
     Aborted,
+    /// The service's rule of access does not admit the caller. Not executed.
+    Denied,
 }
 
 #[derive(Debug, Serialize, Deserialize)]

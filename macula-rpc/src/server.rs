@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::message::{CallMessage, ErrorText, ReplyMessage, Status};
-use crate::{CallContext, Codec, InboundCall, ServerConfig, ServerError, Service, deadline};
+use crate::{CallContext, Codec, InboundCall, Runs, ServerConfig, ServerError, Service, deadline};
 
 mod run;
 mod stats;
@@ -121,15 +121,16 @@ impl Server {
 
     async fn serve(&self, caller: NodeId, call: CallMessage, deadline: Instant) -> ReplyMessage {
         self.counters.call();
-        let reply = match self.admit(&call) {
+        let context = CallContext {
+            caller,
+            deadline,
+            call_id: call.header.call_id,
+            attempt: call.header.attempt,
+        };
+        let reply = match self.admit(&call, &context) {
             Ok((service, codec, admission)) => {
                 let inbound = InboundCall {
-                    context: CallContext {
-                        caller,
-                        deadline,
-                        call_id: call.header.call_id,
-                        attempt: call.header.attempt,
-                    },
+                    context,
                     codec,
                     body: call.body,
                 };
@@ -143,13 +144,20 @@ impl Server {
     }
 
     /// Finds the service and takes the permits for one call of it.
-    fn admit(&self, call: &CallMessage) -> Result<(Service, Codec, Admission), Status> {
+    fn admit(
+        &self,
+        call: &CallMessage,
+        context: &CallContext,
+    ) -> Result<(Service, Codec, Admission), Status> {
         let service = self
             .registry
             .local(&call.header.service)
             .ok_or(Status::NotServed)?
             .handler()
             .clone();
+        if !service.access().admits(context) {
+            return Err(Status::Denied);
+        }
         let codec = Codec::from_id(call.header.codec).ok_or_else(|| {
             let reason = format!("unknown codec {}", call.header.codec);
             Status::BadArguments(ErrorText::truncating(&reason))
@@ -173,11 +181,14 @@ impl Server {
     ) -> ReplyMessage {
         let (codec, deadline) = (call.codec, call.context.deadline);
         let handler = service.handler();
-        let task = deadline::scope(deadline, async move {
+        let running = deadline::scope(deadline, async move {
             let _admission = admission;
             handler.call(call).await
         });
-        let ended = run::supervise(self.handlers.spawn(task), service, deadline).await;
+        let ended = match service.runs() {
+            Runs::Spawned => run::spawned(running, &self.handlers, service, deadline).await,
+            Runs::Inline => run::inline(running, service, deadline).await,
+        };
         let status = match ended {
             Ok(body) if body.len() <= self.config.max_body_bytes.get() => {
                 return ReplyMessage {

@@ -1,4 +1,4 @@
-//! What is registered under a name: a handler, how many calls of it run, and how it ends.
+//! What is registered under a name: a handler, how and for whom it runs, and how it ends.
 
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
-use crate::Handler;
 use crate::config::{DEFAULT_MAX_RUNNING_PER_SERVICE, MAX_PERMITS};
 use crate::message::Status;
+use crate::{Access, Handler};
 
 /// A handler with its limits: what a [`Registry`](macula_registry::Registry) keeps under a name.
 ///
@@ -19,8 +19,43 @@ use crate::message::Status;
 #[derive(Clone)]
 pub struct Service(Arc<Shared>);
 
+/// How a service runs its handler.
+#[derive(Debug, Clone)]
+pub struct ServiceOptions {
+    /// The most calls at a time; more are answered as overload.
+    pub max_running: NonZeroUsize,
+    /// Where the handler runs.
+    pub runs: Runs,
+    /// Who may call.
+    pub access: Access,
+}
+
+impl Default for ServiceOptions {
+    fn default() -> Self {
+        Self {
+            max_running: DEFAULT_MAX_RUNNING_PER_SERVICE,
+            runs: Runs::default(),
+            access: Access::default(),
+        }
+    }
+}
+
+/// Where a handler runs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum Runs {
+    /// In a task of its own, on the runtime that was given for handlers.
+    #[default]
+    Spawned,
+    /// Where calls come in: on the node's own thread, beside its connections. For handlers that
+    /// never block and compute for microseconds only: whatever one takes, everybody waits for. What
+    /// it answers without waiting costs neither a task nor a change of threads.
+    Inline,
+}
+
 struct Shared {
     handler: Arc<dyn Handler>,
+    runs: Runs,
+    access: Access,
     max_running: u32,
     /// One permit per running handler, returned when its future is dropped.
     permits: Arc<Semaphore>,
@@ -29,16 +64,18 @@ struct Shared {
 }
 
 impl Service {
-    /// A service with the default limit, [`DEFAULT_MAX_RUNNING_PER_SERVICE`].
+    /// A service with the default options.
     pub fn new(handler: Arc<dyn Handler>) -> Self {
-        Self::with_max_running(handler, DEFAULT_MAX_RUNNING_PER_SERVICE)
+        Self::with_options(handler, ServiceOptions::default())
     }
 
-    /// A service of which at most so many calls run at a time; more are answered as overload.
-    pub fn with_max_running(handler: Arc<dyn Handler>, max_running: NonZeroUsize) -> Self {
-        let max_running = max_running.get().min(MAX_PERMITS);
+    /// A service with these options.
+    pub fn with_options(handler: Arc<dyn Handler>, options: ServiceOptions) -> Self {
+        let max_running = options.max_running.get().min(MAX_PERMITS);
         Self(Arc::new(Shared {
             handler,
+            runs: options.runs,
+            access: options.access,
             permits: Arc::new(Semaphore::new(max_running)),
             max_running: u32::try_from(max_running).unwrap_or(u32::MAX),
             retired: AtomicBool::new(false),
@@ -69,6 +106,14 @@ impl Service {
     async fn ended_within(&self, patience: Duration) -> bool {
         let all = self.0.permits.acquire_many(self.0.max_running);
         tokio::time::timeout(patience, all).await.is_ok()
+    }
+
+    pub(crate) fn runs(&self) -> Runs {
+        self.0.runs
+    }
+
+    pub(crate) fn access(&self) -> &Access {
+        &self.0.access
     }
 
     pub(crate) fn handler(&self) -> Arc<dyn Handler> {
@@ -110,7 +155,11 @@ mod tests {
 
     fn service(max_running: usize) -> Service {
         let handler = crate::raw(|bytes| async move { Ok(bytes) });
-        Service::with_max_running(handler, NonZeroUsize::new(max_running).unwrap())
+        let options = ServiceOptions {
+            max_running: NonZeroUsize::new(max_running).unwrap(),
+            ..ServiceOptions::default()
+        };
+        Service::with_options(handler, options)
     }
 
     #[tokio::test(start_paused = true)]

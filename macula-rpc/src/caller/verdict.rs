@@ -80,6 +80,7 @@ impl Verdict {
             Status::ShuttingDown => Self::new(Outcome::ShuttingDown, Executed::No),
             Status::DeadlineExceeded => Self::new(Outcome::TimedOut, Executed::Unknown),
             Status::Aborted => Self::new(Outcome::Aborted, Executed::Unknown),
+            Status::Denied => Self::new(Outcome::Refused(Refusal::Denied), Executed::No),
         }
     }
 

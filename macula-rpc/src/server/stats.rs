@@ -22,6 +22,8 @@ pub struct ServerStats {
     pub not_served: u64,
     /// Calls refused because a limit was reached, or the node shuts down.
     pub refused: u64,
+    /// Calls that the service's rule of access did not admit.
+    pub denied: u64,
     /// Calls whose arguments or result could not be read, written, or carried.
     pub unreadable: u64,
     /// Calls whose handler was stopped: at the deadline, or because its service was withdrawn.
@@ -36,6 +38,7 @@ pub(super) struct Counters {
     panicked: AtomicU64,
     not_served: AtomicU64,
     refused: AtomicU64,
+    denied: AtomicU64,
     unreadable: AtomicU64,
     stopped: AtomicU64,
 }
@@ -52,6 +55,7 @@ impl Counters {
             Status::Panicked => &self.panicked,
             Status::NotServed => &self.not_served,
             Status::Overloaded | Status::ShuttingDown => &self.refused,
+            Status::Denied => &self.denied,
             Status::BadArguments(_) | Status::BadResult(_) | Status::ResultTooLarge { .. } => {
                 &self.unreadable
             }
@@ -70,6 +74,7 @@ impl Counters {
             panicked: read(&self.panicked),
             not_served: read(&self.not_served),
             refused: read(&self.refused),
+            denied: read(&self.denied),
             unreadable: read(&self.unreadable),
             stopped: read(&self.stopped),
         }

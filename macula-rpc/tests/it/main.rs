@@ -7,9 +7,11 @@
     reason = "what fails in a test's helper fails the test"
 )]
 
+mod access;
 mod caller;
 mod failover;
 mod health;
+mod inline;
 mod mesh;
 mod recovery;
 mod server;

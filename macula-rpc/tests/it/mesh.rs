@@ -15,7 +15,7 @@ use macula_registry::{
 };
 use macula_rpc::{
     Call, CallError, CallOptions, Caller, CallerConfig, Codec, Handler, HandlerError,
-    ProviderSelector, Reply, Selection, Server, ServerConfig, Service, typed,
+    ProviderSelector, Reply, Selection, Server, ServerConfig, Service, ServiceOptions, typed,
 };
 use macula_transport::{Endpoint, EndpointConfig, Executor, MemoryNetwork};
 use serde::Serialize;
@@ -135,8 +135,11 @@ impl Node {
         handler: Arc<dyn Handler>,
         max_running: usize,
     ) -> Advertisement {
-        let limit = NonZeroUsize::new(max_running).unwrap();
-        let service_of = Service::with_max_running(handler, limit);
+        let options = ServiceOptions {
+            max_running: NonZeroUsize::new(max_running).unwrap(),
+            ..ServiceOptions::default()
+        };
+        let service_of = Service::with_options(handler, options);
         self.serve_as(service, service_of, Delivery::AtLeastOnce)
             .await
     }

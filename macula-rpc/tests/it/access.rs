@@ -1,0 +1,76 @@
+//! Services that not everybody may call.
+
+use macula_core::{Delivery, NodeId};
+use macula_rpc::{Access, CallError, Executed, Service, ServiceOptions};
+
+use crate::mesh::{Counter, Mesh, Node, answers, counts};
+
+const SERVICE: &str = "app.f";
+
+async fn serve(
+    provider: &Node,
+    counter: &Counter,
+    access: Access,
+) -> macula_registry::Advertisement {
+    let options = ServiceOptions {
+        access,
+        ..ServiceOptions::default()
+    };
+    let service = Service::with_options(counts(counter, 1), options);
+    provider
+        .serve_as(SERVICE, service, Delivery::AtLeastOnce)
+        .await
+}
+
+fn assert_denied(outcome: Result<u32, CallError>, by: NodeId) {
+    let error = outcome.unwrap_err();
+    assert_eq!(error.executed(), Executed::No);
+    let CallError::Denied { attempts } = error else {
+        panic!("{error}");
+    };
+    assert_eq!(attempts[0].provider, by);
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_the_nodes_that_are_named_may_call() {
+    let mesh = Mesh::new();
+    let (provider, friend, other) = (mesh.node(1), mesh.node(100), mesh.node(101));
+    let calls = Counter::default();
+    let _ad = serve(&provider, &calls, Access::only([friend.id])).await;
+    assert_eq!(friend.call::<u32>(SERVICE, &()).await, Ok(1));
+    assert_denied(other.call(SERVICE, &()).await, provider.id);
+    assert_denied(provider.call(SERVICE, &()).await, provider.id);
+    assert_eq!(calls.count(), 1);
+    assert_eq!(provider.server.stats().denied, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rule_of_ones_own_says_who_may_call() {
+    let mesh = Mesh::new();
+    let (provider, friend, other) = (mesh.node(1), mesh.node(100), mesh.node(101));
+    let friend_id = friend.id;
+    let rule = Access::when(move |context| context.caller == friend_id);
+    let _ad = serve(&provider, &Counter::default(), rule).await;
+    assert_eq!(friend.call::<u32>(SERVICE, &()).await, Ok(1));
+    assert_denied(other.call(SERVICE, &()).await, provider.id);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rule_that_panics_admits_nobody_and_harms_nobody_else() {
+    let mesh = Mesh::new();
+    let (provider, caller) = (mesh.node(1), mesh.node(100));
+    let rule = Access::when(|_| panic!("by request"));
+    let _bad = serve(&provider, &Counter::default(), rule).await;
+    let _good = provider.serve("app.g", answers(2)).await;
+    assert_denied(caller.call(SERVICE, &()).await, provider.id);
+    assert_eq!(caller.call::<u32>("app.g", &()).await, Ok(2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_denied_at_one_provider_is_served_by_another() {
+    let mesh = Mesh::new();
+    let (strict, open, caller) = (mesh.node(1), mesh.node(2), mesh.node(100));
+    let _strict = serve(&strict, &Counter::default(), Access::only([])).await;
+    let _open = open.serve(SERVICE, answers(2)).await;
+    assert_eq!(caller.call::<u32>(SERVICE, &()).await, Ok(2));
+}
