@@ -3,10 +3,11 @@
 use std::future::IntoFuture;
 use std::num::NonZeroU8;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use macula_core::{Delivery, NameError, NodeId, ServiceName};
+use macula_core::{Delivery, Metadata, NameError, NodeId, ServiceName};
 use macula_rpc::{Call, CallError, CallOptions, Caller, Codec, CodecError, Executed, Part, Reply};
 
 /// A call to be made: set how, then await it for the result.
@@ -67,6 +68,18 @@ impl<Resp> CallBuilder<Resp> {
     /// Calls this provider and no other.
     pub fn provider(mut self, node_id: NodeId) -> Self {
         self.options.provider = Some(node_id);
+        self
+    }
+
+    /// Calls none but these nodes.
+    pub fn only(mut self, nodes: impl IntoIterator<Item = NodeId>) -> Self {
+        self.options.wanted.nodes = Some(Arc::new(nodes.into_iter().collect()));
+        self
+    }
+
+    /// Calls none but providers that say all of this about themselves.
+    pub fn with_metadata(mut self, metadata: Metadata) -> Self {
+        self.options.wanted.metadata = metadata;
         self
     }
 

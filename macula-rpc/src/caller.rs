@@ -24,7 +24,7 @@ mod outbound;
 mod stats;
 mod verdict;
 
-use outbound::OutboundCall;
+use outbound::{Known, OutboundCall};
 use stats::Counters;
 
 pub use stats::CallerStats;
@@ -169,7 +169,7 @@ impl Shared {
             deadline: deadline::of_call(started, call.options.timeout),
         };
         let id = self.call_ids.next();
-        let mut known = self.registry.resolve_now(&call.service, &self.scope(call));
+        let mut known = self.known(call);
         if let Some(Ok(Resolved::Local(_))) = known {
             if let Some(outcome) = self.run_local(call, id, time).await {
                 return outcome;
@@ -178,6 +178,24 @@ impl Shared {
         }
         self.spending().call(started);
         OutboundCall::new(self, call, id, time).run(known).await
+    }
+
+    /// What is known of the providers without asking the network.
+    fn known(&self, call: &Call) -> Option<Known> {
+        let mut scope = self.scope(call);
+        let known = self.registry.resolve_now(&call.service, &scope);
+        match &known {
+            Some(Ok(Resolved::Local(service)))
+                if !call
+                    .options
+                    .wanted
+                    .admits(&self.endpoint.node_id(), service.metadata()) =>
+            {
+                scope.skip_local = true;
+                self.registry.resolve_now(&call.service, &scope)
+            }
+            _ => known,
+        }
     }
 
     /// Where to look for providers; what the cache knows counts unless the call wants news.

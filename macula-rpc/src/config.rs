@@ -6,7 +6,7 @@ use std::time::Duration;
 use macula_core::{Delivery, NodeId};
 use tokio::sync::Semaphore;
 
-use crate::RetryBudget;
+use crate::{RetryBudget, Wanted};
 
 /// Default of [`CallOptions::timeout`].
 pub const DEFAULT_CALL_TIMEOUT: Duration = Duration::from_secs(5);
@@ -53,6 +53,8 @@ pub struct CallOptions {
     pub max_attempts: Option<NonZeroU8>,
     /// Only this node may answer, over its connection or at the addresses that are found for it.
     pub provider: Option<NodeId>,
+    /// Which providers may answer.
+    pub wanted: Wanted,
     /// Look the service up anew, whatever is cached.
     pub force_refresh: bool,
 }
@@ -64,6 +66,7 @@ impl Default for CallOptions {
             delivery: None,
             max_attempts: None,
             provider: None,
+            wanted: Wanted::default(),
             force_refresh: false,
         }
     }

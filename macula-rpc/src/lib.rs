@@ -34,6 +34,7 @@ mod handler;
 mod service;
 
 mod selector;
+mod wanted;
 
 mod attempt;
 mod budget;
@@ -73,3 +74,4 @@ pub use selector::{
 };
 pub use server::{Server, ServerStats};
 pub use service::{Runs, Service, ServiceOptions};
+pub use wanted::Wanted;

@@ -18,7 +18,7 @@ use crate::health::{AttemptUnderWay, ServiceHealth};
 use crate::{Attempt, CallError, CallId, Candidate, Part, Selection, Service};
 
 /// What the registry answers.
-type Known = Result<Resolved<Service>, ResolveError>;
+pub(super) type Known = Result<Resolved<Service>, ResolveError>;
 
 pub(super) struct OutboundCall<'a> {
     shared: &'a Shared,
@@ -174,10 +174,12 @@ impl<'a> OutboundCall<'a> {
     /// This node itself was asked before; a record of its own is an old one.
     fn is_wanted(&self, provider: &Provider) -> bool {
         let node_id = provider.node_id();
-        match self.call.options.provider {
+        let options = &self.call.options;
+        let is_meant = match options.provider {
             Some(pinned) => node_id == pinned,
             None => node_id != self.shared.endpoint.node_id(),
-        }
+        };
+        is_meant && options.wanted.admits(&node_id, provider.metadata())
     }
 
     /// Takes those out of a new answer that have just proved dead under the same record.

@@ -15,3 +15,4 @@ mod inline;
 mod mesh;
 mod recovery;
 mod server;
+mod wanted;

@@ -1,0 +1,96 @@
+//! Calls that may go to some of the providers only.
+
+use std::sync::Arc;
+
+use macula_core::{Metadata, NodeId};
+use macula_registry::{AdvertiseOptions, Advertisement};
+use macula_rpc::{CallError, CallOptions, Reply, Service, Wanted};
+
+use crate::mesh::{Mesh, Node, answers, name};
+
+const SERVICE: &str = "app.f";
+
+fn version(value: &str) -> Metadata {
+    let mut metadata = Metadata::new();
+    metadata.insert("version", value).unwrap();
+    metadata
+}
+
+async fn serve(node: &Node, number: u32, metadata: Metadata) -> Advertisement {
+    let options = AdvertiseOptions {
+        metadata,
+        ..AdvertiseOptions::default()
+    };
+    let service = Service::new(answers(number));
+    let advertised = node.registry.advertise(name(SERVICE), service, options);
+    advertised.await.unwrap()
+}
+
+async fn call(caller: &Node, wanted: Wanted) -> Result<Reply, CallError> {
+    let options = CallOptions {
+        wanted,
+        ..CallOptions::default()
+    };
+    caller.call_with(SERVICE, &(), options).await
+}
+
+fn only(nodes: &[NodeId]) -> Wanted {
+    Wanted {
+        nodes: Some(Arc::new(nodes.iter().copied().collect())),
+        ..Wanted::default()
+    }
+}
+
+fn saying(metadata: Metadata) -> Wanted {
+    Wanted {
+        metadata,
+        ..Wanted::default()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_goes_to_none_but_the_nodes_that_are_named() {
+    let mesh = Mesh::new();
+    let (one, two, caller) = (mesh.node(1), mesh.node(2), mesh.node(100));
+    let _one = serve(&one, 1, Metadata::new()).await;
+    let _two = serve(&two, 2, Metadata::new()).await;
+    for _ in 0..5 {
+        let reply = call(&caller, only(&[two.id])).await.unwrap();
+        assert_eq!(reply.provider, two.id);
+    }
+    let stranger = call(&caller, only(&[caller.id])).await.unwrap_err();
+    assert_eq!(stranger, CallError::ServiceNotFound);
+    mesh.network.refuse(two.id);
+    mesh.network.kill(two.id);
+    let failed = call(&caller, only(&[two.id])).await.unwrap_err();
+    let tried: Vec<_> = failed.attempts().iter().map(|a| a.provider).collect();
+    assert_eq!(tried, [two.id], "not even when it fails");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_goes_to_none_but_those_that_say_what_is_wanted() {
+    let mesh = Mesh::new();
+    let (old, new, caller) = (mesh.node(1), mesh.node(2), mesh.node(100));
+    let _old = serve(&old, 1, version("1")).await;
+    let _new = serve(&new, 2, version("2")).await;
+    for (wanted, provider) in [("1", old.id), ("2", new.id)] {
+        let reply = call(&caller, saying(version(wanted))).await.unwrap();
+        assert_eq!(reply.provider, provider);
+    }
+    let none = call(&caller, saying(version("3"))).await.unwrap_err();
+    assert_eq!(none, CallError::ServiceNotFound);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_nodes_own_service_counts_only_if_it_is_wanted() {
+    let mesh = Mesh::new();
+    let (other, own) = (mesh.node(1), mesh.node(2));
+    let _other = serve(&other, 1, version("1")).await;
+    let _own = serve(&own, 2, version("2")).await;
+    let elsewhere = call(&own, saying(version("1"))).await.unwrap();
+    assert_eq!(elsewhere.provider, other.id);
+    let here = call(&own, saying(version("2"))).await.unwrap();
+    assert_eq!(here.provider, own.id);
+    let named = call(&own, only(&[other.id])).await.unwrap();
+    assert_eq!(named.provider, other.id);
+}
