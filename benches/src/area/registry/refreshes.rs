@@ -175,7 +175,7 @@ impl Advertiser {
         let used = cpu::used().saturating_sub(used_before);
         let after = registry.stats().publish;
         ensure!(after.failed == before.failed, "a refresh failed: {after:?}");
-        let refreshes = after.published - before.published;
+        let refreshes = after.refreshed - before.refreshed;
         let cycles = u64::from(self.watched) / LONGEST_INTERVAL;
         let least = u64::try_from(self.services)? * cycles;
         ensure!(refreshes >= least, "{refreshes} refreshes, not {least}");
