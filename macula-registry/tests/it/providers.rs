@@ -39,7 +39,7 @@ fn heard(events: &mut Receiver<RegistryEvent>) -> (Vec<u8>, Vec<u8>) {
         match event {
             RegistryEvent::ProviderAppeared { provider, .. } => appeared.push(index_of(provider)),
             RegistryEvent::ProviderLeft { provider, .. } => left.push(index_of(provider)),
-            other => panic!("{other:?}"),
+            other => unreachable!("{other:?}"),
         }
     }
     (appeared, left)
