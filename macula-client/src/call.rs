@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use macula_core::{Delivery, Metadata, NameError, NodeId, ServiceName};
-use macula_rpc::{Call, CallError, CallOptions, Caller, Codec, CodecError, Executed, Part, Reply};
+use macula_rpc::{
+    Call, CallError, CallOptions, Caller, Codec, CodecError, Executed, Part, Reply, TraceContext,
+};
 
 /// A call to be made: set how, then await it for the result.
 ///
@@ -80,6 +82,19 @@ impl<Resp> CallBuilder<Resp> {
     /// Calls none but providers that say all of this about themselves.
     pub fn with_metadata(mut self, metadata: Metadata) -> Self {
         self.options.wanted.metadata = metadata;
+        self
+    }
+
+    /// What the handler is told besides the arguments.
+    pub fn headers(mut self, headers: Metadata) -> Self {
+        self.options.headers = headers;
+        self
+    }
+
+    /// The trace and the span that cause the call; within a handler it belongs to the handler's
+    /// unless this is said.
+    pub fn trace(mut self, trace: TraceContext) -> Self {
+        self.options.trace = Some(trace);
         self
     }
 

@@ -10,12 +10,13 @@ use macula_core::{NodeId, ServiceName};
 use macula_registry::{Registry, ResolveOptions, Resolved, Source};
 use macula_transport::{Endpoint, Executed};
 use tokio::time::Instant;
+use tracing::{Instrument, Span};
 
 use crate::budget::Spending;
 use crate::health::Health;
 use crate::{
     Attempt, CallError, CallId, CallOptions, CallerConfig, CallerConfigError, Codec, Part,
-    ProviderSelector, Server, Service, deadline,
+    ProviderSelector, Server, Service, TraceContext, scope,
 };
 
 mod departures;
@@ -166,18 +167,31 @@ impl Shared {
         }
         let time = CallTime {
             started,
-            deadline: deadline::of_call(started, call.options.timeout),
+            deadline: scope::deadline(started, call.options.timeout),
         };
-        let id = self.call_ids.next();
+        let identity = CallIdentity::of(call, self.call_ids.next());
+        let span = identity.span(&call.service);
+        self.locate(call, identity, time).instrument(span).await
+    }
+
+    /// Makes the call here if this node provides the service, else at one of its providers.
+    async fn locate(
+        &self,
+        call: &Call,
+        identity: CallIdentity,
+        time: CallTime,
+    ) -> Result<Reply, CallError> {
         let mut known = self.known(call);
         if let Some(Ok(Resolved::Local(_))) = known {
-            if let Some(outcome) = self.run_local(call, id, time).await {
+            if let Some(outcome) = self.run_local(call, identity, time).await {
                 return outcome;
             }
             known = None;
         }
-        self.spending().call(started);
-        OutboundCall::new(self, call, id, time).run(known).await
+        self.spending().call(time.started);
+        OutboundCall::new(self, call, identity, time)
+            .run(known)
+            .await
     }
 
     /// What is known of the providers without asking the network.
@@ -207,6 +221,45 @@ impl Shared {
             force_refresh: options.force_refresh,
             ..ResolveOptions::default()
         }
+    }
+}
+
+/// What every attempt of a call carries.
+#[derive(Debug, Clone, Copy)]
+struct CallIdentity {
+    id: CallId,
+    /// The span that causes the call, if it belongs to a trace.
+    parent: Option<TraceContext>,
+}
+
+impl CallIdentity {
+    fn of(call: &Call, id: CallId) -> Self {
+        Self {
+            id,
+            parent: call.options.trace.or_else(scope::trace),
+        }
+    }
+
+    /// The call's own span, unless it begins a trace: that one the provider knows by the id.
+    fn trace(self) -> Option<TraceContext> {
+        self.parent
+            .map(|parent| parent.child(self.id.as_u128() as u64))
+    }
+
+    fn span(self, service: &ServiceName) -> Span {
+        let own = self
+            .trace()
+            .unwrap_or_else(|| TraceContext::of_call(self.id));
+        let parent_id = self
+            .parent
+            .map(|parent| format!("{:016x}", parent.span_id()));
+        tracing::debug_span!(
+            "call",
+            %service,
+            trace_id = format_args!("{:032x}", own.trace_id()),
+            span_id = format_args!("{:016x}", own.span_id()),
+            parent_id,
+        )
     }
 }
 

@@ -3,10 +3,10 @@
 use std::num::{NonZeroU8, NonZeroUsize};
 use std::time::Duration;
 
-use macula_core::{Delivery, NodeId};
+use macula_core::{Delivery, Metadata, NodeId};
 use tokio::sync::Semaphore;
 
-use crate::{RetryBudget, Wanted};
+use crate::{RetryBudget, TraceContext, Wanted};
 
 /// Default of [`CallOptions::timeout`].
 pub const DEFAULT_CALL_TIMEOUT: Duration = Duration::from_secs(5);
@@ -55,6 +55,11 @@ pub struct CallOptions {
     pub provider: Option<NodeId>,
     /// Which providers may answer.
     pub wanted: Wanted,
+    /// What the handler is told besides the arguments.
+    pub headers: Metadata,
+    /// The trace and the span that cause the call. Within a handler, and without one, the
+    /// handler's own.
+    pub trace: Option<TraceContext>,
     /// Look the service up anew, whatever is cached.
     pub force_refresh: bool,
 }
@@ -67,6 +72,8 @@ impl Default for CallOptions {
             max_attempts: None,
             provider: None,
             wanted: Wanted::default(),
+            headers: Metadata::default(),
+            trace: None,
             force_refresh: false,
         }
     }

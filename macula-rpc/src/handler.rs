@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use macula_core::NodeId;
+use macula_core::{Metadata, NodeId, Realm};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
-use crate::{CallId, Codec};
+use crate::{CallId, Codec, TraceContext};
 
 mod error;
 mod typed;
@@ -46,17 +46,25 @@ pub struct InboundCall {
 }
 
 /// What is known of a call besides its arguments.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CallContext {
-    /// The node that calls; this node itself for a local call.
+    /// The node that calls, as its connection proved; this node itself for a local call.
     pub caller: NodeId,
+    /// The namespace that both nodes live in.
+    pub realm: Realm,
     /// When the caller stops waiting and the handler is aborted.
     pub deadline: Instant,
     /// The same for every attempt of one call of one caller: handlers can deduplicate by both.
     pub call_id: CallId,
     /// Counted from one.
     pub attempt: u8,
+    /// What the caller says besides the arguments.
+    pub headers: Metadata,
+    /// The caller's span, which caused this one.
+    pub cause: TraceContext,
+    /// The span of this call: what the handler calls in turn belongs to it.
+    pub trace: TraceContext,
 }
 
 impl CallContext {

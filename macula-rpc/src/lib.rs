@@ -41,7 +41,8 @@ mod budget;
 mod failover;
 mod health;
 
-mod deadline;
+mod scope;
+mod trace;
 
 mod caller;
 mod server;
@@ -74,4 +75,5 @@ pub use selector::{
 };
 pub use server::{Server, ServerStats};
 pub use service::{Runs, Service, ServiceOptions};
+pub use trace::{TraceContext, TraceContextError};
 pub use wanted::Wanted;

@@ -7,11 +7,11 @@ use std::fmt;
 
 use bytes::Bytes;
 use macula_core::codec::{BoundedText, DecodeError, EncodeError};
-use macula_core::{Delivery, Extensions, ServiceName};
+use macula_core::{Delivery, Extensions, Metadata, ServiceName};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::{Codec, HandlerError};
+use crate::{Codec, HandlerError, TraceContext};
 
 /// The most bytes of text that a reply carries.
 pub const MAX_ERROR_BYTES: usize = 4096;
@@ -67,6 +67,10 @@ pub(crate) struct CallHeader {
     pub(crate) codec: u8,
     pub(crate) delivery: Delivery,
     pub(crate) service: ServiceName,
+    /// The span of the caller; none when the call begins a trace of its own.
+    pub(crate) trace: Option<TraceContext>,
+    /// What the caller says besides the arguments.
+    pub(crate) headers: Metadata,
     pub(crate) extensions: Extensions,
 }
 

@@ -5,15 +5,19 @@ use std::sync::{Arc, Weak};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use macula_core::{NodeId, ServiceName};
+use macula_core::{NodeId, Realm, ServiceName};
 use macula_registry::{Registry, UnadvertiseError};
 use macula_transport::{Endpoint, InboundRequest, ProtocolId, Refusal, RequestHandler};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
+use tracing::{Instrument, Span};
 
-use crate::message::{CallMessage, ErrorText, ReplyMessage, Status};
-use crate::{CallContext, Codec, InboundCall, Runs, ServerConfig, ServerError, Service, deadline};
+use crate::message::{CallHeader, CallMessage, ErrorText, ReplyMessage, Status};
+use crate::scope::{self, Inherited};
+use crate::{
+    CallContext, Codec, InboundCall, Runs, ServerConfig, ServerError, Service, TraceContext,
+};
 
 mod run;
 mod stats;
@@ -26,6 +30,7 @@ pub use stats::ServerStats;
 /// Runs the handlers of a node's services, each call in a task of its own.
 pub struct Server {
     node_id: NodeId,
+    realm: Realm,
     registry: Arc<Registry<Service>>,
     handlers: Handle,
     config: ServerConfig,
@@ -53,6 +58,7 @@ impl Server {
         config.check()?;
         let server = Arc::new(Self {
             node_id: endpoint.node_id(),
+            realm: endpoint.realm().clone(),
             registry,
             handlers,
             permits: Arc::new(Semaphore::new(config.max_running.get())),
@@ -121,12 +127,7 @@ impl Server {
 
     async fn serve(&self, caller: NodeId, call: CallMessage, deadline: Instant) -> ReplyMessage {
         self.counters.call();
-        let context = CallContext {
-            caller,
-            deadline,
-            call_id: call.header.call_id,
-            attempt: call.header.attempt,
-        };
+        let context = self.context(caller, &call.header, deadline);
         let reply = match self.admit(&call, &context) {
             Ok((service, codec, admission)) => {
                 let inbound = InboundCall {
@@ -141,6 +142,21 @@ impl Server {
         };
         self.counters.replied(&reply.status);
         reply
+    }
+
+    fn context(&self, caller: NodeId, header: &CallHeader, deadline: Instant) -> CallContext {
+        let of_call = || TraceContext::of_call(header.call_id);
+        let cause = header.trace.unwrap_or_else(of_call);
+        CallContext {
+            caller,
+            realm: self.realm.clone(),
+            deadline,
+            call_id: header.call_id,
+            attempt: header.attempt,
+            headers: header.headers.clone(),
+            cause,
+            trace: cause.child(header.attempt.into()),
+        }
     }
 
     /// Finds the service and takes the permits for one call of it.
@@ -180,11 +196,17 @@ impl Server {
         admission: Admission,
     ) -> ReplyMessage {
         let (codec, deadline) = (call.codec, call.context.deadline);
+        let span = span(name, &call.context);
+        let inherited = Inherited {
+            deadline,
+            trace: call.context.trace,
+        };
         let handler = service.handler();
-        let running = deadline::scope(deadline, async move {
+        let handling = async move {
             let _admission = admission;
             handler.call(call).await
-        });
+        };
+        let running = scope::run(inherited, handling.instrument(span));
         let ended = match service.runs() {
             Runs::Spawned => run::spawned(running, &self.handlers, service, deadline).await,
             Runs::Inline => run::inline(running, service, deadline).await,
@@ -208,6 +230,18 @@ impl Server {
         }
         ReplyMessage::failed(status)
     }
+}
+
+fn span(service: &ServiceName, context: &CallContext) -> Span {
+    let trace = context.trace;
+    tracing::debug_span!(
+        "handle",
+        %service,
+        caller = %context.caller.short(),
+        trace_id = format_args!("{:032x}", trace.trace_id()),
+        span_id = format_args!("{:016x}", trace.span_id()),
+        parent_id = format_args!("{:016x}", context.cause.span_id()),
+    )
 }
 
 /// The server as its endpoint sees it. Weak, for a server's registry may know the endpoint.

@@ -5,20 +5,20 @@ use macula_registry::Source;
 use tokio::time::Instant;
 
 use super::verdict::Verdict;
-use super::{Call, CallTime, Reply, Shared};
+use super::{Call, CallIdentity, CallTime, Reply, Shared};
 use crate::attempt;
 use crate::message::{CallHeader, CallMessage};
-use crate::{Attempt, AttemptOutcome, CallError, CallId};
+use crate::{Attempt, AttemptOutcome, CallError};
 
 impl Shared {
     /// Makes the call here; `None` when this node does not provide the service any more.
     pub(super) async fn run_local(
         &self,
         call: &Call,
-        id: CallId,
+        identity: CallIdentity,
         time: CallTime,
     ) -> Option<Result<Reply, CallError>> {
-        let message = message_of(call, id, 1);
+        let message = message_of(call, identity, 1);
         let reply = self.server.serve_local(message, time.deadline).await;
         let verdict = Verdict::of_reply(reply);
         if verdict.outcome == AttemptOutcome::NotServed {
@@ -61,14 +61,16 @@ fn conclude(verdict: Verdict, attempt: Attempt, time: CallTime) -> Result<Reply,
 }
 
 /// What the provider gets to see of an attempt.
-pub(super) fn message_of(call: &Call, call_id: CallId, attempt: u8) -> CallMessage {
+pub(super) fn message_of(call: &Call, identity: CallIdentity, attempt: u8) -> CallMessage {
     CallMessage {
         header: CallHeader {
-            call_id,
+            call_id: identity.id,
             attempt,
             codec: call.codec.id(),
             delivery: call.options.delivery.unwrap_or(Delivery::AtLeastOnce),
             service: call.service.clone(),
+            trace: identity.trace(),
+            headers: call.options.headers.clone(),
             extensions: macula_core::Extensions::default(),
         },
         body: call.body.clone(),

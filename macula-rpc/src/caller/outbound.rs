@@ -10,12 +10,12 @@ use tokio::time::Instant;
 
 use super::local::message_of;
 use super::verdict::Verdict;
-use super::{Call, CallTime, Reply, Shared};
+use super::{Call, CallIdentity, CallTime, Reply, Shared};
 use crate::attempt;
 use crate::failover::ejection::{self, Offered};
 use crate::failover::{GiveUp, Plan, PlanConfig, Step, Try};
 use crate::health::{AttemptUnderWay, ServiceHealth};
-use crate::{Attempt, CallError, CallId, Candidate, Part, Selection, Service};
+use crate::{Attempt, CallError, Candidate, Part, Selection, Service};
 
 /// What the registry answers.
 pub(super) type Known = Result<Resolved<Service>, ResolveError>;
@@ -23,7 +23,7 @@ pub(super) type Known = Result<Resolved<Service>, ResolveError>;
 pub(super) struct OutboundCall<'a> {
     shared: &'a Shared,
     call: &'a Call,
-    id: CallId,
+    identity: CallIdentity,
     time: CallTime,
     plan: Plan,
     health: Arc<ServiceHealth>,
@@ -40,7 +40,12 @@ struct Begun {
 }
 
 impl<'a> OutboundCall<'a> {
-    pub(super) fn new(shared: &'a Shared, call: &'a Call, id: CallId, time: CallTime) -> Self {
+    pub(super) fn new(
+        shared: &'a Shared,
+        call: &'a Call,
+        identity: CallIdentity,
+        time: CallTime,
+    ) -> Self {
         let options = &call.options;
         let max_attempts = options.max_attempts.unwrap_or(shared.config.max_attempts);
         let plan = Plan::new(PlanConfig {
@@ -52,7 +57,7 @@ impl<'a> OutboundCall<'a> {
         Self {
             shared,
             call,
-            id,
+            identity,
             time,
             plan,
             health: shared.health.of(time.started, &call.service),
@@ -265,7 +270,7 @@ impl<'a> OutboundCall<'a> {
     async fn attempt(&mut self, begun: Begun) -> Option<Result<Reply, CallError>> {
         let Begun { tried, under_way } = begun;
         self.shared.counters.attempt(tried.number);
-        let Ok(body) = message_of(self.call, self.id, tried.number).encode() else {
+        let Ok(body) = message_of(self.call, self.identity, tried.number).encode() else {
             return Some(Err(CallError::Codec {
                 part: Part::Arguments,
                 reason: "header cannot be encoded".to_owned(),

@@ -10,6 +10,8 @@ fn call() -> CallMessage {
             codec: Codec::Json.id(),
             delivery: Delivery::AtMostOnce,
             service: "app.get_user".parse().unwrap(),
+            trace: None,
+            headers: Metadata::new(),
             extensions: Extensions::default(),
         },
         body: Bytes::from_static(b"{}"),
@@ -29,6 +31,7 @@ fn statuses() -> Vec<Status> {
         Status::ShuttingDown,
         Status::DeadlineExceeded,
         Status::Aborted,
+        Status::Denied,
     ]
 }
 
@@ -41,9 +44,24 @@ fn golden_call() {
     let bytes = call().encode().unwrap();
     assert_eq!(
         hex(&bytes),
-        "0123456789abcdef00112233445566770201010c6170702e6765745f75736572007b7d"
+        "0123456789abcdef00112233445566770201010c6170702e6765745f757365720000007b7d"
     );
     assert_eq!(CallMessage::decode(&bytes), Ok(call()));
+}
+
+#[test]
+fn golden_call_of_a_trace_with_headers() {
+    let mut traced = call();
+    traced.header.trace = crate::TraceContext::new(0x0102, 0x0304, true);
+    traced.header.headers.insert("k", "v").unwrap();
+    let bytes = traced.encode().unwrap();
+    assert_eq!(
+        hex(&bytes),
+        "0123456789abcdef00112233445566770201010c6170702e6765745f75736572\
+         01000000000000000000000000000001020000000000000304010101\
+         6b0176007b7d"
+    );
+    assert_eq!(CallMessage::decode(&bytes), Ok(traced));
 }
 
 #[test]
@@ -60,7 +78,9 @@ fn golden_replies() {
         "080100",
         "090100",
         "0a0100",
+        "0b0100",
     ];
+    assert_eq!(statuses().len(), golden.len());
     for (status, golden) in statuses().into_iter().zip(golden) {
         let body: &'static [u8] = if status == Status::Ok {
             b"\xaa\xbb"

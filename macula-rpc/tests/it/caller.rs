@@ -205,7 +205,7 @@ async fn the_handler_learns_who_calls_and_which_attempt_it_is() {
     let seen = Arc::new(Mutex::new(Vec::<CallContext>::new()));
     let sink = seen.clone();
     let who = typed_with_context(move |context, (): ()| {
-        sink.lock().unwrap().push(context);
+        sink.lock().unwrap().push(context.clone());
         async move { Ok(context.remaining() <= Duration::from_secs(5)) }
     });
     let _ad = provider.serve("app.who", who).await;

@@ -15,4 +15,5 @@ mod inline;
 mod mesh;
 mod recovery;
 mod server;
+mod trace;
 mod wanted;
