@@ -30,7 +30,7 @@ pub use simulated_mesh::{NetworkSearch, SimulatedDht, SimulatedMesh, Supply};
 
 use std::sync::Arc;
 
-use macula_core::{Addresses, Realm, SecretKey, WallClock};
+use macula_core::{Addresses, Realm, SecretKey, UnsavedSequence, WallClock};
 use macula_registry::Identity;
 
 /// The key of the n-th node of a fixture: different nodes, the same ones in every run.
@@ -47,6 +47,7 @@ pub(crate) fn identity(secret_key: SecretKey, addresses: Addresses, clock: WallC
         realm: Realm::default(),
         addresses: Arc::new(move || addresses.clone()),
         clock,
+        sequences: Arc::new(UnsavedSequence),
     }
 }
 

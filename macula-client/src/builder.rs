@@ -4,7 +4,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use macula_core::{
-    Addresses, ContactError, DialTarget, IdentityFile, NameError, Realm, SecretKey, WallClock,
+    Addresses, ContactError, DialTarget, IdentityFile, NameError, Realm, SecretKey, SequenceStore,
+    UnsavedSequence, WallClock,
 };
 use macula_dht::{Dht, DhtConfig, KademliaDht};
 use macula_registry::{Identity, Registry, RegistryConfig};
@@ -252,6 +253,10 @@ impl ClientBuilder {
     /// Starts every layer on top of the one below.
     async fn start(self, realm: Realm) -> Result<(bool, Client), ConnectError> {
         let (secret_key, identity_file) = self.secret.open()?;
+        let sequences: Arc<dyn SequenceStore> = match &identity_file {
+            Some(file) => Arc::new(file.sequence((self.clock)())?),
+            None => Arc::new(UnsavedSequence),
+        };
         if let Some(transport) = &self.transport
             && transport.node_id() != secret_key.node_id()
         {
@@ -285,6 +290,7 @@ impl ClientBuilder {
             realm,
             addresses: own_addresses(&endpoint),
             clock: self.clock,
+            sequences,
         };
         let registry = Registry::new(identity, dht.clone(), self.registry_config)?;
         let server = Server::start(

@@ -10,8 +10,10 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use zeroize::Zeroizing;
 
 mod file;
+mod sequence_file;
 
 pub use file::{IdentityError, IdentityFile};
+pub use sequence_file::SequenceFile;
 
 /// The secret half of an identity: an Ed25519 signing key (RFC 8032).
 ///

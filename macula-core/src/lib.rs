@@ -57,6 +57,7 @@ mod address;
 mod contact;
 mod dial_target;
 
+mod sequence;
 mod time;
 
 mod claim;
@@ -73,13 +74,14 @@ pub use claim::{Claim, Precedence};
 pub use contact::{Contact, ContactError};
 pub use dial_target::{DialTarget, HostPort};
 pub use extension::{ExtensionError, Extensions, MAX_EXTENSION_BYTES, MAX_EXTENSIONS};
-pub use identity::{IdentityError, IdentityFile, NodeId, ParseIdError, SecretKey};
+pub use identity::{IdentityError, IdentityFile, NodeId, ParseIdError, SecretKey, SequenceFile};
 pub use keyspace::{Distance, KEY_BITS, Key};
 pub use metadata::{MAX_METADATA_BYTES, Metadata, MetadataError};
 pub use name::{MAX_NAME_BYTES, NameError, ServiceName};
 pub use provider::Provider;
 pub use realm::Realm;
 pub use record::{Delivery, ProviderRecord, RecordDraft, RecordError};
+pub use sequence::{SEQUENCE_RESERVE, Sequence, SequenceStore, UnsavedSequence};
 pub use signed::{MAX_SIGNED_BYTES, Signed};
-pub use time::{CLOCK_SKEW, MAX_TTL, MIN_TTL, Sequence, Timestamp, WallClock};
+pub use time::{CLOCK_SKEW, MAX_TTL, MIN_TTL, Timestamp, WallClock};
 pub use withdrawal::{Withdrawal, WithdrawalDraft};

@@ -55,49 +55,12 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// The sequence numbers that one provider signs its claims with.
-///
-/// Each is max(last + 1, unix milliseconds): they only grow, and after a restart they start beyond
-/// everything signed before as long as the wall clock did not go back by more than the downtime.
-#[derive(Debug, Default)]
-pub struct Sequence {
-    last: u64,
-}
-
-impl Sequence {
-    /// Continues after the last number that was used.
-    pub const fn after(last: u64) -> Self {
-        Self { last }
-    }
-
-    /// The next number.
-    pub fn next(&mut self, now: Timestamp) -> u64 {
-        self.last = self.last.saturating_add(1).max(now.unix_millis());
-        self.last
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn at(millis: u64) -> Timestamp {
         Timestamp::from_unix_millis(millis)
-    }
-
-    #[test]
-    fn a_sequence_follows_the_clock_and_never_repeats() {
-        let mut sequence = Sequence::default();
-        assert_eq!(sequence.next(at(1000)), 1000);
-        assert_eq!(sequence.next(at(1000)), 1001);
-        assert_eq!(sequence.next(at(500)), 1002);
-        assert_eq!(sequence.next(at(5000)), 5000);
-    }
-
-    #[test]
-    fn a_restarted_sequence_goes_on_beyond_the_last_one() {
-        assert_eq!(Sequence::after(7000).next(at(1000)), 7001);
-        assert_eq!(Sequence::after(7000).next(at(9000)), 9000);
     }
 
     #[test]

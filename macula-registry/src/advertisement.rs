@@ -11,6 +11,7 @@ use crate::UnadvertiseError;
 
 mod herald;
 mod means;
+mod numbers;
 mod publication;
 
 mod publisher;

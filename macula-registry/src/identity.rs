@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use macula_core::{Addresses, NodeId, Realm, SecretKey, WallClock};
+use macula_core::{Addresses, NodeId, Realm, SecretKey, SequenceStore, WallClock};
 
 /// Who advertises: the key that signs, the realm, and where the node can be dialled just now.
 #[derive(Clone)]
@@ -12,11 +12,15 @@ pub struct Identity {
     pub secret_key: SecretKey,
     /// The realm of every service that is advertised or resolved here.
     pub realm: Realm,
-    /// Where the node can be dialled; asked anew for every record, so it may change over time.
-    /// Cheap, and never blocks.
+    /// Where the node can be dialled; asked anew for every batch of records, so it may change over
+    /// time. Cheap, and never blocks.
     pub addresses: Arc<dyn Fn() -> Addresses + Send + Sync>,
     /// The time that records state. Nothing here is aged by it.
     pub clock: WallClock,
+    /// Which sequence numbers this identity has used. Without one that outlives the run,
+    /// [`UnsavedSequence`](macula_core::UnsavedSequence), the claims of the next run lose against
+    /// this one's when the clock was set back in between.
+    pub sequences: Arc<dyn SequenceStore>,
 }
 
 impl Identity {

@@ -89,8 +89,8 @@ type Served<H> = papaya::HashMap<ServiceName, Weak<Service<H>>, RandomState>;
 struct Services<H> {
     by_name: HashMap<ServiceName, Registered<H>>,
     generations: u64,
-    /// The last number signed for any service that is gone: whatever is advertised next goes on
-    /// after it, so that no withdrawal of old beats it.
+    /// The last number signed for any service that is gone, or in an earlier run: whatever is
+    /// advertised next goes on after it, so that no withdrawal of old beats it.
     last_seq: u64,
     is_closed: bool,
 }
@@ -119,11 +119,12 @@ pub(crate) struct Registration {
 }
 
 impl<H> Locals<H> {
-    pub(crate) fn new(max_services: usize) -> Self {
+    /// At most so many services, whose numbers go on after `last_seq`.
+    pub(crate) fn new(max_services: usize, last_seq: u64) -> Self {
         let services = Services {
             by_name: HashMap::new(),
             generations: 0,
-            last_seq: 0,
+            last_seq,
             is_closed: false,
         };
         Self {

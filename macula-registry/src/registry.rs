@@ -52,9 +52,10 @@ impl<H: Clone + Send + Sync + 'static> Registry<H> {
             runtime.clone(),
             events.clone(),
         );
+        let last_seq = identity.sequences.first().saturating_sub(1);
         let herald = Herald::start(identity, dht, config.clone(), &runtime, events.clone());
         Ok(Arc::new(Self {
-            locals: Locals::new(config.max_services.get()),
+            locals: Locals::new(config.max_services.get(), last_seq),
             herald,
             resolver,
             events,

@@ -72,4 +72,7 @@ pub struct PublishStats {
     pub withdrawn: u64,
     /// Withdrawals given up after their last retry; the records expire by themselves.
     pub withdrawals_given_up: u64,
+    /// Attempts to reserve sequence numbers on disk that failed. While they do, a restart with the
+    /// clock set back may sign claims that lose against this run's.
+    pub unsaved_sequences: u64,
 }

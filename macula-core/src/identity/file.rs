@@ -43,6 +43,13 @@ pub enum IdentityError {
         /// The file.
         path: PathBuf,
     },
+    /// The file that remembers the sequence numbers holds something else; it is left as it was.
+    /// Without it, numbers begin at the clock: right unless that was set back since the last run.
+    #[error("file {path} holds no sequence number; remove it to begin at the clock")]
+    NoSequence {
+        /// The file.
+        path: PathBuf,
+    },
     /// Others than the owner may read or write the file; it is left as it was.
     #[error("identity file {path} is open to others (mode {mode:o}); make it 600")]
     Exposed {

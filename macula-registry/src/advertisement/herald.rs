@@ -8,6 +8,7 @@ use macula_dht::Dht;
 use tokio::runtime::Handle;
 
 use super::means::{Counters, Means};
+use super::numbers::Numbers;
 use super::publisher::Publisher;
 use super::withdrawer::{FirstAttempt, Withdrawer};
 use super::{AdvertiseOptions, Publication};
@@ -31,6 +32,7 @@ impl Herald {
         events: Events,
     ) -> Self {
         let means = Arc::new(Means {
+            numbers: Numbers::new(Arc::clone(&identity.sequences), runtime.clone()),
             identity,
             dht,
             config,
@@ -117,6 +119,7 @@ impl Herald {
             withdrawal_batches: read(&counters.withdrawal_batches),
             withdrawn: read(&counters.withdrawn),
             withdrawals_given_up: read(&counters.withdrawals_given_up),
+            unsaved_sequences: self.means.numbers.failures(),
         }
     }
 }

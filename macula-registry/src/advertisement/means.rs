@@ -7,6 +7,7 @@ use macula_core::{Addresses, Key, ProviderRecord, RecordError};
 use macula_dht::Dht;
 
 use super::agenda::Place;
+use super::numbers::Numbers;
 use super::{AdvertiseOptions, Publication};
 use crate::event::Events;
 use crate::{Identity, RegistryConfig};
@@ -14,6 +15,7 @@ use crate::{Identity, RegistryConfig};
 /// Who signs, where it goes, and what is counted.
 pub(crate) struct Means {
     pub(super) identity: Identity,
+    pub(super) numbers: Numbers,
     pub(super) dht: Arc<dyn Dht>,
     pub(super) config: RegistryConfig,
     pub(super) events: Events,

@@ -8,6 +8,7 @@ use macula_core::{
 };
 use tokio::sync::watch;
 
+use super::numbers::Numbers;
 use super::{AdvertiseOptions, AdvertisementState};
 use crate::Identity;
 
@@ -99,9 +100,10 @@ impl Publication {
     }
 
     /// Signs a record with a new number and the time of just now; `None` once closed.
-    pub(crate) fn sign(
+    pub(super) fn sign(
         &self,
         identity: &Identity,
+        numbers: &Numbers,
         addresses: Addresses,
     ) -> Option<Result<ProviderRecord, RecordError>> {
         let now = (identity.clock)();
@@ -109,7 +111,7 @@ impl Publication {
         if claims.is_closed {
             return None;
         }
-        let seq = claims.sequence.next(now);
+        let seq = claims.sequence.next(numbers.clock(now));
         let expires_at = now.saturating_add(self.options.ttl);
         let latest = claims.signed.map_or(expires_at, |s| s.expires_at);
         claims.signed = Some(Signed {
@@ -117,6 +119,7 @@ impl Publication {
             expires_at: expires_at.max(latest),
         });
         drop(claims);
+        numbers.used(seq, now);
         let draft = draft(identity, &self.name, &self.options, addresses);
         Some(ProviderRecord::sign(
             &identity.secret_key,

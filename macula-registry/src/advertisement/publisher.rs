@@ -185,7 +185,7 @@ impl Means {
         publication: &Publication,
         addresses: &macula_core::Addresses,
     ) -> Result<ProviderRecord, DhtError> {
-        match publication.sign(&self.identity, addresses.clone()) {
+        match publication.sign(&self.identity, &self.numbers, addresses.clone()) {
             None => Err(DhtError::Closed),
             Some(Err(error)) => Err(unsigned(error)),
             Some(Ok(record)) if record.addresses().is_empty() => Err(DhtError::NoAddress),

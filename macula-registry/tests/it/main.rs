@@ -14,4 +14,5 @@ mod lookup;
 mod node;
 mod providers;
 mod scripted;
+mod sequence;
 mod withdraw;

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use macula_core::{
-    Addresses, Metadata, NodeId, Provider, Realm, SecretKey, ServiceName, Timestamp, WallClock,
+    Addresses, Metadata, NodeId, Provider, Realm, SecretKey, ServiceName, Timestamp,
+    UnsavedSequence, WallClock,
 };
 use macula_dht::Dht;
 use macula_registry::{
@@ -147,6 +148,7 @@ pub(crate) fn identity(
         realm: Realm::default(),
         addresses: Arc::new(addresses),
         clock: clock.wall_clock(),
+        sequences: Arc::new(UnsavedSequence),
     }
 }
 

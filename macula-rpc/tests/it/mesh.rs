@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use macula_core::{
-    Delivery, NodeId, Provider, Realm, SecretKey, ServiceName, Timestamp, WallClock,
+    Delivery, NodeId, Provider, Realm, SecretKey, ServiceName, Timestamp, UnsavedSequence,
+    WallClock,
 };
 use macula_dht::MemoryDht;
 use macula_registry::{
@@ -86,6 +87,7 @@ impl Mesh {
             realm: Realm::default(),
             addresses: Arc::new(move || addressed.addresses()),
             clock: self.clock.clone(),
+            sequences: Arc::new(UnsavedSequence),
         };
         let registry =
             Registry::new(identity, self.dht.clone(), RegistryConfig::default()).unwrap();

@@ -1,0 +1,84 @@
+//! Sequence numbers that are reserved before they are used.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use macula_core::{SEQUENCE_RESERVE, SequenceStore, Timestamp};
+use tokio::runtime::Handle;
+use tokio::time::sleep;
+use tracing::{debug, warn};
+
+/// The numbers that this node may sign with; more are reserved long before they are used up.
+///
+/// Signing never waits for a disk: near the end of what is reserved, numbers stop to follow the
+/// clock and grow by one, and a spare of millions is left for that.
+pub(super) struct Numbers {
+    store: Arc<dyn SequenceStore>,
+    runtime: Handle,
+    state: Arc<State>,
+}
+
+#[derive(Default)]
+struct State {
+    is_reserving: AtomicBool,
+    failures: AtomicU64,
+}
+
+impl Numbers {
+    pub(super) fn new(store: Arc<dyn SequenceStore>, runtime: Handle) -> Self {
+        Self {
+            store,
+            runtime,
+            state: Arc::default(),
+        }
+    }
+
+    /// The time as far as numbers may follow it.
+    pub(super) fn clock(&self, now: Timestamp) -> Timestamp {
+        let end = Timestamp::from_unix_millis(self.store.reserved());
+        now.min(end.saturating_sub(SPARE))
+    }
+
+    /// Reserves more, in the background, when half of what is reserved at a time is used up.
+    pub(super) fn used(&self, seq: u64, now: Timestamp) {
+        let reached = now.max(Timestamp::from_unix_millis(seq));
+        let left = Timestamp::from_unix_millis(self.store.reserved()).saturating_since(reached);
+        if left >= SEQUENCE_RESERVE / 2 || self.state.is_reserving.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let end = reached.saturating_add(SEQUENCE_RESERVE).unix_millis();
+        let store = Arc::clone(&self.store);
+        let state = Arc::clone(&self.state);
+        self.runtime.spawn(async move {
+            let reserved = tokio::task::spawn_blocking(move || store.reserve(end)).await;
+            if let Err(error) = reserved.unwrap_or_else(|panic| Err(io::Error::other(panic))) {
+                state.failed(&error);
+                sleep(PAUSE).await;
+            }
+            state.is_reserving.store(false, Ordering::Release);
+        });
+    }
+
+    /// How many attempts to reserve numbers have failed.
+    pub(super) fn failures(&self) -> u64 {
+        self.state.failures.load(Ordering::Relaxed)
+    }
+}
+
+impl State {
+    fn failed(&self, error: &io::Error) {
+        if self.failures.fetch_add(1, Ordering::Relaxed) == 0 {
+            warn!(%error, "sequence numbers cannot be saved: a restart must not set the clock back");
+        } else {
+            debug!(%error, "sequence numbers still cannot be saved");
+        }
+    }
+}
+
+/// What is kept for the time in which no more can be reserved: a number for each record.
+const SPARE: Duration = Duration::from_secs(30 * 60);
+
+/// How long after a failure the next attempt to reserve comes.
+const PAUSE: Duration = Duration::from_secs(60);
