@@ -7,9 +7,11 @@
 )]
 
 mod advertise;
+mod batches;
 mod burst;
 mod cache;
 mod counters;
+mod events;
 mod lookup;
 mod node;
 mod providers;

@@ -37,6 +37,7 @@ pub(crate) struct Script {
     pub(crate) connected: Answer,
     pub(crate) panics: bool,
     pub(crate) panics_on_announce_of: Option<Key>,
+    pub(crate) nobody_holds: Option<Key>,
     pub(crate) holders: Option<usize>,
     pub(crate) full: usize,
 }
@@ -102,7 +103,10 @@ impl Dht for ScriptedDht {
         }
         let records = records.iter().map(|record| Announced {
             key: record.key(),
-            holders: script.holders.unwrap_or(8),
+            holders: match script.nobody_holds {
+                Some(key) if key == record.key() => 0,
+                _ => script.holders.unwrap_or(8),
+            },
             full: script.full,
         });
         Ok(AnnounceReport {
