@@ -10,6 +10,9 @@ use macula_core::{Delivery, Metadata, ServiceName};
 use crate::AdvertiseError;
 use crate::advertisement::{AdvertiseOptions, Publication};
 
+#[cfg(test)]
+mod tests;
+
 /// A service that this node provides. Cheap to clone.
 pub struct LocalService<H>(Arc<Service<H>>);
 
