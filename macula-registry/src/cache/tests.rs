@@ -106,6 +106,16 @@ fn absence_makes_room_like_everything_else() {
     assert!((0..10).all(|index| cache.look(now, &name(index), None) == Look::Miss));
 }
 
+/// Whoever looks may have read the clock before the answer came.
+#[test]
+fn answer_from_the_future_is_what_it_is() {
+    let (now, cache) = (Instant::now(), cache(10));
+    cache.insert(now + secs(1), &name(0), Vec::new(), keep(1, 0));
+    cache.insert(now + secs(1), &name(1), found(&[(1, 60)]), keep(60, 0));
+    assert_eq!(cache.look(now, &name(0), None), Look::Absent);
+    assert!(matches!(cache.look(now, &name(1), None), Look::Fresh(_)));
+}
+
 #[test]
 fn what_has_expired_makes_room_before_what_has_not() {
     let (now, cache) = (Instant::now(), cache(3));
