@@ -14,6 +14,7 @@ use macula_transport::{
     Endpoint, EndpointConfig, Executor, NodeRuntime, QuicConfig, QuicTransport, Role, Transport,
 };
 use tokio::runtime::Handle;
+use tokio::time::Instant;
 
 use crate::client::Parts;
 use crate::error::OWN_ADDRESS_TIMEOUT;
@@ -314,9 +315,11 @@ impl ClientBuilder {
             registry,
             server,
             caller,
+            started: Instant::now(),
             _identity_file: identity_file,
         };
-        Ok((self.require_bootstrap, Client::new(parts)))
+        let client = Client::new(parts).await.map_err(ConnectError::System)?;
+        Ok((self.require_bootstrap, client))
     }
 }
 

@@ -8,15 +8,17 @@ use bytes::Bytes;
 use macula_core::{Contact, DialTarget, IdentityFile, Key, NameError, NodeId, Realm, ServiceName};
 use macula_dht::message::MAX_CLAIMS;
 use macula_dht::{Dht, DhtStats, FindOptions, Found, JoinError, KademliaDht, Scope};
-use macula_registry::{Registry, RegistryStats, ResolveError, ResolveOptions, Resolved};
+use macula_registry::{
+    AdvertiseError, Registry, RegistryEvent, RegistryStats, ResolveError, ResolveOptions, Resolved,
+};
 use macula_rpc::{Caller, Codec, Handler, HandlerError, Server, Service};
 use macula_transport::{CloseCode, Endpoint, EndpointStats, Peer, PeerEvent, Role, Transport};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::broadcast;
-use tokio::time;
+use tokio::time::{self, Instant};
 
-use crate::{Advertise, CallBuilder, ClientBuilder, ProvidersError, UnadvertiseError};
+use crate::{Advertise, CallBuilder, ClientBuilder, ProvidersError, UnadvertiseError, system};
 
 /// A running node: advertises functions and calls those of others.
 ///
@@ -37,12 +39,22 @@ pub(crate) struct Parts {
     pub(crate) registry: Arc<Registry<Service>>,
     pub(crate) server: Arc<Server>,
     pub(crate) caller: Caller,
+    pub(crate) started: Instant,
     /// Held for its lock.
     pub(crate) _identity_file: Option<IdentityFile>,
 }
 
-struct Node {
-    parts: Parts,
+impl Parts {
+    /// The names that the user provides, sorted.
+    pub(crate) fn provided(&self) -> Vec<ServiceName> {
+        let mut names = self.registry.locals();
+        names.retain(|name| !name.is_system());
+        names
+    }
+}
+
+pub(crate) struct Node {
+    pub(crate) parts: Parts,
 }
 
 impl Client {
@@ -51,10 +63,10 @@ impl Client {
         ClientBuilder::default()
     }
 
-    pub(crate) fn new(parts: Parts) -> Self {
-        Self {
-            node: Arc::new(Node { parts }),
-        }
+    pub(crate) async fn new(parts: Parts) -> Result<Self, AdvertiseError> {
+        let node = Arc::new(Node { parts });
+        system::serve(&node).await?;
+        Ok(Self { node })
     }
 
     fn parts(&self) -> &Parts {
@@ -146,7 +158,7 @@ impl Client {
 
     /// The names that this node provides, sorted.
     pub fn advertised(&self) -> Vec<ServiceName> {
-        self.registry().locals()
+        self.parts().provided()
     }
 }
 
@@ -257,6 +269,12 @@ impl Client {
     /// Which peers come and go. A receiver that lags loses events, and slows nobody.
     pub fn events(&self) -> broadcast::Receiver<PeerEvent> {
         self.parts().endpoint.events()
+    }
+
+    /// What becomes of this node's services, and which providers of others come and go. A receiver
+    /// that lags loses events, and slows nobody.
+    pub fn registry_events(&self) -> broadcast::Receiver<RegistryEvent> {
+        self.registry().events()
     }
 
     /// What the registry has counted: cache hits, lookups, advertisements.

@@ -44,6 +44,9 @@ pub enum ConnectError {
     /// The registry refuses its configuration.
     #[error("bad registry configuration")]
     Registry(#[from] RegistryConfigError),
+    /// The registry's limit leaves no room for what every node answers about itself.
+    #[error("cannot provide the services of the system")]
+    System(#[source] macula_registry::AdvertiseError),
     /// The RPC server refuses its configuration.
     #[error("cannot start the RPC server")]
     Server(#[from] ServerError),

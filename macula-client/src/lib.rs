@@ -51,6 +51,7 @@ mod error;
 mod advertise;
 mod call;
 
+pub mod system;
 pub mod testnet;
 
 pub use macula_dht as dht;

@@ -11,6 +11,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use macula_core::{DialTarget, NodeId};
 
+use serde::Serialize;
+
 use crate::{CloseCode, ConnectionError, DialError, StreamError};
 
 /// Dials and accepts connections between nodes whose identities are proved.
@@ -81,7 +83,7 @@ pub trait Connection: Send + Sync + 'static {
 }
 
 /// What went over a connection, or over several of them.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Traffic {
     /// Bytes sent, everything that the transport adds included.
     pub bytes_sent: u64,

@@ -11,3 +11,4 @@ mod examples;
 mod lifetime;
 mod network;
 mod parts;
+mod system;

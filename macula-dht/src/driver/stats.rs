@@ -1,9 +1,11 @@
 //! Counters and sizes of a node's access to the DHT.
 
+use serde::Serialize;
+
 use crate::kad::KadStats;
 
 /// A snapshot.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct DhtStats {
     /// Of the machine.

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use macula_core::{Contact, DialTarget, Key};
 
+use serde::Serialize;
+
 use crate::message::Request;
 use crate::{AnnounceReport, DhtError, Found, WithdrawReport};
 
@@ -97,7 +99,7 @@ pub enum Ask {
 pub const MAX_ASKED: usize = 64;
 
 /// Counters and sizes of the machine.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct KadStats {
     /// Contacts in the routing table.
     pub contacts: usize,

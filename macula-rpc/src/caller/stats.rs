@@ -1,9 +1,10 @@
 //! What a caller has counted.
 
+use serde::Serialize;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Counters of a [`Caller`](crate::Caller) since its start.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct CallerStats {
     /// Calls made.

@@ -1,0 +1,206 @@
+//! What every node answers about itself: `_sys.ping`, `_sys.info`, `_sys.stats`, `_sys.health`.
+//!
+//! They take no arguments, answer postcard and JSON callers alike, and are listed nowhere: call
+//! them at a node that is connected, by naming it as the call's
+//! [`provider`](crate::CallBuilder::provider).
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use macula_core::{Addresses, NameError, NodeId, Realm, ServiceName};
+use macula_dht::DhtStats;
+use macula_registry::{AdvertiseError, AdvertiseOptions, RegistryStats};
+use macula_rpc::{
+    CallerStats, Handler, HandlerError, Runs, ServerStats, Service, ServiceOptions, typed,
+};
+use macula_transport::{EndpointStats, Role};
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use crate::client::{Node, Parts};
+
+/// The version of these answers: it grows when a field changes its meaning or goes away.
+pub const SYSTEM_VERSION: u16 = 1;
+
+/// The answer of `_sys.ping`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pong {
+    /// See [`SYSTEM_VERSION`].
+    pub version: u16,
+    /// Who answers.
+    pub node_id: NodeId,
+}
+
+/// The answer of `_sys.info`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeInfo {
+    /// See [`SYSTEM_VERSION`].
+    pub version: u16,
+    /// Who answers.
+    pub node_id: NodeId,
+    /// The namespace it lives in.
+    pub realm: Realm,
+    /// Where it can be dialled, as far as it knows.
+    pub addresses: Addresses,
+    /// Whether it listens and serves the DHT.
+    pub serves: bool,
+    /// The version of this library that it runs.
+    pub software: String,
+    /// For how long it has been running, in milliseconds.
+    pub uptime_millis: u64,
+    /// The names that it provides, sorted; at most [`MAX_NAMED_SERVICES`].
+    pub services: Vec<ServiceName>,
+}
+
+/// The answer of `_sys.stats`: everything that the layers count.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct NodeStats {
+    /// See [`SYSTEM_VERSION`].
+    pub version: u16,
+    /// Connections, dials, requests.
+    pub endpoint: EndpointStats,
+    /// The DHT; none with one of the user's own.
+    pub dht: Option<DhtStats>,
+    /// Local services, discovery cache, advertisements.
+    pub registry: RegistryStats,
+    /// Calls answered.
+    pub server: ServerStats,
+    /// Calls made.
+    pub caller: CallerStats,
+}
+
+/// The answer of `_sys.health`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeHealth {
+    /// See [`SYSTEM_VERSION`].
+    pub version: u16,
+    /// The whole in a word.
+    pub status: HealthStatus,
+    /// How many peers it is connected to.
+    pub peers: usize,
+    /// How many contacts are in its routing table; none with a DHT of the user's own.
+    pub contacts: Option<usize>,
+    /// Whether it knows an address of its own that others can dial.
+    pub is_reachable: bool,
+    /// Services whose latest attempt to be published failed.
+    pub degraded_services: usize,
+}
+
+/// How a node is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HealthStatus {
+    /// All is well.
+    Ok,
+    /// It works, and something does not: a service is not published, or nobody can dial a node
+    /// that wants to serve.
+    Degraded,
+    /// It is about to leave.
+    Draining,
+}
+
+/// The most names that `_sys.info` lists.
+pub const MAX_NAMED_SERVICES: usize = 1024;
+
+/// Registers the services of the system.
+pub(crate) async fn serve(node: &Arc<Node>) -> Result<(), AdvertiseError> {
+    serve_one(node, "_sys.ping", pong).await?;
+    serve_one(node, "_sys.info", info).await?;
+    serve_one(node, "_sys.stats", stats).await?;
+    serve_one(node, "_sys.health", health).await
+}
+
+async fn serve_one<T: Serialize + Send + 'static>(
+    node: &Arc<Node>,
+    name: &str,
+    answer: fn(&Parts) -> T,
+) -> Result<(), AdvertiseError> {
+    let Ok(name): Result<ServiceName, NameError> = name.parse() else {
+        return Err(AdvertiseError::ReservedName);
+    };
+    let options = ServiceOptions {
+        runs: Runs::Inline,
+        ..ServiceOptions::default()
+    };
+    let service = Service::with_options(handler(Arc::downgrade(node), answer), options);
+    let unlisted = AdvertiseOptions {
+        listed: false,
+        ..AdvertiseOptions::default()
+    };
+    let registry = &node.parts.registry;
+    registry.advertise(name, service, unlisted).await?.detach();
+    Ok(())
+}
+
+/// Weak: the node must not keep itself alive.
+fn handler<T: Serialize + Send + 'static>(
+    node: Weak<Node>,
+    answer: fn(&Parts) -> T,
+) -> Arc<dyn Handler> {
+    typed(move |(): ()| {
+        let node = node.upgrade();
+        async move {
+            let gone = || HandlerError::new("the node has ended");
+            node.map(|node| answer(&node.parts)).ok_or_else(gone)
+        }
+    })
+}
+
+fn pong(parts: &Parts) -> Pong {
+    Pong {
+        version: SYSTEM_VERSION,
+        node_id: parts.endpoint.node_id(),
+    }
+}
+
+fn info(parts: &Parts) -> NodeInfo {
+    let mut services = parts.provided();
+    services.truncate(MAX_NAMED_SERVICES);
+    NodeInfo {
+        version: SYSTEM_VERSION,
+        node_id: parts.endpoint.node_id(),
+        realm: parts.endpoint.realm().clone(),
+        addresses: parts.endpoint.addresses(),
+        serves: parts.endpoint.role() == Role::Server,
+        software: concat!("macula ", env!("CARGO_PKG_VERSION")).to_owned(),
+        uptime_millis: millis(Instant::now().saturating_duration_since(parts.started)),
+        services,
+    }
+}
+
+fn stats(parts: &Parts) -> NodeStats {
+    NodeStats {
+        version: SYSTEM_VERSION,
+        endpoint: parts.endpoint.stats(),
+        dht: parts.kademlia.as_ref().map(|kademlia| kademlia.stats()),
+        registry: parts.registry.stats(),
+        server: parts.server.stats(),
+        caller: parts.caller.stats(),
+    }
+}
+
+fn health(parts: &Parts) -> NodeHealth {
+    let degraded_services = parts.registry.stats().publish.degraded;
+    let is_reachable = !parts.endpoint.addresses().is_empty();
+    let wants_to_serve = parts.endpoint.role() == Role::Server;
+    let status = if parts.server.is_draining() {
+        HealthStatus::Draining
+    } else if degraded_services > 0 || (wants_to_serve && !is_reachable) {
+        HealthStatus::Degraded
+    } else {
+        HealthStatus::Ok
+    };
+    NodeHealth {
+        version: SYSTEM_VERSION,
+        status,
+        peers: parts.endpoint.peers().len(),
+        contacts: parts.kademlia.as_ref().map(|it| it.stats().kad.contacts),
+        is_reachable,
+        degraded_services,
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
