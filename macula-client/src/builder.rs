@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use macula_core::{
     Addresses, ContactError, DialTarget, IdentityFile, NameError, Realm, SecretKey, SequenceStore,
-    UnsavedSequence, WallClock,
+    Timestamp, UnsavedSequence, WallClock,
 };
 use macula_dht::{Dht, DhtConfig, KademliaDht};
 use macula_registry::{Identity, Registry, RegistryConfig};
@@ -254,10 +254,7 @@ impl ClientBuilder {
     /// Starts every layer on top of the one below.
     async fn start(self, realm: Realm) -> Result<(bool, Client), ConnectError> {
         let (secret_key, identity_file) = self.secret.open()?;
-        let sequences: Arc<dyn SequenceStore> = match &identity_file {
-            Some(file) => Arc::new(file.sequence((self.clock)())?),
-            None => Arc::new(UnsavedSequence),
-        };
+        let (identity_file, sequences) = open_sequences(identity_file, (self.clock)()).await?;
         if let Some(transport) = &self.transport
             && transport.node_id() != secret_key.node_id()
         {
@@ -340,6 +337,20 @@ impl Secret {
             Self::File(file) => (file.secret_key().clone(), Some(file)),
         })
     }
+}
+
+/// Sequence numbers outlive the run where the identity does.
+async fn open_sequences(
+    identity_file: Option<IdentityFile>,
+    now: Timestamp,
+) -> Result<(Option<IdentityFile>, Arc<dyn SequenceStore>), ConnectError> {
+    let Some(file) = identity_file else {
+        return Ok((None, Arc::new(UnsavedSequence)));
+    };
+    // It waits for the disk.
+    let opened = tokio::task::spawn_blocking(move || (file.sequence(now), file));
+    let (sequences, file) = opened.await.map_err(|_| ConnectError::RuntimeEnded)?;
+    Ok((Some(file), Arc::new(sequences?)))
 }
 
 /// Opens the sockets inside the node's runtime, so that the QUIC work lives there.

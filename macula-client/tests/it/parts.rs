@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use macula_client::dht::MemoryDht;
 use macula_client::rpc::{CallError, ProviderSelector, Selection};
 use macula_client::testnet::Testnet;
 use macula_client::transport::MemoryNetwork;
-use macula_client::{Client, ConnectError, Executor, SecretKey, system_clock};
+use macula_client::{
+    Client, ConnectError, Executor, IdentityError, IdentityFile, SecretKey, system_clock,
+};
 
 #[tokio::test]
 async fn nodes_over_a_memory_network_find_and_call_each_other() {
@@ -126,4 +129,48 @@ async fn a_selector_of_ones_own_chooses_and_a_wrong_choice_is_an_error() {
     caller.shutdown().await;
     astray.shutdown().await;
     net.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_service_is_found_again_after_a_restart_with_the_clock_set_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("identity");
+    let dht = MemoryDht::new(system_clock());
+    let node = |identity: Option<IdentityFile>, behind: Duration| {
+        let builder = Client::builder()
+            .listen("127.0.0.1:0".parse().unwrap())
+            .clock(Arc::new(move || system_clock()().saturating_sub(behind)))
+            .dht(dht.clone());
+        match identity {
+            Some(file) => builder.identity(file).connect(),
+            None => builder.connect(),
+        }
+    };
+    let caller = node(None, Duration::ZERO).await.unwrap();
+    for behind in [0, 60, 120].map(Duration::from_secs) {
+        let identity = IdentityFile::open_or_create(&path).unwrap();
+        let provider = node(Some(identity), behind).await.unwrap();
+        let ad = provider
+            .advertise("demo.add", |(a, b): (u8, u8)| async move { Ok(a + b) })
+            .await
+            .unwrap();
+        // Past the cache.
+        let found = caller.trace("demo.add").await.unwrap();
+        assert_eq!(found.providers.len(), 1, "{behind:?} behind");
+        ad.withdraw().await.unwrap();
+        provider.shutdown().await;
+    }
+}
+
+#[tokio::test]
+async fn a_memory_of_sequence_numbers_that_holds_junk_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("identity.seq"), "junk").unwrap();
+    let identity = IdentityFile::open_or_create(dir.path().join("identity")).unwrap();
+    let refused = Client::builder().identity(identity).connect().await;
+    let error = refused.err().unwrap();
+    assert!(matches!(
+        error,
+        ConnectError::Identity(IdentityError::NoSequence { .. })
+    ));
 }
