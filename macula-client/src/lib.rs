@@ -77,3 +77,8 @@ pub use macula_transport::{Executed, Executor, Role};
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 struct Readme;
+
+/// Compiles the guide's programs.
+#[cfg(doctest)]
+#[doc = include_str!("../../GUIDE.md")]
+struct Guide;
