@@ -23,30 +23,23 @@ pub(crate) struct Keep {
 
 /// An answer and its times. Only marks change: what is known is replaced as a whole.
 ///
-/// Invariant: as many expiries as providers; `whole_until ≤ fresh_until ≤ gone_at ≤` the last
-/// expiry.
+/// Invariant: as many expiries as providers; `fresh_until ≤ gone_at ≤` the last expiry.
 ///
 /// Fresh until `fresh_until`, then stale until `gone_at`. From the first expiry on it has to be
 /// trimmed before it is served; what remains is as fresh as before.
-///
-/// In this order, so that what most hits need is in one cache line with the name.
 #[derive(Debug)]
-#[repr(C)]
 pub(super) struct Entry {
     providers: Arc<[Provider]>,
-    /// Fresh, and with all its providers, at least until then.
-    whole_until: Instant,
-    marks: Marks,
     expiries: Box<[Instant]>,
     first_expiry: Option<Instant>,
     stored_at: Instant,
     fresh_until: Instant,
     gone_at: Instant,
+    marks: Marks,
 }
 
 /// What changes while others look.
 #[derive(Debug, Default)]
-#[repr(C)]
 struct Marks {
     was_used: AtomicBool,
     /// When it may be refreshed next, counted from when it was stored.
@@ -87,30 +80,18 @@ impl Entry {
             None => (Duration::ZERO, now),
         };
         let gone_at = last_end.min(fresh_end + stale.min(LONGEST_LIFE));
-        let fresh_until = fresh_end.min(gone_at);
-        let first_expiry = expiries.iter().min().copied();
         Self {
             providers: providers.into(),
-            whole_until: first_expiry.map_or(fresh_until, |first| first.min(fresh_until)),
-            marks: Marks::default(),
+            first_expiry: expiries.iter().min().copied(),
             expiries: expiries.into(),
-            first_expiry,
             stored_at: now,
-            fresh_until,
+            fresh_until: fresh_end.min(gone_at),
             gone_at,
+            marks: Marks::default(),
         }
     }
 
     pub(super) fn phase(&self, now: Instant, max_age: Option<Duration>) -> Phase {
-        let is_absence = self.providers.is_empty();
-        let fresh = if is_absence {
-            Phase::Absent
-        } else {
-            Phase::Fresh
-        };
-        if now < self.whole_until && max_age.is_none() {
-            return fresh;
-        }
         if self.is_gone(now) {
             return Phase::Gone;
         }
@@ -119,9 +100,10 @@ impl Entry {
         }
         let age = now.saturating_duration_since(self.stored_at);
         let is_fresh = now < self.fresh_until && max_age.is_none_or(|max_age| age < max_age);
-        match (is_fresh, is_absence) {
-            (true, _) => fresh,
+        match (is_fresh, self.providers.is_empty()) {
+            (true, true) => Phase::Absent,
             (false, true) => Phase::Gone,
+            (true, false) => Phase::Fresh,
             (false, false) => Phase::Stale,
         }
     }
@@ -246,18 +228,15 @@ impl Entry {
         let (providers, expiries): (Vec<_>, Vec<_>) = kept
             .map(|(provider, expiry)| (provider.clone(), *expiry))
             .unzip();
-        let first_expiry = expiries.iter().min().copied()?;
         let gone_at = self.gone_at.min(expiries.iter().max().copied()?);
-        let fresh_until = self.fresh_until.min(gone_at);
         Some(Self {
             providers: providers.into(),
-            whole_until: first_expiry.min(fresh_until),
-            marks: self.marks.copied(),
+            first_expiry: expiries.iter().min().copied(),
             expiries: expiries.into(),
-            first_expiry: Some(first_expiry),
             stored_at: self.stored_at,
-            fresh_until,
+            fresh_until: self.fresh_until.min(gone_at),
             gone_at,
+            marks: self.marks.copied(),
         })
     }
 
@@ -265,7 +244,7 @@ impl Entry {
     pub(super) fn check_invariants(&self) {
         assert_eq!(self.providers.len(), self.expiries.len());
         assert_eq!(self.expiries.iter().min(), self.first_expiry.as_ref());
-        assert!(self.whole_until <= self.fresh_until && self.fresh_until <= self.gone_at);
+        assert!(self.fresh_until <= self.gone_at);
         assert!(
             self.expiries
                 .iter()
