@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use macula_core::{RecordError, Withdrawal};
 use macula_dht::DhtError;
+use macula_dht::message::MAX_CLAIMS;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::{Instant, timeout};
@@ -97,17 +98,28 @@ impl Withdrawer {
     /// what is being withdrawn already, within one timeout; then the rest is given up.
     pub(super) async fn drain(&self, publications: &[Arc<Publication>]) {
         self.change(Withdrawals::drain);
-        for publication in publications {
-            self.withdraw(publication);
-        }
-        let mut first_attempts = self.first_attempts.subscribe();
-        let none = first_attempts.wait_for(|count| *count == 0);
-        // The sender is `self`, so that time is over is the only error to see.
-        let _ = timeout(self.means.config.withdraw_timeout, none).await;
+        let limit = self.means.config.withdraw_timeout;
+        // That time is over is told by what is left.
+        let _ = timeout(limit, self.withdraw_each(publications)).await;
         let left = self.change(Withdrawals::clear);
         if left > 0 {
             self.give_up(left, DhtError::Unreachable);
         }
+    }
+
+    async fn withdraw_each(&self, publications: &[Arc<Publication>]) {
+        let mut neighbours: Vec<_> = publications.iter().collect();
+        neighbours.sort_by_cached_key(|publication| self.means.place(publication));
+        for batch in neighbours.chunks(MAX_CLAIMS) {
+            for publication in batch {
+                self.withdraw(publication);
+            }
+            // Signing thousands takes a while: the first are on their way meanwhile.
+            tokio::task::yield_now().await;
+        }
+        let mut first_attempts = self.first_attempts.subscribe();
+        // The sender is `self`, so there is no error to see.
+        let _ = first_attempts.wait_for(|count| *count == 0).await;
     }
 
     /// How many are to be sent, or tried again.
