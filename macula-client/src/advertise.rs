@@ -107,6 +107,9 @@ impl Advertise {
 
     async fn advertise(self) -> Result<Advertisement, AdvertiseError> {
         let name = self.name.map_err(AdvertiseError::Name)?;
+        if name.is_system() {
+            return Err(macula_registry::AdvertiseError::ReservedName.into());
+        }
         let service = Service::with_options(self.handler, self.service);
         Ok(self
             .client

@@ -1,7 +1,7 @@
 //! The client: a node of the network, and the two verbs on top of it.
 
 use std::num::NonZeroUsize;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -27,6 +27,18 @@ use crate::{Advertise, CallBuilder, ClientBuilder, ProvidersError, UnadvertiseEr
 #[derive(Clone)]
 pub struct Client {
     node: Arc<Node>,
+}
+
+/// A [`Client`] that does not keep its node alive.
+#[derive(Clone)]
+pub struct WeakClient(Weak<Node>);
+
+impl WeakClient {
+    /// The client, while its node is there.
+    pub fn upgrade(&self) -> Option<Client> {
+        let node = self.0.upgrade()?;
+        Some(Client { node })
+    }
 }
 
 /// The layers of a node, bottom up.
@@ -67,6 +79,12 @@ impl Client {
         let node = Arc::new(Node { parts });
         system::serve(&node).await?;
         Ok(Self { node })
+    }
+
+    /// A handle that does not keep the node alive: for handlers that call in turn. One that held a
+    /// `Client` would keep the node that holds it.
+    pub fn downgrade(&self) -> WeakClient {
+        WeakClient(Arc::downgrade(&self.node))
     }
 
     fn parts(&self) -> &Parts {
@@ -153,7 +171,8 @@ impl Client {
         let name = name
             .try_into()
             .map_err(|error| UnadvertiseError::Name(error.into()))?;
-        Ok(self.parts().server.unadvertise(&name).await?)
+        // What every node answers is not the user's to take back.
+        Ok(!name.is_system() && self.parts().server.unadvertise(&name).await?)
     }
 
     /// The names that this node provides, sorted.

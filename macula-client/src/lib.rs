@@ -62,7 +62,7 @@ pub use macula_transport as transport;
 pub use advertise::Advertise;
 pub use builder::ClientBuilder;
 pub use call::CallBuilder;
-pub use client::Client;
+pub use client::{Client, WeakClient};
 pub use clock::system_clock;
 pub use error::{AdvertiseError, ConnectError, ProvidersError, UnadvertiseError};
 pub use macula_core::{

@@ -4,6 +4,7 @@
 //! them at a node that is connected, by naming it as the call's
 //! [`provider`](crate::CallBuilder::provider).
 
+use std::num::NonZeroUsize;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -100,27 +101,35 @@ pub enum HealthStatus {
     Draining,
 }
 
+/// Looking at everything that a node has takes its time, and anybody may ask for it.
+const MAX_RUNNING: NonZeroUsize = match NonZeroUsize::new(4) {
+    Some(running) => running,
+    None => NonZeroUsize::MIN,
+};
+
 /// The most names that `_sys.info` lists.
 pub const MAX_NAMED_SERVICES: usize = 1024;
 
 /// Registers the services of the system.
 pub(crate) async fn serve(node: &Arc<Node>) -> Result<(), AdvertiseError> {
-    serve_one(node, "_sys.ping", pong).await?;
-    serve_one(node, "_sys.info", info).await?;
-    serve_one(node, "_sys.stats", stats).await?;
-    serve_one(node, "_sys.health", health).await
+    serve_one(node, "_sys.ping", Runs::Inline, pong).await?;
+    serve_one(node, "_sys.info", Runs::Spawned, info).await?;
+    serve_one(node, "_sys.stats", Runs::Spawned, stats).await?;
+    serve_one(node, "_sys.health", Runs::Spawned, health).await
 }
 
 async fn serve_one<T: Serialize + Send + 'static>(
     node: &Arc<Node>,
     name: &str,
+    runs: Runs,
     answer: fn(&Parts) -> T,
 ) -> Result<(), AdvertiseError> {
     let Ok(name): Result<ServiceName, NameError> = name.parse() else {
         return Err(AdvertiseError::ReservedName);
     };
     let options = ServiceOptions {
-        runs: Runs::Inline,
+        runs,
+        max_running: MAX_RUNNING,
         ..ServiceOptions::default()
     };
     let service = Service::with_options(handler(Arc::downgrade(node), answer), options);

@@ -110,15 +110,14 @@ impl AttemptOutcome {
         }
     }
 
-    /// What it says of the provider's health. A service's own error is the answer of one that is
-    /// well; what failed on this side says nothing.
-    pub(crate) fn condition(&self) -> Condition {
+    /// What it says of the provider's health. A service's own error is no ill health; what failed
+    /// on this side says nothing; who denies this node is of no use to it.
+    pub(crate) fn condition(&self, executed: Executed) -> Condition {
         match self {
-            Self::Answered | Self::Failed | Self::Panicked | Self::Codec | Self::TooLarge => {
-                Condition::Well
-            }
+            Self::Answered => Condition::Well,
+            Self::TooLarge if executed == Executed::No => Condition::Unknown,
+            Self::Failed | Self::Codec | Self::TooLarge => Condition::Alive,
             Self::Closed
-            | Self::Refused(Refusal::Denied)
             | Self::Unreachable(DialError::PoolFull | DialError::Busy | DialError::Closed) => {
                 Condition::Unknown
             }

@@ -63,7 +63,15 @@ impl Spending {
     /// Takes leave for one more attempt; whether there is any.
     pub(crate) fn retry(&mut self, now: Instant) -> bool {
         let at = self.turn_to(now);
-        let (mut calls, mut retries) = (0, 0);
+        let may = self.has_left(now);
+        self.slots[at].retries += u64::from(may);
+        may
+    }
+
+    /// Whether there is leave for one more attempt.
+    pub(crate) fn has_left(&mut self, now: Instant) -> bool {
+        self.turn_to(now);
+        let (mut calls, mut retries) = (0_u64, 0);
         for slot in &self.slots {
             calls += slot.calls;
             retries += slot.retries;
@@ -71,9 +79,7 @@ impl Spending {
         let seconds = RetryBudget::WINDOW.as_secs();
         let share = calls.saturating_mul(self.budget.percent.into()) / 100;
         let floor = seconds.saturating_mul(self.budget.per_second.into());
-        let may = retries < share.saturating_add(floor);
-        self.slots[at].retries += u64::from(may);
-        may
+        retries < share.saturating_add(floor)
     }
 
     /// The slot of this second, after emptying those whose time is over.

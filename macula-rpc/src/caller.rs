@@ -145,11 +145,12 @@ impl Caller {
 impl Shared {
     /// Takes leave for one more attempt from the budget; whether there was any.
     fn may_retry(&self, now: Instant) -> bool {
-        let may = self.spending().retry(now);
-        if !may {
-            self.counters.out_of_budget();
-        }
-        may
+        self.spending().retry(now)
+    }
+
+    /// Whether there would be leave for one more attempt.
+    fn has_budget(&self, now: Instant) -> bool {
+        self.spending().has_left(now)
     }
 
     fn spending(&self) -> MutexGuard<'_, Spending> {

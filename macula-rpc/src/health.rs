@@ -49,6 +49,7 @@ pub(crate) struct Health {
     services: DashMap<ServiceName, Arc<ServiceHealth>>,
     /// Counts for services beyond the bound: their providers are known together.
     crowd: Arc<ServiceHealth>,
+    last_sweep: Mutex<Option<Instant>>,
 }
 
 /// What is known of the providers of one service. Services are apart, for one may be slow or broken
@@ -76,13 +77,26 @@ impl Health {
             return Arc::clone(&known);
         }
         if self.services.len() >= MAX_SERVICES {
-            self.services
-                .retain(|_, service| !service.is_idle(now, FORGOTTEN_AFTER));
+            self.sweep(now);
         }
         if self.services.len() >= MAX_SERVICES {
             return Arc::clone(&self.crowd);
         }
         Arc::clone(&self.services.entry(service.clone()).or_default())
+    }
+
+    /// Forgets the services that were not called for long. Not for every call of a service that
+    /// finds no room, for it takes its time.
+    fn sweep(&self, now: Instant) {
+        let Ok(mut last) = self.last_sweep.try_lock() else {
+            return;
+        };
+        let is_due = |at: &Instant| now.saturating_duration_since(*at) >= SWEEP_INTERVAL;
+        if last.as_ref().is_none_or(is_due) {
+            *last = Some(now);
+            self.services
+                .retain(|_, service| !service.is_idle(now, FORGOTTEN_AFTER));
+        }
     }
 }
 
@@ -149,6 +163,20 @@ fn make_room(providers: &mut BTreeMap<NodeId, Vitals>, now: Instant) {
 }
 
 impl AttemptUnderWay {
+    /// One line for each change, not for each attempt.
+    fn tell(&self, before: BreakerState, after: BreakerState) {
+        let provider = self.node_id.short();
+        match (before, after) {
+            (BreakerState::Closed, BreakerState::Open) => {
+                tracing::warn!(%provider, "breaker opened: the provider is left alone for a while");
+            }
+            (BreakerState::Open | BreakerState::HalfOpen, BreakerState::Closed) => {
+                tracing::info!(%provider, "breaker closed: the provider is well again");
+            }
+            _ => {}
+        }
+    }
+
     /// Whether it was begun although the provider's breaker did not admit it.
     pub(crate) fn is_forced(&self) -> bool {
         self.admission == Admission::Forced
@@ -172,16 +200,23 @@ impl Drop for AttemptUnderWay {
         let mut providers = self.service.providers();
         if let Some(vitals) = providers.get_mut(&self.node_id) {
             let latency = vitals.end(now, self.number).filter(|_| !self.with_dial);
+            let before = vitals.breaker(now);
             vitals.judge(now, self.admission, self.condition, latency);
+            let after = vitals.breaker(now);
+            drop(providers);
+            self.tell(before, after);
         }
     }
 }
 
 /// Services whose providers are known apart.
-const MAX_SERVICES: usize = 16 * 1024;
+const MAX_SERVICES: usize = 4 * 1024;
 
 /// Providers of a service that something is known of.
-const MAX_PROVIDERS: usize = 256;
+const MAX_PROVIDERS: usize = 64;
+
+/// How often what was not used is looked for, at most.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What was not used for so long is the first to be forgotten.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(60);

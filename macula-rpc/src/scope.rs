@@ -16,6 +16,8 @@ tokio::task_local! {
 pub(crate) struct Inherited {
     pub(crate) deadline: Instant,
     pub(crate) trace: TraceContext,
+    /// How many handlers on the spot it is within.
+    pub(crate) depth: u8,
 }
 
 /// When a call made now with this timeout ends: within a handler no later than the handler.
@@ -28,6 +30,11 @@ pub(crate) fn deadline(now: Instant, timeout: Duration) -> Instant {
 /// The trace of the handler that a call is made in, if it is.
 pub(crate) fn trace() -> Option<TraceContext> {
     HANDLER.try_with(|handler| handler.trace).ok()
+}
+
+/// How many handlers on the spot a call is made within.
+pub(crate) fn depth() -> u8 {
+    HANDLER.try_with(|handler| handler.depth).unwrap_or(0)
 }
 
 /// Runs a handler whose calls inherit this.

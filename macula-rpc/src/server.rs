@@ -202,9 +202,19 @@ impl Server {
     ) -> ReplyMessage {
         let (codec, deadline) = (call.codec, call.context.deadline);
         let span = span(name, &call.context);
+        let depth = scope::depth();
+        let runs = match service.runs() {
+            // Each is polled on the stack of the one that calls it.
+            Runs::Inline if depth >= MAX_INLINE_DEPTH => Runs::Spawned,
+            runs => runs,
+        };
         let inherited = Inherited {
             deadline,
             trace: call.context.trace,
+            depth: match runs {
+                Runs::Spawned => 0,
+                Runs::Inline => depth + 1,
+            },
         };
         let handler = service.handler();
         let handling = async move {
@@ -212,7 +222,7 @@ impl Server {
             handler.call(call).await
         };
         let running = scope::run(inherited, handling.instrument(span));
-        let ended = match service.runs() {
+        let ended = match runs {
             Runs::Spawned => run::spawned(running, &self.handlers, service, deadline).await,
             Runs::Inline => run::inline(running, service, deadline).await,
         };
@@ -236,6 +246,9 @@ impl Server {
         ReplyMessage::failed(status)
     }
 }
+
+/// Handlers on the spot that call each other at their own node, one within the other.
+const MAX_INLINE_DEPTH: u8 = 8;
 
 fn span(service: &ServiceName, context: &CallContext) -> Span {
     let trace = context.trace;

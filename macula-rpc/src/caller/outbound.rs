@@ -15,7 +15,7 @@ use crate::attempt;
 use crate::failover::ejection::{self, Offered};
 use crate::failover::{GiveUp, Plan, PlanConfig, Step, Try};
 use crate::health::{AttemptUnderWay, ServiceHealth};
-use crate::{Attempt, CallError, Candidate, Part, Selection, Service};
+use crate::{Attempt, AttemptOutcome, CallError, Candidate, Part, Selection, Service};
 
 /// What the registry answers.
 pub(super) type Known = Result<Resolved<Service>, ResolveError>;
@@ -73,9 +73,11 @@ impl<'a> OutboundCall<'a> {
             let now = Instant::now();
             let begun = match self.plan.next(now) {
                 Step::TryConnected(_) | Step::Choose if !self.may_go_on(now) => {
-                    return Err(CallError::RetryBudgetExhausted {
-                        attempts: self.attempts,
-                    });
+                    return Err(self.out_of_budget());
+                }
+                // What a lookup would find could not be tried.
+                Step::Refresh(_) if !self.attempts.is_empty() && !self.shared.has_budget(now) => {
+                    return Err(self.out_of_budget());
                 }
                 Step::TryConnected(node_id) => self.choose_connected(now, node_id),
                 Step::Choose => self.choose(now)?,
@@ -128,7 +130,7 @@ impl<'a> OutboundCall<'a> {
     /// A pinned node that is connected needs no record.
     fn offer_pinned_connection(&mut self) -> bool {
         let pinned = self.call.options.provider;
-        let Some(node_id) = pinned.filter(|id| self.shared.endpoint.peer(id).is_some()) else {
+        let Some(node_id) = pinned.filter(|id| self.shared.endpoint.is_connected(id)) else {
             return false;
         };
         self.plan.offer_connected(node_id);
@@ -169,7 +171,7 @@ impl<'a> OutboundCall<'a> {
         self.source = resolved.source();
         for provider in resolved.providers() {
             if self.is_wanted(provider) {
-                let connected = self.shared.endpoint.peer(&provider.node_id()).is_some();
+                let connected = self.shared.endpoint.is_connected(&provider.node_id());
                 self.plan.offer(Candidate::new(provider.clone(), connected));
             }
         }
@@ -206,6 +208,12 @@ impl<'a> OutboundCall<'a> {
     /// Whether one more attempt is within the budget that all calls share; the first one always is.
     fn may_go_on(&self, now: Instant) -> bool {
         self.attempts.is_empty() || self.shared.may_retry(now)
+    }
+
+    fn out_of_budget(self) -> CallError {
+        self.shared.counters.out_of_budget();
+        let attempts = self.attempts;
+        CallError::RetryBudgetExhausted { attempts }
     }
 
     /// A connection that stands is used whatever became of the attempts before.
@@ -288,7 +296,7 @@ impl<'a> OutboundCall<'a> {
         let verdict = Verdict::of_answer(answer);
         let forced = under_way.as_ref().is_some_and(AttemptUnderWay::is_forced);
         if let Some(under_way) = under_way {
-            under_way.ended(verdict.outcome.condition());
+            under_way.ended(verdict.outcome.condition(verdict.executed));
         }
         self.attempts.push(Attempt {
             provider: contact.node_id,
@@ -324,7 +332,7 @@ impl<'a> OutboundCall<'a> {
 
     fn fail(&mut self, tried: Try, verdict: &Verdict) {
         let provider = tried.target.node_id();
-        tracing::warn!(
+        tracing::debug!(
             service = %self.call.service,
             provider = %provider.short(),
             attempt = tried.number,
@@ -332,12 +340,14 @@ impl<'a> OutboundCall<'a> {
             executed = ?verdict.executed,
             "attempt failed"
         );
-        if verdict.outcome.is_dead_end() {
+        let timed_out = verdict.outcome == AttemptOutcome::TimedOut;
+        // One that is slow stands back for others, but is there.
+        let is_slow = timed_out && self.shared.endpoint.is_connected(&provider);
+        if verdict.outcome.is_dead_end() && !is_slow {
             self.shared
                 .registry
                 .remove_provider(&self.call.service, &provider);
         }
-        let timed_out = verdict.outcome == crate::AttemptOutcome::TimedOut;
         self.plan.failed(tried, verdict.executed, timed_out);
     }
 

@@ -69,12 +69,13 @@ impl Breaker {
         Some(Admission::Probe)
     }
 
-    pub(super) fn succeeded(&mut self, now: Instant) {
-        self.consecutive_failures = 0;
+    pub(super) fn succeeded(&mut self, now: Instant, admission: Admission) {
         self.window.count(now, true);
-        if self.pause.take().is_some() {
-            // What failed before is over.
-            self.window = Window::default();
+        match (&self.pause, admission) {
+            // Begun before the breaker opened, beside those that failed: nothing new.
+            (Some(_), Admission::Usual) => {}
+            (Some(_), _) => *self = Self::default(),
+            (None, _) => self.consecutive_failures = 0,
         }
     }
 
@@ -160,7 +161,7 @@ mod tests {
             let now = now + Duration::from_secs(at);
             match at % 5 {
                 0 => breaker.failed(now, Admission::Usual),
-                _ => breaker.succeeded(now),
+                _ => breaker.succeeded(now, Admission::Usual),
             }
             assert_eq!(breaker.state(now), BreakerState::Closed);
         }
@@ -175,7 +176,7 @@ mod tests {
             outcomes += 1;
             match outcomes % 3 {
                 0 => breaker.failed(now, Admission::Usual),
-                _ => breaker.succeeded(now),
+                _ => breaker.succeeded(now, Admission::Usual),
             }
         }
         assert_eq!(outcomes, 12, "the first failure after ten outcomes");
@@ -205,7 +206,7 @@ mod tests {
         let mut breaker = opened(now);
         let later = now + FIRST_PAUSE;
         assert_eq!(breaker.admit(later), Some(Admission::Probe));
-        breaker.succeeded(later);
+        breaker.succeeded(later, Admission::Probe);
         assert_eq!(breaker.state(later), BreakerState::Closed);
         for _ in 0..CONSECUTIVE_FAILURES - 1 {
             breaker.failed(later, Admission::Usual);
@@ -214,12 +215,14 @@ mod tests {
     }
 
     #[test]
-    fn what_was_begun_before_it_opened_does_not_lengthen_the_pause() {
+    fn what_was_begun_before_it_opened_neither_lengthens_the_pause_nor_ends_it() {
         let now = Instant::now();
         let mut breaker = opened(now);
         for _ in 0..50 {
             breaker.failed(now, Admission::Usual);
+            breaker.succeeded(now, Admission::Usual);
         }
+        assert_eq!(breaker.state(now), BreakerState::Open);
         assert_eq!(breaker.state(now + FIRST_PAUSE), BreakerState::HalfOpen);
     }
 
@@ -242,7 +245,7 @@ mod tests {
         let back = now - Duration::from_secs(60 * 24 * 60 * 60);
         assert_eq!(breaker.state(back), BreakerState::Open);
         breaker.failed(back, Admission::Usual);
-        breaker.succeeded(back);
+        breaker.succeeded(back, Admission::Forced);
         assert_eq!(breaker.state(back), BreakerState::Closed);
         let far = now + Duration::from_secs(60 * 24 * 60 * 60);
         for _ in 0..CONSECUTIVE_FAILURES {

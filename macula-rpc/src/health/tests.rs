@@ -113,3 +113,37 @@ async fn what_is_known_is_bounded_and_the_longest_unused_goes_first() {
     assert_eq!(known.len(), MAX_PROVIDERS);
     assert!(!known.contains_key(&ids(0)) && known.contains_key(&ids(MAX_PROVIDERS)));
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_error_however_quick_makes_nobody_look_quick() {
+    let health = Health::default();
+    let service = health.of(Instant::now(), &service());
+    attempt(&service, node(1), SLOW, Condition::Well).await;
+    for _ in 0..10 {
+        attempt(&service, node(1), SLOW / 100, Condition::Alive).await;
+        attempt(&service, node(2), SLOW / 100, Condition::Alive).await;
+    }
+    let known = snapshot(&service, &node(1));
+    assert!(known.latency.unwrap() > SLOW / 2, "{known:?}");
+    assert_eq!((known.failing, known.breaker), (0.0, BreakerState::Closed));
+    assert_eq!(snapshot(&service, &node(2)).latency, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_that_was_given_up_tells_how_long_it_had_waited() {
+    let health = Health::default();
+    let service = health.of(Instant::now(), &service());
+    attempt(&service, node(1), SLOW / 10, Condition::Well).await;
+    attempt(&service, node(1), SLOW, Condition::Unknown).await;
+    assert_eq!(snapshot(&service, &node(1)).latency, Some(SLOW));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_answer_makes_nobody_look_more_than_twenty_times_slower() {
+    let health = Health::default();
+    let service = health.of(Instant::now(), &service());
+    attempt(&service, node(1), SLOW, Condition::Well).await;
+    attempt(&service, node(1), SLOW * 100, Condition::Well).await;
+    let latency = snapshot(&service, &node(1)).latency.unwrap();
+    assert!(latency <= SLOW * 20, "{latency:?}");
+}

@@ -1,12 +1,12 @@
 //! What is known of one provider from the attempts at it. Pure: `now` is an argument.
 
-use std::collections::BTreeMap;
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::ProviderHealth;
-use super::breaker::{Admission, Breaker};
+use super::breaker::{Admission, Breaker, BreakerState};
 
 /// Latency, failures and what is under way.
 #[derive(Debug, Default)]
@@ -14,16 +14,19 @@ pub(super) struct Vitals {
     latency: Fading,
     failing: Fading,
     breaker: Breaker,
-    in_flight: BTreeMap<u64, Instant>,
+    /// In the order of their numbers, and so of their beginnings.
+    in_flight: VecDeque<(u64, Instant)>,
     last_used: Option<Instant>,
 }
 
 /// What became of an attempt, as far as its provider's health is concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Condition {
-    /// It answered, with a result or with an error of its own.
+    /// It answered with a result.
     Well,
-    /// It did not, or has too much to do.
+    /// It answered with an error of its own, which may have been quicker than any result.
+    Alive,
+    /// It did not answer, broke on the call, or has too much to do.
     Ill,
     /// Nothing can be told: the attempt was given up, or failed on this side.
     Unknown,
@@ -37,14 +40,17 @@ impl Vitals {
             (None, true) => Admission::Forced,
             (None, false) => return None,
         };
-        self.in_flight.insert(number, now);
+        self.in_flight.push_back((number, now));
         self.last_used = Some(now);
         Some(admission)
     }
 
     /// Notes the end of an attempt; answers how long it took.
     pub(super) fn end(&mut self, now: Instant, number: u64) -> Option<Duration> {
-        let began = self.in_flight.remove(&number)?;
+        let at = self
+            .in_flight
+            .binary_search_by_key(&number, |(number, _)| *number);
+        let (_, began) = self.in_flight.remove(at.ok()?)?;
         Some(now.saturating_duration_since(began))
     }
 
@@ -56,13 +62,17 @@ impl Vitals {
         condition: Condition,
         latency: Option<Duration>,
     ) {
+        if let Some(latency) = latency.map(|latency| latency.as_secs_f64()) {
+            match condition {
+                Condition::Well => self.latency.peak(now, latency),
+                // A result would have taken as long, or longer.
+                _ => self.latency.at_least(now, latency),
+            }
+        }
         match condition {
-            Condition::Well => {
-                if let Some(latency) = latency {
-                    self.latency.peak(now, latency.as_secs_f64());
-                }
+            Condition::Well | Condition::Alive => {
                 self.failing.add(now, 0.0);
-                self.breaker.succeeded(now);
+                self.breaker.succeeded(now, admission);
             }
             Condition::Ill => {
                 self.failing.add(now, 1.0);
@@ -81,8 +91,12 @@ impl Vitals {
         self.last_used
     }
 
+    pub(super) fn breaker(&self, now: Instant) -> BreakerState {
+        self.breaker.state(now)
+    }
+
     pub(super) fn snapshot(&self, now: Instant) -> ProviderHealth {
-        let oldest = self.in_flight.first_key_value();
+        let oldest = self.in_flight.front();
         ProviderHealth {
             latency: self.latency.at(now).map(Duration::from_secs_f64),
             failing: self.failing.at(now).unwrap_or(0.0),
@@ -113,11 +127,25 @@ impl Fading {
         self.at = Some(now);
     }
 
-    /// Adds a sample that counts in full if it is the greater: slowness is believed at once.
+    /// Adds a sample that counts in full if it is the greater: slowness is believed at once, though
+    /// one sample alone makes nothing more than [`GREATEST_STEP`] times as slow as it was.
     fn peak(&mut self, now: Instant, sample: f64) {
-        match self.at(now) {
-            Some(faded) if sample <= faded => self.add(now, sample),
-            _ => (self.value, self.at) = (sample, Some(now)),
+        let Some(faded) = self.at(now) else {
+            (self.value, self.at) = (sample, Some(now));
+            return;
+        };
+        if sample <= faded {
+            self.add(now, sample);
+        } else {
+            let most = (self.value * GREATEST_STEP).max(LEAST_PEAK);
+            (self.value, self.at) = (sample.min(most), Some(now));
+        }
+    }
+
+    /// Adds a sample of which only a lower bound is known.
+    fn at_least(&mut self, now: Instant, bound: f64) {
+        if self.at(now).is_some_and(|faded| bound > faded) {
+            self.peak(now, bound);
         }
     }
 
@@ -134,6 +162,12 @@ fn weight(then: Instant, now: Instant) -> f64 {
 
 /// In this time what is known of a provider counts for a third of what it did.
 pub(crate) const DECAY: Duration = Duration::from_secs(10);
+
+/// How much slower one answer can make a provider look.
+const GREATEST_STEP: f64 = 20.0;
+
+/// In seconds: what is quicker is not told apart from what does not take any time.
+const LEAST_PEAK: f64 = 0.001;
 
 /// The least that a new sample counts for.
 const LEAST_SHARE: f64 = 0.1;

@@ -66,7 +66,7 @@ fn cost(candidate: &ProviderHealth, other: &ProviderHealth) -> f64 {
         .unwrap_or(UNKNOWN);
     let ahead = candidate.in_flight as f64 + 1.0;
     let failing = candidate.failing * candidate.failing;
-    latency.as_secs_f64() * ahead * (1.0 + FAILURE_WEIGHT * failing)
+    latency.max(LEAST).as_secs_f64() * ahead * (1.0 + FAILURE_WEIGHT * failing)
 }
 
 /// A request that waits for longer than usual tells of slowness before its answer does.
@@ -76,6 +76,9 @@ fn expected(candidate: &ProviderHealth) -> Option<Duration> {
 
 /// So many times longer an answer is expected to take where everything fails.
 const FAILURE_WEIGHT: f64 = 50.0;
+
+/// Whatever is known: what is under way and what fails counts all the same.
+const LEAST: Duration = Duration::from_micros(1);
 
 /// What is expected where nothing is known of either.
 const UNKNOWN: Duration = Duration::from_millis(1);

@@ -74,3 +74,15 @@ async fn who_is_denied_at_one_provider_is_served_by_another() {
     let _open = open.serve(SERVICE, answers(2)).await;
     assert_eq!(caller.call::<u32>(SERVICE, &()).await, Ok(2));
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_denies_a_caller_again_and_again_is_left_alone() {
+    let mesh = Mesh::new();
+    let (strict, open, caller) = (mesh.node(1), mesh.node(2), mesh.node(100));
+    let _strict = serve(&strict, &Counter::default(), Access::only([])).await;
+    let _open = open.serve(SERVICE, answers(2)).await;
+    for _ in 0..50 {
+        assert_eq!(caller.call::<u32>(SERVICE, &()).await, Ok(2));
+    }
+    assert_eq!(strict.server.stats().denied, 5, "its breaker opens");
+}

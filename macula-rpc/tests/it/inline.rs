@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use macula_core::Delivery;
-use macula_rpc::{CallError, Executed, Handler, Runs, Service, ServiceOptions, typed};
+use macula_rpc::{Call, CallError, Codec, Executed, Handler, Runs, Service, ServiceOptions, typed};
 use tokio::time::{Instant, sleep};
 
 use crate::mesh::{Counter, Mesh, Node, answers, hangs, name, within};
@@ -111,4 +111,27 @@ async fn an_inline_handler_ends_with_its_caller() {
     }
     ended.reaches(1).await;
     assert_eq!(provider.server.stats().running, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn inline_handlers_may_call_each_other_at_their_own_node_as_deeply_as_they_like() {
+    let mesh = Mesh::new();
+    let (provider, remote) = (mesh.node(1), mesh.node(100));
+    let caller = provider.caller.clone();
+    let sum = typed(move |n: u32| {
+        let caller = caller.clone();
+        async move {
+            if n == 0 {
+                return Ok(0);
+            }
+            let body = Codec::Postcard.encode(&(n - 1))?;
+            let call = Call::new(name("app.sum"), Codec::Postcard, body);
+            let reply = caller.call(call).await?;
+            let rest: u32 = reply.codec.decode(&reply.body)?;
+            Ok(rest + n)
+        }
+    });
+    let _ad = serve_inline(&provider, "app.sum", sum).await;
+    assert_eq!(remote.call("app.sum", &400_u32).await, Ok(80_200_u32));
+    assert_eq!(provider.call("app.sum", &400_u32).await, Ok(80_200_u32));
 }

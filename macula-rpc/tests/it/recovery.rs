@@ -9,7 +9,7 @@ use macula_rpc::{
 };
 use macula_transport::PeerEvent;
 
-use crate::mesh::{Mesh, answers, name, within};
+use crate::mesh::{Counter, Mesh, answers, hangs, name, within};
 
 const SERVICE: &str = "app.f";
 
@@ -279,4 +279,15 @@ async fn every_provider_overloaded_is_said_as_such() {
     assert!(matches!(error, CallError::Overloaded { .. }), "{error}");
     assert_eq!(error.attempts()[0].outcome, AttemptOutcome::Overloaded);
     assert_eq!(caller.cached(SERVICE), [provider.id], "it is alive");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_provider_that_is_connected_stays_in_the_cache() {
+    let mesh = Mesh::new();
+    let (slow, caller) = (mesh.node(1), mesh.node(100));
+    let (begun, ended) = (Counter::default(), Counter::default());
+    let _slow = slow.serve(SERVICE, hangs(&begun, &ended)).await;
+    let error = caller.call::<u32>(SERVICE, &()).await.unwrap_err();
+    assert!(matches!(error, CallError::Timeout { .. }), "{error}");
+    assert_eq!(caller.cached(SERVICE), [slow.id]);
 }
