@@ -25,6 +25,7 @@ mod outbound;
 mod stats;
 mod verdict;
 
+use local::Local;
 use outbound::{Known, OutboundCall};
 use stats::Counters;
 
@@ -183,14 +184,17 @@ impl Shared {
         time: CallTime,
     ) -> Result<Reply, CallError> {
         let mut known = self.known(call);
+        let mut turned_away = None;
         if let Some(Ok(Resolved::Local(_))) = known {
-            if let Some(outcome) = self.run_local(call, identity, time).await {
-                return outcome;
+            match self.run_local(call, identity, time).await {
+                Local::Ended(outcome) => return outcome,
+                Local::TurnedAway(attempt) => turned_away = attempt,
             }
             known = None;
         }
         self.spending().call(time.started);
         OutboundCall::new(self, call, identity, time)
+            .after(turned_away)
             .run(known)
             .await
     }

@@ -10,19 +10,28 @@ use crate::attempt;
 use crate::message::{CallHeader, CallMessage};
 use crate::{Attempt, AttemptOutcome, CallError};
 
+/// What became of a call at this node.
+pub(super) enum Local {
+    /// It is over.
+    Ended(Result<Reply, CallError>),
+    /// It was not carried out, and another provider may do so: the service is not provided any
+    /// more, or turned the call away in this attempt.
+    TurnedAway(Option<Attempt>),
+}
+
 impl Shared {
-    /// Makes the call here; `None` when this node does not provide the service any more.
+    /// Makes the call here.
     pub(super) async fn run_local(
         &self,
         call: &Call,
         identity: CallIdentity,
         time: CallTime,
-    ) -> Option<Result<Reply, CallError>> {
+    ) -> Local {
         let message = message_of(call, identity, 1);
         let reply = self.server.serve_local(message, time.deadline).await;
         let verdict = Verdict::of_reply(reply);
         if verdict.outcome == AttemptOutcome::NotServed {
-            return None;
+            return Local::TurnedAway(None);
         }
         self.counters.local();
         let attempt = Attempt {
@@ -32,7 +41,10 @@ impl Shared {
             elapsed: time.started.elapsed(),
             forced: false,
         };
-        Some(conclude(verdict, attempt, time))
+        if attempt.outcome.is_overload() || attempt.outcome.is_denial() {
+            return Local::TurnedAway(Some(attempt));
+        }
+        Local::Ended(conclude(verdict, attempt, time))
     }
 }
 

@@ -66,6 +66,12 @@ impl<'a> OutboundCall<'a> {
         }
     }
 
+    /// Goes on where this node's own service turned the call away.
+    pub(super) fn after(mut self, turned_away: Option<Attempt>) -> Self {
+        self.attempts.extend(turned_away);
+        self
+    }
+
     /// Makes the call with what is `known` of the providers without asking the network.
     pub(super) async fn run(mut self, known: Option<Known>) -> Result<Reply, CallError> {
         self.discover(known).await?;
@@ -76,7 +82,7 @@ impl<'a> OutboundCall<'a> {
                     return Err(self.out_of_budget());
                 }
                 // What a lookup would find could not be tried.
-                Step::Refresh(_) if !self.attempts.is_empty() && !self.shared.has_budget(now) => {
+                Step::Refresh(_) if self.plan.next_number() > 1 && !self.shared.has_budget(now) => {
                     return Err(self.out_of_budget());
                 }
                 Step::TryConnected(node_id) => self.choose_connected(now, node_id),
@@ -117,6 +123,10 @@ impl<'a> OutboundCall<'a> {
             }
             Err(error) if self.offer_pinned_connection() => {
                 tracing::debug!(service = %self.call.service, %error, "not found, but connected");
+            }
+            // Then what this node's own service said stands.
+            Err(_) if !self.attempts.is_empty() => {
+                return Err(CallError::used_up(std::mem::take(&mut self.attempts)));
             }
             Err(ResolveError::NotFound) => return Err(CallError::ServiceNotFound),
             Err(error) => return Err(CallError::Discovery(error)),
@@ -207,7 +217,7 @@ impl<'a> OutboundCall<'a> {
 
     /// Whether one more attempt is within the budget that all calls share; the first one always is.
     fn may_go_on(&self, now: Instant) -> bool {
-        self.attempts.is_empty() || self.shared.may_retry(now)
+        self.plan.next_number() == 1 || self.shared.may_retry(now)
     }
 
     fn out_of_budget(self) -> CallError {

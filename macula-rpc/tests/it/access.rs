@@ -86,3 +86,19 @@ async fn who_denies_a_caller_again_and_again_is_left_alone() {
     }
     assert_eq!(strict.server.stats().denied, 5, "its breaker opens");
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_is_denied_at_its_own_node_is_served_by_another() {
+    let mesh = Mesh::new();
+    let (own, open) = (mesh.node(1), mesh.node(2));
+    let _own = serve(&own, &Counter::default(), Access::only([])).await;
+    assert_denied(own.call(SERVICE, &()).await, own.id);
+    let _open = open.serve(SERVICE, answers(2)).await;
+    own.registry.clear_cache();
+    let reply = own
+        .call_with(SERVICE, &(), macula_rpc::CallOptions::default())
+        .await
+        .unwrap();
+    let tried: Vec<_> = reply.attempts.iter().map(|a| a.provider).collect();
+    assert_eq!(tried, [own.id, open.id]);
+}
