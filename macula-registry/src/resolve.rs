@@ -12,6 +12,7 @@ use crate::LocalService;
 mod flight;
 mod lookup;
 mod resolver;
+mod search;
 mod tally;
 
 pub(crate) use resolver::Resolver;

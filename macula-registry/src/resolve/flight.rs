@@ -131,7 +131,7 @@ impl Drop for Flight {
 }
 
 /// The lookup ended without a word: its runtime is gone, or the DHT panicked.
-const LOST: ResolveError = ResolveError::Dht(DhtError::Closed);
+pub(super) const LOST: ResolveError = ResolveError::Dht(DhtError::Closed);
 
 /// The most removed providers that one lookup remembers.
 const MAX_REMOVED: usize = 64;

@@ -12,6 +12,7 @@ use tracing::{debug, info};
 
 use super::flight::{Answer, Boarding, Flight, Flights, Landing};
 use super::lookup::{Discovery, Lookup};
+use super::search::Search;
 use super::tally::{Outcome, Tally};
 use super::{Elsewhere, ResolveOptions};
 use crate::cache::{Cache, Discovered, Keep, Look};
@@ -246,11 +247,10 @@ impl Resolver {
             direct_timeout: direct,
         };
         let fresh = options.cache_ttl.unwrap_or(self.config.cache_fresh);
-        let resolver = Arc::clone(self);
+        let search = Search::new(self, flight);
         self.runtime.spawn(async move {
-            let outcome = lookup.run(&resolver.config).await;
-            let answer = resolver.keep(&flight, outcome, fresh, purpose);
-            flight.land(answer);
+            let outcome = lookup.run(&search.resolver().config).await;
+            search.end(|resolver, flight| resolver.keep(flight, outcome, fresh, purpose));
         });
     }
 
@@ -281,13 +281,16 @@ impl Resolver {
                 self.insert(name, Vec::new(), Keep { fresh, stale });
                 Err(ResolveError::NotFound)
             }
-            Err(error) => {
-                count(&self.counters.failed_lookups);
-                debug!(service = %name, %error, "not discovered");
-                self.defer_refresh(name);
-                Err(error)
-            }
+            Err(error) => self.failed(name, error),
         }
+    }
+
+    /// Leaves the cache as it is, and its refresh for later.
+    pub(super) fn failed(&self, name: &ServiceName, error: ResolveError) -> Answer {
+        count(&self.counters.failed_lookups);
+        debug!(service = %name, %error, "not discovered");
+        self.defer_refresh(name);
+        Err(error)
     }
 
     /// Keeps and answers what was found, but for the records that proved dead meanwhile.
