@@ -1,27 +1,25 @@
-//! Local services, publishing, refreshing, degrading.
+//! Local services, publishing, degrading.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use macula_core::{Addresses, Delivery, Key, Realm, RecordError};
 use macula_dht::{DhtError, MemoryDht};
-use macula_registry::{AdvertiseError, AdvertiseOptions, AdvertisementState, RegistryConfig};
+use macula_registry::{
+    AdvertiseError, AdvertiseOptions, AdvertisementState, RegistryConfig, Source,
+};
 
 use crate::node::{Node, TestClock, address, in_time, metadata, name, nodes_of, pass, ttl, until};
 use crate::scripted::{Script, ScriptedDht};
-
-fn secs(range: std::ops::RangeInclusive<u64>) -> std::ops::RangeInclusive<Duration> {
-    Duration::from_secs(*range.start())..=Duration::from_secs(*range.end())
-}
 
 fn is_published(state: AdvertisementState) -> bool {
     matches!(state, AdvertisementState::Published { .. })
 }
 
 #[tokio::test(start_paused = true)]
-async fn advertised_handler_is_retrievable_and_listed() {
+async fn advertised_handler_is_retrievable_and_listed_until_it_is_unadvertised() {
     let node = Node::new(1, ScriptedDht::new(Script::default()));
     let options = AdvertiseOptions {
         metadata: metadata("version", "1.0"),
@@ -42,6 +40,11 @@ async fn advertised_handler_is_retrievable_and_listed() {
         [name("app.first"), name("app.second")]
     );
     assert!(node.registry.local(&name("app.unknown")).is_none());
+    for service in ["app.first", "app.second"] {
+        assert!(node.unadvertise(service).await);
+        assert!(node.registry.local(&name(service)).is_none());
+    }
+    assert_eq!(node.registry.locals(), []);
 }
 
 #[tokio::test(start_paused = true)]
@@ -66,49 +69,6 @@ async fn advertising_again_replaces_and_the_count_stays_one() {
     assert!(seqs.is_sorted_by(|a, b| a < b), "{seqs:?}");
     // The one that was replaced refreshes no more: 1000 s hold four refreshes of one.
     assert!(seqs.len() <= 2 + 4, "{seqs:?}");
-}
-
-#[tokio::test(start_paused = true)]
-async fn record_is_refreshed_on_schedule_with_the_same_metadata_and_a_fresh_seq() {
-    let dht = ScriptedDht::new(Script::default());
-    let port = Arc::new(AtomicU8::new(1));
-    let current = Arc::clone(&port);
-    let addresses = move || address(current.load(Ordering::Relaxed));
-    let config = RegistryConfig::default();
-    let node = Node::at(1, dht.clone(), TestClock::new(), config, addresses);
-    let options = AdvertiseOptions {
-        metadata: metadata("zone", "a"),
-        ..AdvertiseOptions::default()
-    };
-    let _kept = node.advertise_with("app.echo", options).await;
-    port.store(2, Ordering::Relaxed);
-    pass(3600).await;
-    let announces = dht.announces();
-    assert!(announces.len() >= 15);
-    for pair in announces.windows(2) {
-        let [(earlier, old), (later, new)] = pair else {
-            unreachable!()
-        };
-        let gap = *later - *earlier;
-        assert!(secs(215..=241).contains(&gap), "{gap:?}");
-        assert!(new.seq() > old.seq());
-        assert!(new.issued_at() > old.issued_at());
-        assert_eq!(new.metadata().value("zone"), Some("a"));
-        assert_eq!(new.ttl(), Duration::from_secs(300));
-        assert_eq!(*new.addresses(), address(2));
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn record_of_the_shortest_ttl_never_lapses() {
-    let clock = TestClock::new();
-    let dht = MemoryDht::new(clock.wall_clock());
-    let provider = Node::with(1, dht.clone(), clock.clone(), RegistryConfig::default());
-    let _kept = provider.advertise_with("app.echo", ttl(15)).await;
-    for _ in 0..300 {
-        pass(1).await;
-        assert_eq!(dht.stats().records, 1);
-    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -231,6 +191,23 @@ async fn live_local_service_never_expires() {
     node.registry.prune_expired();
     node.registry.clear_cache();
     assert!(node.registry.local(&name("app.echo")).is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn local_service_survives_news_that_its_own_node_left() {
+    let dht = ScriptedDht::new(Script::default());
+    let node = Node::new(1, dht.clone());
+    let advertisement = node.advertise("app.echo").await;
+    node.registry
+        .remove_provider(&name("app.echo"), &node.node_id);
+    node.registry.forget_provider(&node.node_id);
+    assert_eq!(node.registry.locals(), [name("app.echo")]);
+    let resolved = node.resolve("app.echo").await.unwrap();
+    assert_eq!(resolved.source(), Source::Local);
+    pass(240).await;
+    assert!(is_published(advertisement.state()));
+    assert_eq!(dht.announces().len(), 2);
+    assert!(dht.withdrawals().is_empty());
 }
 
 #[tokio::test(start_paused = true)]

@@ -11,8 +11,11 @@ use macula_registry::{
     ResolveError, Resolved, Source,
 };
 use tokio::runtime::Handle;
+use tokio::time::Instant;
 
-use crate::node::{Node, TestClock, address, in_time, name, nodes_of, pass, settle, ttl};
+use crate::node::{
+    Node, TestClock, address, in_time, name, nodes_of, pass, pass_until, settle, ttl,
+};
 use crate::scripted::{Answer, Script, ScriptedDht};
 
 const SERVICES: usize = 40;
@@ -105,17 +108,21 @@ async fn one_batch_that_hangs_delays_only_itself() {
         hangs_on_announce: true,
         ..Script::default()
     });
-    while degraded(&advertisements).is_empty() {
-        pass(1).await;
-    }
+    let before = dht.batches().len();
+    pass_until(|| dht.batches().len() > before).await;
+    let hung_at = Instant::now();
+    assert_eq!(dht.batches()[before].1, SERVICES);
     dht.set(Script::default());
-    let started_at = tokio::time::Instant::now();
     let other = node.advertise("app.other").await;
-    assert!(started_at.elapsed() < Duration::from_secs(1));
-    assert!(matches!(
-        other.state(),
-        AdvertisementState::Published { .. }
-    ));
+    let is_published = matches!(other.state(), AdvertisementState::Published { .. });
+    assert!(is_published && hung_at.elapsed() < Duration::from_secs(1));
+    assert_eq!(degraded(&advertisements), []);
+    pass_until(|| !degraded(&advertisements).is_empty()).await;
+    let timeout = RegistryConfig::default().publish_timeout;
+    assert!(hung_at.elapsed() <= timeout + Duration::from_millis(20));
+    assert!(degraded(&advertisements).into_iter().eq(0..SERVICES));
+    pass(40).await;
+    assert_eq!(degraded(&advertisements), []);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,15 +1,18 @@
-//! One lookup per name, and where it looks.
+//! One lookup per name, and what it leaves behind.
 
 use std::num::NonZeroUsize;
+use std::sync::Barrier;
+use std::thread;
 use std::time::Duration;
 
 use macula_core::NodeId;
-use macula_dht::{DhtError, Scope};
+use macula_dht::{DhtError, MemoryDht};
 use macula_registry::{RegistryConfig, ResolveError, ResolveOptions, Source};
+use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
 use crate::cache::{found, numbered_record, record};
-use crate::node::{Node, in_time, name, nodes_of, pass, settle};
+use crate::node::{Node, TestClock, in_time, name, nodes_of, pass, settle};
 use crate::scripted::{Answer, Script, ScriptedDht};
 
 fn slow(network: Answer) -> Script {
@@ -20,12 +23,22 @@ fn slow(network: Answer) -> Script {
     }
 }
 
-async fn hundred_at_once(node: &Node) -> Vec<Result<Source, ResolveError>> {
+fn patient() -> ResolveOptions {
+    ResolveOptions {
+        timeout: Duration::from_secs(10),
+        ..ResolveOptions::default()
+    }
+}
+
+async fn hundred_at_once(
+    node: &Node,
+    options: ResolveOptions,
+) -> Vec<Result<Source, ResolveError>> {
     let mut callers = JoinSet::new();
     for _ in 0..100 {
         let registry = node.registry.clone();
+        let options = options.clone();
         callers.spawn(async move {
-            let options = ResolveOptions::default();
             let resolved = registry.resolve(&name("app.echo"), &options).await;
             resolved.map(|resolved| resolved.source())
         });
@@ -37,7 +50,8 @@ async fn hundred_at_once(node: &Node) -> Vec<Result<Source, ResolveError>> {
 async fn hundred_misses_share_one_lookup_and_its_answer() {
     let dht = ScriptedDht::new(slow(found(&[(1, 300)])));
     let node = Node::new(9, dht.clone());
-    assert_eq!(hundred_at_once(&node).await, vec![Ok(Source::Dht); 100]);
+    let answers = hundred_at_once(&node, ResolveOptions::default()).await;
+    assert_eq!(answers, vec![Ok(Source::Dht); 100]);
     assert_eq!(dht.finds().len(), 1);
     let stats = node.registry.stats().cache;
     assert_eq!((stats.misses, stats.coalesced, stats.lookups), (100, 99, 1));
@@ -49,8 +63,57 @@ async fn hundred_misses_share_the_error_too() {
     let dht = ScriptedDht::new(slow(Answer::Fails(error)));
     let node = Node::new(9, dht.clone());
     let expected = vec![Err(ResolveError::Dht(error)); 100];
-    assert_eq!(hundred_at_once(&node).await, expected);
+    let answers = hundred_at_once(&node, ResolveOptions::default()).await;
+    assert_eq!(answers, expected);
     assert_eq!(dht.finds().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn hundred_forced_refreshes_share_one_lookup() {
+    let dht = ScriptedDht::new(slow(found(&[(1, 300)])));
+    let node = Node::new(9, dht.clone());
+    node.resolve("app.echo").await.unwrap();
+    let forced = ResolveOptions {
+        force_refresh: true,
+        ..ResolveOptions::default()
+    };
+    let answers = hundred_at_once(&node, forced).await;
+    assert_eq!(answers, vec![Ok(Source::Dht); 100]);
+    assert_eq!(dht.finds().len(), 2);
+    let stats = node.registry.stats().cache;
+    assert_eq!((stats.hits, stats.coalesced, stats.lookups), (0, 99, 2));
+}
+
+/// What a lookup finds is there before it stops being under way, so that whoever missed the one
+/// comes upon the other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn misses_on_many_threads_are_one_lookup() {
+    const THREADS: usize = 4;
+    const ROUNDS: u64 = 200;
+    let clock = TestClock::new();
+    // It answers without a pause, so that lookups end while others miss.
+    let dht = MemoryDht::new(clock.wall_clock());
+    let config = RegistryConfig {
+        cache_negative: Duration::from_secs(3600),
+        ..RegistryConfig::default()
+    };
+    let node = Node::with(9, dht.clone(), clock, config);
+    let (barrier, runtime) = (Barrier::new(THREADS), Handle::current());
+    thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(|| {
+                for round in 0..ROUNDS {
+                    let (service, options) = (name(&format!("app.name_{round}")), patient());
+                    barrier.wait();
+                    let answer = runtime.block_on(node.registry.resolve(&service, &options));
+                    assert_eq!(answer, Err(ResolveError::NotFound));
+                }
+            });
+        }
+    });
+    assert_eq!(dht.stats().finds, ROUNDS);
+    let stats = node.registry.stats().cache;
+    assert_eq!(stats.misses + stats.negative_hits, THREADS as u64 * ROUNDS);
 }
 
 #[tokio::test(start_paused = true)]
@@ -88,107 +151,12 @@ async fn lookup_that_panics_fails_those_who_wait_and_nobody_else() {
     let dht = ScriptedDht::new(panics);
     let node = Node::new(9, dht.clone());
     let lost = Err(ResolveError::Dht(DhtError::Closed));
-    assert_eq!(hundred_at_once(&node).await, vec![lost; 100]);
+    let answers = hundred_at_once(&node, ResolveOptions::default()).await;
+    assert_eq!(answers, vec![lost; 100]);
+    let stats = node.registry.stats().cache;
+    assert_eq!((stats.lookups, stats.failed_lookups), (1, 1));
     dht.set(slow(found(&[(1, 300)])));
     assert!(node.resolve("app.echo").await.is_ok());
-}
-
-#[tokio::test(start_paused = true)]
-async fn connected_peers_are_asked_when_the_network_gives_no_answer() {
-    for network in [Answer::Fails(DhtError::Unreachable), Answer::Inconclusive] {
-        let dht = ScriptedDht::new(Script {
-            network,
-            connected: found(&[(1, 300)]),
-            ..Script::default()
-        });
-        let node = Node::new(9, dht.clone());
-        let resolved = node.resolve("app.echo").await.unwrap();
-        assert_eq!(resolved.source(), Source::Direct);
-        assert_eq!(nodes_of(&resolved), [record(1).provider()]);
-        let scopes: Vec<Scope> = dht.finds().iter().map(|find| find.scope).collect();
-        assert_eq!(scopes, [Scope::Network, Scope::Connected]);
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn connected_peers_are_not_asked_when_absence_is_proved() {
-    let dht = ScriptedDht::new(Script {
-        connected: found(&[(1, 300)]),
-        ..Script::default()
-    });
-    let node = Node::new(9, dht.clone());
-    assert_eq!(node.resolve("app.echo").await, Err(ResolveError::NotFound));
-    assert_eq!(dht.finds().len(), 1);
-}
-
-#[tokio::test(start_paused = true)]
-async fn without_network_and_peers_the_cause_is_told_and_nothing_is_remembered() {
-    let cases = [
-        (
-            Answer::Fails(DhtError::Unreachable),
-            ResolveError::Dht(DhtError::Unreachable),
-        ),
-        (Answer::Inconclusive, ResolveError::Inconclusive),
-    ];
-    for (network, error) in cases {
-        let dht = ScriptedDht::new(Script {
-            network,
-            ..Script::default()
-        });
-        let node = Node::new(9, dht.clone());
-        assert_eq!(node.resolve("app.echo").await, Err(error));
-        dht.set(Script {
-            network: found(&[(1, 300)]),
-            ..Script::default()
-        });
-        assert!(node.resolve("app.echo").await.is_ok());
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn partial_answer_of_peers_does_not_replace_a_stale_one_of_the_network() {
-    let dht = ScriptedDht::new(Script {
-        network: found(&[(1, 300), (2, 300)]),
-        ..Script::default()
-    });
-    let node = Node::new(9, dht.clone());
-    node.resolve("app.echo").await.unwrap();
-    pass(60).await;
-    dht.set(Script {
-        network: Answer::Fails(DhtError::Unreachable),
-        connected: found(&[(1, 300)]),
-        ..Script::default()
-    });
-    for _ in 0..5 {
-        let stale = node.resolve("app.echo").await.unwrap();
-        assert_eq!(
-            (stale.source(), stale.providers().len()),
-            (Source::Stale, 2)
-        );
-        pass(2).await;
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn direct_answer_is_looked_up_again_soon() {
-    let dht = ScriptedDht::new(Script {
-        network: Answer::Fails(DhtError::Unreachable),
-        connected: found(&[(1, 300)]),
-        ..Script::default()
-    });
-    let node = Node::new(9, dht.clone());
-    node.resolve("app.echo").await.unwrap();
-    dht.set(Script {
-        network: found(&[(1, 300), (2, 300)]),
-        ..Script::default()
-    });
-    pass(5).await;
-    assert_eq!(
-        node.resolve("app.echo").await.unwrap().source(),
-        Source::Stale
-    );
-    settle().await;
-    assert_eq!(node.resolve("app.echo").await.unwrap().providers().len(), 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -222,12 +190,8 @@ async fn dht_that_never_answers_is_given_up() {
         ..Script::default()
     });
     let node = Node::new(9, dht.clone());
-    let patient = ResolveOptions {
-        timeout: Duration::from_secs(10),
-        ..ResolveOptions::default()
-    };
     let started_at = tokio::time::Instant::now();
-    let resolved = node.resolve_with("app.echo", patient).await;
+    let resolved = node.resolve_with("app.echo", patient()).await;
     assert!(resolved.is_err());
     assert!(started_at.elapsed() <= Duration::from_secs(10));
     pass(1).await;

@@ -180,7 +180,12 @@ pub(crate) fn nodes_of(resolved: &Resolved) -> Vec<NodeId> {
 
 /// Lets time pass, with everything that is due in it.
 pub(crate) async fn pass(secs: u64) {
-    tokio::time::sleep(Duration::from_secs(secs)).await;
+    pass_millis(1000 * secs).await;
+}
+
+/// The same, for less than a second.
+pub(crate) async fn pass_millis(millis: u64) {
+    tokio::time::sleep(Duration::from_millis(millis)).await;
     settle().await;
 }
 
@@ -189,6 +194,16 @@ pub(crate) async fn settle() {
     for _ in 0..20 {
         tokio::task::yield_now().await;
     }
+}
+
+/// Lets time pass, 10 ms at a time, until something has happened; what never does fails the test.
+pub(crate) async fn pass_until(has_happened: impl Fn() -> bool) {
+    let waiting = async {
+        while !has_happened() {
+            pass_millis(10).await;
+        }
+    };
+    in_time(waiting).await;
 }
 
 /// Waits for a state; a state that never comes fails the test.

@@ -63,47 +63,6 @@ async fn withdrawn_service_is_found_no_more_and_a_later_one_is_found_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn refresh_in_flight_cannot_outlive_the_withdrawal() {
-    let dht = ScriptedDht::new(Script::default());
-    let node = Node::new(1, dht.clone());
-    let _kept = node.advertise("app.echo").await;
-    dht.set(slow(1));
-    while dht.announces().len() < 2 {
-        pass(1).await;
-    }
-    assert!(node.unadvertise("app.echo").await);
-    let withdrawals = dht.withdrawals();
-    let [(_, withdrawal)] = withdrawals.as_slice() else {
-        panic!("one withdrawal");
-    };
-    let announces = dht.announces();
-    assert!(
-        announces
-            .iter()
-            .all(|(_, r)| r.seq() <= withdrawal[0].seq())
-    );
-    pass(1000).await;
-    assert_eq!(dht.announces().len(), announces.len());
-}
-
-#[tokio::test(start_paused = true)]
-async fn withdrawal_beats_a_refresh_that_arrives_after_it() {
-    let clock = TestClock::new();
-    let dht = MemoryDht::new(clock.wall_clock());
-    let provider = Node::with(1, dht.clone(), clock.clone(), RegistryConfig::default());
-    let _kept = provider.advertise_with("app.echo", ttl(15)).await;
-    dht.set_latency(Duration::from_millis(700));
-    let announces = dht.stats().announces;
-    while dht.stats().announces == announces {
-        pass(1).await;
-    }
-    dht.set_latency(Duration::ZERO);
-    assert!(provider.unadvertise("app.echo").await);
-    pass(5).await;
-    assert_eq!(dht.stats().records, 0);
-}
-
-#[tokio::test(start_paused = true)]
 async fn unadvertise_succeeds_without_a_dht_and_withdraws_once_it_is_back() {
     let dht = ScriptedDht::new(deaf());
     let node = Node::new(1, dht.clone());

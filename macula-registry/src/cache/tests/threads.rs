@@ -1,5 +1,6 @@
 //! The cache under real threads.
 
+use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
@@ -12,6 +13,11 @@ const NAMES: u32 = 40;
 
 /// Operations of each thread.
 const OPERATIONS: u64 = 20_000;
+
+/// Threads that look at once, again and again.
+const LOOKERS: usize = 8;
+
+const ROUNDS: u32 = 100;
 
 /// Each provider lives to the same instant in all entries, so that a look can be judged.
 fn life_secs(node: u8) -> u64 {
@@ -39,15 +45,17 @@ fn write(cache: &Cache, now: Instant, since: Duration, rng: &mut StdRng) -> usiz
     }
 }
 
-fn judge(look: Look, since: Duration) {
+/// Whether the look was a hit; nobody in it is served for too long.
+fn judge(look: Look, since: Duration) -> bool {
     let (Look::Fresh(providers) | Look::Stale { providers, .. }) = look else {
-        return;
+        return false;
     };
     assert!(!providers.is_empty());
     for node in 0..NODES {
         let is_served = providers.iter().any(|p| p.node_id() == node_id(node));
         assert!(!is_served || since < secs(life_secs(node)));
     }
+    true
 }
 
 #[test]
@@ -59,11 +67,13 @@ fn readers_and_writers_at_once_leave_the_cache_whole() {
             let (reads, writes) = (&cache, &cache);
             scope.spawn(move || {
                 let mut rng = StdRng::seed_from_u64(seed);
-                for step in 0..OPERATIONS {
+                let mut is_hit = |step| {
                     let service = name(rng.random_range(0..NAMES));
                     let look = reads.look(start + at(step), &service, None);
-                    judge(look, at(step));
-                }
+                    judge(look, at(step))
+                };
+                let hits = (0..OPERATIONS).filter(|step| is_hit(*step)).count();
+                assert!(hits > 0);
             });
             scope.spawn(move || {
                 let mut rng = StdRng::seed_from_u64(100 + seed);
@@ -100,5 +110,42 @@ fn entry_that_is_being_replaced_is_never_missed() {
             assert!(matches!(cache.look(now, &name(0), None), Look::Fresh(_)));
         }
     });
+    cache.check_invariants();
+}
+
+/// How many of so many threads are told to refresh a name when all look at it at once.
+fn told_to_refresh(cache: &Cache, now: Instant, name: &ServiceName) -> usize {
+    let barrier = Barrier::new(LOOKERS);
+    let is_told = || {
+        barrier.wait();
+        match cache.look(now, name, None) {
+            Look::Stale { refresh_due, .. } => refresh_due,
+            other => panic!("stale, not {other:?}"),
+        }
+    };
+    thread::scope(|scope| {
+        let lookers: Vec<_> = (0..LOOKERS).map(|_| scope.spawn(is_told)).collect();
+        let told = lookers.into_iter().map(|looker| looker.join().unwrap());
+        told.filter(|is_told| *is_told).count()
+    })
+}
+
+#[test]
+fn of_many_threads_that_look_at_a_stale_entry_one_refreshes() {
+    let (start, cache) = (Instant::now(), cache(50));
+    for round in 0..ROUNDS {
+        let service = name(round % NAMES);
+        // The first of the two expires while the entry is stale.
+        cache.insert(start, &service, found(&[(0, 20), (1, 600)]), keep(10, 240));
+        assert_eq!(told_to_refresh(&cache, start + secs(10), &service), 1);
+        assert_eq!(told_to_refresh(&cache, start + secs(10), &service), 0);
+        let overgrown_at = start + secs(20);
+        {
+            let _writer = cache.write();
+            assert_eq!(told_to_refresh(&cache, overgrown_at, &service), 1);
+        }
+        // Now it is trimmed, and who was told before has still to see to it.
+        assert_eq!(told_to_refresh(&cache, overgrown_at, &service), 0);
+    }
     cache.check_invariants();
 }
