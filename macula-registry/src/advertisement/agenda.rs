@@ -13,13 +13,15 @@ pub(super) struct Place {
     pub(super) generation: u64,
 }
 
-/// The two kinds of work, neither of which ever waits for all of the other.
+/// The kinds of work, none of which ever waits for all of another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Lane {
     /// Somebody may be waiting for it.
     First,
     /// What was done before, or failed before.
     Again,
+    /// What may be the reason why those failed that it was done with.
+    Suspect,
 }
 
 /// When an item has its turn.
@@ -35,20 +37,28 @@ pub(super) struct Turn {
 /// Items that wait for their turn, and how many batches of them are under way.
 ///
 /// What has been due for longest begins a batch and takes its nearest neighbours in key order
-/// along, those of either lane, [`MAX_CLAIMS`] in all. Each step costs a logarithm of the number
-/// of items for each member of the batch.
+/// along, those of any lane that stand the same company: [`MAX_CLAIMS`] in all, or fewer. Each step
+/// costs a logarithm of the number of items for each member of the batch.
 ///
 /// Invariant: every item that waits is in the due order of its lane, and in either `ripening` or
 /// `ripe` unless it goes alone; what is under way is in none of them.
 #[derive(Debug)]
 pub(super) struct Agenda<T> {
-    waiting: BTreeMap<Place, (Turn, T)>,
-    due: [BTreeSet<(Instant, Place)>; 2],
+    waiting: BTreeMap<Place, Waiting<T>>,
+    due: [BTreeSet<(Instant, Place)>; 3],
     ripening: BTreeSet<(Instant, Place)>,
-    ripe: BTreeSet<Place>,
+    /// By how many they are at most.
+    ripe: BTreeSet<(usize, Place)>,
     under_way: BTreeSet<Place>,
-    batches: [usize; 2],
+    batches: [usize; 3],
     max_batches: usize,
+}
+
+#[derive(Debug)]
+struct Waiting<T> {
+    turn: Turn,
+    at_most: usize,
+    item: T,
 }
 
 /// What is done together, in the order of the key space.
@@ -64,11 +74,11 @@ impl<T> Agenda<T> {
     pub(super) fn new(max_batches: usize) -> Self {
         Self {
             waiting: BTreeMap::new(),
-            due: [BTreeSet::new(), BTreeSet::new()],
+            due: Default::default(),
             ripening: BTreeSet::new(),
             ripe: BTreeSet::new(),
             under_way: BTreeSet::new(),
-            batches: [0; 2],
+            batches: [0; 3],
             max_batches: max_batches.max(1),
         }
     }
@@ -80,12 +90,22 @@ impl<T> Agenda<T> {
 
     /// Adds an item, or puts one back that was under way.
     pub(super) fn insert(&mut self, place: Place, turn: Turn, item: T) {
+        self.insert_apart(place, turn, MAX_CLAIMS, item);
+    }
+
+    /// The same for an item that comes only with such as are put apart alike, so many at most.
+    pub(super) fn insert_apart(&mut self, place: Place, turn: Turn, at_most: usize, item: T) {
         self.remove(&place);
         self.due[turn.lane as usize].insert((turn.due, place));
         if let Some(ripe) = turn.ripe {
             self.ripening.insert((ripe, place));
         }
-        self.waiting.insert(place, (turn, item));
+        let waiting = Waiting {
+            turn,
+            at_most: at_most.min(MAX_CLAIMS),
+            item,
+        };
+        self.waiting.insert(place, waiting);
     }
 
     /// Removes an item; answers whether it was there. What is under way goes on.
@@ -113,11 +133,10 @@ impl<T> Agenda<T> {
     pub(super) fn next_batch(&mut self, now: Instant) -> Option<Batch<T>> {
         let (lane, _, seed) = self.next().filter(|(_, due, _)| *due <= now)?;
         self.ripen(now);
-        let goes_alone = self.waiting.get(&seed)?.0.ripe.is_none();
-        let mut places = if goes_alone {
-            Vec::new()
-        } else {
-            self.neighbours(seed)
+        let first = self.waiting.get(&seed)?;
+        let mut places = match first.turn.ripe {
+            Some(_) => self.neighbours(seed, first.at_most),
+            None => Vec::new(),
         };
         places.push(seed);
         places.sort_unstable();
@@ -152,15 +171,25 @@ impl<T> Agenda<T> {
             let (due, place) = self.due[lane as usize].first()?;
             self.has_room(lane).then_some((lane, *due, *place))
         };
-        let lanes = [first(Lane::First), first(Lane::Again)];
+        let lanes = [Lane::First, Lane::Again, Lane::Suspect].map(first);
         lanes.into_iter().flatten().min_by_key(|(_, due, _)| *due)
     }
 
-    /// Each lane leaves a quarter of the batches to the other.
+    /// Each lane leaves a quarter of the batches to the others, and suspects take no more than one.
     fn has_room(&self, lane: Lane) -> bool {
         let most = self.max_batches;
-        let share = (most - (most / 4).max(1)).max(1);
-        self.batches.iter().sum::<usize>() < most && self.batches[lane as usize] < share
+        let quarter = (most / 4).max(1);
+        let share = (most - quarter).max(1);
+        let of = |lane: Lane| self.batches[lane as usize];
+        let suspects = of(Lane::Suspect);
+        let has_share = match lane {
+            Lane::Suspect => {
+                let busiest = of(Lane::First).max(of(Lane::Again));
+                suspects < quarter && suspects + busiest < share
+            }
+            lane => suspects + of(lane) < share,
+        };
+        self.batches.iter().sum::<usize>() < most && has_share
     }
 
     fn ripen(&mut self, now: Instant) {
@@ -168,25 +197,28 @@ impl<T> Agenda<T> {
             && *ripe <= now
             && let Some((_, place)) = self.ripening.pop_first()
         {
-            self.ripe.insert(place);
+            let at_most = self.waiting.get(&place).map(|waiting| waiting.at_most);
+            self.ripe.extend(at_most.map(|at_most| (at_most, place)));
         }
     }
 
     /// The nearest that may come along, on both sides.
-    fn neighbours(&self, seed: Place) -> Vec<Place> {
+    fn neighbours(&self, seed: Place, at_most: usize) -> Vec<Place> {
         let distance = |place: &Place| leading_bits(&place.key).abs_diff(leading_bits(&seed.key));
-        let mut below = self.ripe.range(..seed).rev().peekable();
-        let mut above = self.ripe.range(seed..).peekable();
+        let of_these = |(each, place): &(usize, Place)| (*each == at_most).then_some(*place);
+        let here = (at_most, seed);
+        let mut below = self.ripe.range(..here).rev().map_while(of_these).peekable();
+        let mut above = self.ripe.range(here..).map_while(of_these).peekable();
         let mut places = Vec::new();
-        while places.len() < MAX_CLAIMS - 1 {
+        while places.len() + 1 < at_most {
             let next = match (below.peek(), above.peek()) {
                 (Some(low), Some(high)) if distance(low) < distance(high) => below.next(),
                 (Some(_), None) => below.next(),
                 _ => above.next(),
             };
             match next {
-                Some(place) if *place == seed => {}
-                Some(place) => places.push(*place),
+                Some(place) if place == seed => {}
+                Some(place) => places.push(place),
                 None => break,
             }
         }
@@ -194,10 +226,14 @@ impl<T> Agenda<T> {
     }
 
     fn take(&mut self, place: &Place) -> Option<T> {
-        let (turn, item) = self.waiting.remove(place)?;
+        let Waiting {
+            turn,
+            at_most,
+            item,
+        } = self.waiting.remove(place)?;
         self.due[turn.lane as usize].remove(&(turn.due, *place));
         if let Some(ripe) = turn.ripe
-            && !self.ripe.remove(place)
+            && !self.ripe.remove(&(at_most, *place))
         {
             self.ripening.remove(&(ripe, *place));
         }
@@ -208,12 +244,12 @@ impl<T> Agenda<T> {
     pub(super) fn check_invariants(&self) {
         let due: usize = self.due.iter().map(BTreeSet::len).sum();
         assert_eq!(due, self.waiting.len());
-        for (place, (turn, _)) in &self.waiting {
+        for (place, Waiting { turn, at_most, .. }) in &self.waiting {
             assert!(self.due[turn.lane as usize].contains(&(turn.due, *place)));
             assert!(!self.under_way.contains(place));
             let ripening = |at| self.ripening.contains(&(at, *place));
             let is_ripening = turn.ripe.is_some_and(ripening);
-            let is_ripe = self.ripe.contains(place);
+            let is_ripe = self.ripe.contains(&(*at_most, *place));
             assert_eq!(turn.ripe.is_some(), is_ripe || is_ripening);
             assert!(!(is_ripe && is_ripening));
         }

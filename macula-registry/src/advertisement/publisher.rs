@@ -118,7 +118,7 @@ impl Drop for Publisher {
 
 impl Rounds for Publisher {
     type Batch = Batch<Arc<Publication>>;
-    type Outcome = Vec<(Attempt, Outcome)>;
+    type Outcome = Vec<Attempt>;
 
     fn next_due(&self) -> Option<Instant> {
         self.timetable().next_due()
@@ -141,13 +141,16 @@ impl Rounds for Publisher {
     fn ended(&self, now: Instant, batch: Self::Batch, outcome: Option<Self::Outcome>) {
         let members = batch.members.iter();
         let publications: Vec<_> = members.map(|(_, e)| Arc::clone(&e.service)).collect();
-        let panicked = || vec![(Err(DhtError::Unreachable), Outcome::Suspect); publications.len()];
-        let ended = outcome.unwrap_or_else(panicked);
-        let outcomes = ended.iter().map(|(_, outcome)| *outcome);
+        let panicked = outcome.is_none();
+        let unheard = || vec![Err(DhtError::Unreachable); publications.len()];
+        let ended = outcome.unwrap_or_else(unheard);
+        let outcomes = ended.iter().map(|attempt| match attempt {
+            _ if panicked => Outcome::Suspect,
+            attempt => judged(*attempt),
+        });
         let failures = self.timetable().ended(now, batch, outcomes);
         summarize(&publications, &ended);
-        for ((publication, (attempt, _)), failures) in publications.iter().zip(ended).zip(failures)
-        {
+        for ((publication, attempt), failures) in publications.iter().zip(ended).zip(failures) {
             self.report(publication, attempt, failures);
         }
     }
@@ -158,26 +161,20 @@ type Attempt = Result<Announced, DhtError>;
 
 impl Means {
     /// Publishes once what these publications say, in the order of the key space.
-    async fn publish(&self, publications: &[Arc<Publication>]) -> Vec<(Attempt, Outcome)> {
+    async fn publish(&self, publications: &[Arc<Publication>]) -> Vec<Attempt> {
         let addresses = self.addresses();
         let signed: Vec<_> = publications
             .iter()
             .map(|publication| self.sign(publication, &addresses))
             .collect();
         let records: Vec<_> = signed.iter().flatten().cloned().collect();
-        let (mut announced, failed) = match self.announce(records).await {
-            Ok(announced) => (announced.into_iter(), Outcome::Failed),
-            Err(error) => {
-                let failed = blamed(error);
-                (vec![Err(error); signed.len()].into_iter(), failed)
-            }
+        let mut announced = match self.announce(records).await {
+            Ok(announced) => announced.into_iter(),
+            Err(error) => vec![Err(error); signed.len()].into_iter(),
         };
-        let unheard = Err(DhtError::Unreachable);
-        let attempts = signed.into_iter().map(|signed| match signed {
-            Ok(_) => (announced.next().unwrap_or(unheard), failed),
-            Err(error) => (Err(error), Outcome::Failed),
-        });
-        attempts.map(|(a, failed)| (a, judged(a, failed))).collect()
+        let mut next = || announced.next().unwrap_or(Err(DhtError::Unreachable));
+        let attempts = signed.into_iter();
+        attempts.map(|signed| signed.and_then(|_| next())).collect()
     }
 
     fn sign(
@@ -215,19 +212,13 @@ fn held(announced: Announced) -> Attempt {
     }
 }
 
-/// Whether a batch that failed as a whole may have done so for one of its records.
-fn blamed(error: DhtError) -> Outcome {
-    match error {
-        DhtError::NoAddress | DhtError::Rejected => Outcome::Suspect,
-        _ => Outcome::Failed,
-    }
-}
-
-fn judged(attempt: Attempt, failed: Outcome) -> Outcome {
+/// A batch that fails as a whole does so for what all its members share: the DHT tells of each
+/// record by itself otherwise. So they stay together.
+fn judged(attempt: Attempt) -> Outcome {
     match attempt {
         Ok(_) => Outcome::Succeeded,
         Err(DhtError::Closed) => Outcome::Over,
-        Err(_) => failed,
+        Err(_) => Outcome::Failed,
     }
 }
 
@@ -240,9 +231,9 @@ fn unsigned(error: RecordError) -> DhtError {
 }
 
 /// One line for what changed in a batch, however many services that are.
-fn summarize(publications: &[Arc<Publication>], ended: &[(Attempt, Outcome)]) {
+fn summarize(publications: &[Arc<Publication>], ended: &[Attempt]) {
     let (mut published, mut degraded, mut last_cause) = (0, 0, None);
-    for (publication, (attempt, _)) in publications.iter().zip(ended) {
+    for (publication, attempt) in publications.iter().zip(ended) {
         match (publication.latest_state(), attempt) {
             (AdvertisementState::Published { .. }, Ok(_)) => {}
             (AdvertisementState::Publishing | AdvertisementState::Degraded { .. }, Ok(_)) => {

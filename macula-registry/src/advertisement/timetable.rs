@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use macula_dht::message::MAX_CLAIMS;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use tokio::time::Instant;
@@ -19,6 +20,8 @@ use super::schedule::{Draw, Refresh, Retry, Schedule, refresh_interval};
 pub(super) struct Timetable<T> {
     agenda: Agenda<Entry<T>>,
     failing: BTreeSet<Place>,
+    /// Suspects whom nobody else can have failed.
+    alone: BTreeSet<Place>,
     schedule: Schedule,
     rng: StdRng,
 }
@@ -41,7 +44,7 @@ pub(super) enum Outcome {
     Succeeded,
     /// It is not, whoever else was in the batch.
     Failed,
-    /// The batch failed, perhaps for one of its members alone: each is tried again by itself.
+    /// The batch failed, perhaps for one of its members alone: it is tried again in halves.
     Suspect,
     /// No further attempt makes sense.
     Over,
@@ -60,6 +63,7 @@ impl<T> Timetable<T> {
         Self {
             agenda: Agenda::new(max_batches),
             failing: BTreeSet::new(),
+            alone: BTreeSet::new(),
             schedule: Schedule {
                 epoch: now,
                 phase: rng.random(),
@@ -89,12 +93,14 @@ impl<T> Timetable<T> {
     pub(super) fn remove(&mut self, place: &Place) {
         self.agenda.remove(place);
         self.failing.remove(place);
+        self.alone.remove(place);
     }
 
     /// Removes every service.
     pub(super) fn clear(&mut self) {
         self.agenda.clear();
         self.failing.clear();
+        self.alone.clear();
     }
 
     /// How many services there are.
@@ -129,30 +135,37 @@ impl<T> Timetable<T> {
         let draw = Draw(self.rng.random());
         let population = self.agenda.len();
         self.agenda.ended(batch.lane);
-        let mut failures = Vec::with_capacity(batch.members.len());
+        let size = batch.members.len();
+        let mut failures = Vec::with_capacity(size);
         for ((place, mut entry), outcome) in batch.members.into_iter().zip(outcomes) {
-            let turn = match outcome {
+            self.alone.remove(&place);
+            let before = entry.failures;
+            entry.failures = match outcome {
+                Outcome::Succeeded => 0,
+                _ => before.saturating_add(1),
+            };
+            failures.push(entry.failures);
+            let retry = Retry {
+                interval: entry.interval,
+                failures: before,
+            };
+            let again = match outcome {
                 Outcome::Succeeded => {
                     let refresh = Refresh {
                         key: &place.key,
                         interval: entry.interval,
                         population,
                     };
-                    entry.failures = 0;
-                    self.refreshed(now, batch.started_at, refresh, draw)
+                    Some((
+                        self.refreshed(now, batch.started_at, refresh, draw),
+                        MAX_CLAIMS,
+                    ))
                 }
-                failed => {
-                    let retry = Retry {
-                        interval: entry.interval,
-                        failures: entry.failures,
-                    };
-                    entry.failures = entry.failures.saturating_add(1);
-                    let due = self.schedule.retry(now, retry, draw);
-                    retried(due, failed)
-                }
+                Outcome::Failed => Some((self.retried(now, retry, draw), MAX_CLAIMS)),
+                Outcome::Suspect => Some(self.suspected(now, retry, size, draw)),
+                Outcome::Over => None,
             };
-            failures.push(entry.failures);
-            self.put_back(place, (outcome != Outcome::Over).then_some(turn), entry);
+            self.put_back(place, again, entry);
         }
         failures
     }
@@ -166,8 +179,37 @@ impl<T> Timetable<T> {
         }
     }
 
+    fn retried(&self, now: Instant, retry: Retry, draw: Draw) -> Turn {
+        let due = self.schedule.retry(now, retry, draw);
+        Turn {
+            lane: Lane::Again,
+            due,
+            ripe: Some(due),
+        }
+    }
+
+    /// When a member of a batch of that size is tried again, and how many it is of then at most.
+    ///
+    /// Halving ends long before the record of a member without fault expires: it is not put off.
+    fn suspected(&self, now: Instant, retry: Retry, size: usize, draw: Draw) -> (Turn, usize) {
+        let at_most = (size / 2).max(1);
+        let has_company = size > 1;
+        if at_most == 1 && self.alone.len() >= MAX_ALONE {
+            return (self.retried(now, retry, draw), MAX_CLAIMS);
+        }
+        let retry = Retry {
+            failures: if has_company { 0 } else { retry.failures },
+            ..retry
+        };
+        let turn = Turn {
+            lane: Lane::Suspect,
+            ..self.retried(now, retry, draw)
+        };
+        (turn, at_most)
+    }
+
     /// Unless it was removed meanwhile, or its attempts are over.
-    fn put_back(&mut self, place: Place, turn: Option<Turn>, entry: Entry<T>) {
+    fn put_back(&mut self, place: Place, again: Option<(Turn, usize)>, entry: Entry<T>) {
         if !self.agenda.is_back(&place) {
             return;
         }
@@ -176,24 +218,24 @@ impl<T> Timetable<T> {
         } else {
             self.failing.remove(&place);
         }
-        if let Some(turn) = turn {
-            self.agenda.insert(place, turn, entry);
+        if let Some((turn, at_most)) = again {
+            if at_most == 1 {
+                self.alone.insert(place);
+            }
+            self.agenda.insert_apart(place, turn, at_most, entry);
         }
     }
 
     #[cfg(test)]
     pub(super) fn check_invariants(&self) {
         self.agenda.check_invariants();
+        assert!(self.alone.len() <= MAX_ALONE);
     }
 }
 
-fn retried(due: Instant, failed: Outcome) -> Turn {
-    Turn {
-        lane: Lane::Again,
-        due,
-        ripe: (failed != Outcome::Suspect).then_some(due),
-    }
-}
+/// The most suspects that are tried alone. Of more the cause is none of them: they come together
+/// again, so that all are there soon once it is gone.
+const MAX_ALONE: usize = 2 * MAX_CLAIMS;
 
 #[cfg(test)]
 mod tests;

@@ -16,6 +16,7 @@ mod expiry;
 mod in_flight;
 mod lookup;
 mod node;
+mod outage;
 mod providers;
 mod refresh;
 mod scripted;

@@ -170,18 +170,36 @@ fn a_service_that_fails_backs_off_without_its_batch() {
 }
 
 #[test]
-fn members_of_a_suspect_batch_are_tried_again_one_by_one() {
+fn members_of_a_suspect_batch_are_tried_again_in_halves() {
     let start = Instant::now();
     let mut table = Timetable::new(start, RETRY, 64, 1);
-    for index in 0..20 {
+    for index in 0..64 {
         table.add(start, place(index), TTL, ());
     }
-    publish(&mut table, start, Outcome::Suspect);
-    let batches = run(&mut table, start + secs(2));
-    assert!(batches.iter().all(|(_, places)| places.len() == 1));
-    assert_eq!(batches.len(), 20);
-    let later = run(&mut table, start + secs(250));
-    assert!(later.len() < 20, "together again");
+    let bad = place(7);
+    let mut sizes = Vec::new();
+    let mut now = start;
+    while !sizes.ends_with(&[1]) {
+        let batch = table.next_batch(now).unwrap();
+        let has_bad = batch.members.iter().any(|(place, _)| *place == bad);
+        let size = batch.members.len();
+        let outcome = match has_bad {
+            true => Outcome::Suspect,
+            false => Outcome::Succeeded,
+        };
+        sizes.extend(has_bad.then_some(size));
+        table.ended(now, batch, vec![outcome; size]);
+        now = table.next_due().unwrap();
+        table.check_invariants();
+    }
+    assert_eq!(sizes, [64, 32, 16, 8, 4, 2, 1]);
+    assert!(now <= start + 7 * RETRY.0);
+    assert!(table.failing() <= 2, "the rest is back");
+    let later = run(&mut table, start + secs(400));
+    assert!(
+        later.iter().any(|(_, places)| places.len() > 32),
+        "together again"
+    );
 }
 
 #[test]
