@@ -20,7 +20,8 @@ pub(crate) use resolver::Resolver;
 /// How to resolve a name.
 #[derive(Debug, Clone)]
 pub struct ResolveOptions {
-    /// How long to wait when neither this node nor the cache has an answer.
+    /// How long to wait when neither this node nor the cache has an answer. The network is searched
+    /// for as long as the one waits who began, yet for no more than 30 s unless the config says so.
     pub timeout: Duration,
     /// Look for other providers even if this node provides the service itself.
     pub skip_local: bool,

@@ -82,7 +82,10 @@ impl Lookup {
             trace: false,
         };
         // The DHT ends by its timeout; this one is for those that do not keep to it.
-        let find = timeout(time + OVERTIME, self.dht.find(self.key, options));
+        let find = timeout(
+            time.saturating_add(OVERTIME),
+            self.dht.find(self.key, options),
+        );
         let found = find.await.map_err(|_| ResolveError::Inconclusive)??;
         let found = self.usable(found, config.want.get())?;
         Ok(Discovery { scope, found })

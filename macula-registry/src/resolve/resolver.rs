@@ -239,11 +239,12 @@ impl Resolver {
     fn launch(self: &Arc<Self>, flight: Flight, options: &ResolveOptions, purpose: Purpose) {
         count(&self.counters.lookups);
         let (network, direct) = (self.config.lookup_timeout, self.config.direct_timeout);
+        let patience = options.timeout.min(LONGEST_SEARCH);
         let lookup = Lookup {
             dht: Arc::clone(&self.dht),
             key: Key::of_service(&self.realm, flight.name()),
             // Whoever waits longer than most lets the network be searched for longer.
-            network_timeout: network.max(options.timeout.saturating_sub(direct)),
+            network_timeout: network.max(patience.saturating_sub(direct)),
             direct_timeout: direct,
         };
         let fresh = options.cache_ttl.unwrap_or(self.config.cache_fresh);
@@ -382,6 +383,10 @@ async fn sweep(resolver: Weak<Resolver>) {
 
 /// How long the answer of connected peers is fresh: the network may know more once it is back.
 const DIRECT_FRESH: Duration = Duration::from_secs(5);
+
+/// The longest that one who waits has the network searched for, beyond what the config says: who
+/// joins a lookup is bound to it.
+const LONGEST_SEARCH: Duration = Duration::from_secs(30);
 
 /// How often the cache is swept of what has expired.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60);

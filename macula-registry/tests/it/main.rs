@@ -15,6 +15,7 @@ mod events;
 mod expiry;
 mod in_flight;
 mod lookup;
+mod meanwhile;
 mod node;
 mod outage;
 mod providers;
