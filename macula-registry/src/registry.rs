@@ -196,7 +196,8 @@ impl<H: Clone + Send + Sync + 'static> Registry<H> {
 
     /// Removes a provider that proved dead, or not to serve the name, from the cache.
     ///
-    /// A lookup that is under way does not bring the same record back, unless it finds no other.
+    /// A lookup that is under way does not bring the same record back, unless it finds no other
+    /// provider; when the cache has none, it leaves out whichever record of this one it finds.
     pub fn remove_provider(&self, name: &ServiceName, node: &NodeId) {
         self.resolver.remove_provider(name, node);
     }
@@ -228,8 +229,11 @@ impl<H: Clone + Send + Sync + 'static> Registry<H> {
 
     fn remove(&self, name: &ServiceName, generation: Option<u64>) -> Option<FirstAttempt> {
         let publication = self.locals.remove(name, generation)?;
-        self.resolver
-            .remove_provider(name, &self.herald.identity().node_id());
+        let node_id = self.herald.identity().node_id();
+        match publication.last_seq() {
+            Some(seq) => self.resolver.remove_record(name, &node_id, seq),
+            None => self.resolver.remove_provider(name, &node_id),
+        }
         Some(self.herald.withdraw(&publication))
     }
 

@@ -146,6 +146,11 @@ impl Publication {
         self.claims().signed
     }
 
+    /// The last number that was signed up to now.
+    pub(crate) fn last_seq(&self) -> Option<u64> {
+        self.signed().map(|signed| signed.seq)
+    }
+
     /// Whether nothing is signed any more.
     pub(crate) fn is_closed(&self) -> bool {
         self.claims().is_closed

@@ -22,7 +22,7 @@ pub(super) struct Flights {
 
 struct Underway {
     landing: Landing,
-    /// Providers that proved dead since it began, and the numbers of their records.
+    /// Providers that proved dead or left since it began, and up to which of their records.
     removed: Vec<(NodeId, u64)>,
 }
 
@@ -78,20 +78,33 @@ impl Flights {
         Boarding::Start(flight, landing)
     }
 
-    /// Has the lookup under way, if there is one, leave out a record of a provider that proved
-    /// dead: those whom it asked earlier did not know.
+    /// Has the lookup under way, if there is one, leave out a provider's records up to `seq`:
+    /// those whom it asked before they were of no use any more did not know.
     ///
     /// Beyond [`MAX_REMOVED`] the lookup may bring it back, to be tried and removed once more.
     pub(super) fn note_removed(&self, name: &ServiceName, node_id: &NodeId, seq: u64) {
-        if let Some(underway) = self.lock().get_mut(name)
-            && underway.removed.len() < MAX_REMOVED
-        {
-            underway.removed.push((*node_id, seq));
+        if let Some(underway) = self.lock().get_mut(name) {
+            underway.note_removed(node_id, seq);
+        }
+    }
+
+    /// The same for every lookup under way and all records of a provider: it has left.
+    pub(super) fn note_left(&self, node_id: &NodeId) {
+        for underway in self.lock().values_mut() {
+            underway.note_removed(node_id, u64::MAX);
         }
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<ServiceName, Underway>> {
         self.by_name.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Underway {
+    fn note_removed(&mut self, node_id: &NodeId, seq: u64) {
+        if self.removed.len() < MAX_REMOVED {
+            self.removed.push((*node_id, seq));
+        }
     }
 }
 
@@ -134,4 +147,4 @@ impl Drop for Flight {
 pub(super) const LOST: ResolveError = ResolveError::Dht(DhtError::Closed);
 
 /// The most removed providers that one lookup remembers.
-const MAX_REMOVED: usize = 64;
+const MAX_REMOVED: usize = 256;

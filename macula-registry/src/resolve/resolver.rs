@@ -117,29 +117,28 @@ impl Resolver {
         self.tally.of(Outcome::Local)
     }
 
+    /// Removes the record that the cache has, or none and whichever a lookup under way may find.
     pub(crate) fn remove_provider(&self, name: &ServiceName, node_id: &NodeId) {
-        if let Some(seq) = self.cache.seq_of(name, node_id) {
-            self.remove_record(name, node_id, seq);
-        }
+        let seq = self.cache.seq_of(name, node_id).unwrap_or(u64::MAX);
+        self.remove_record(name, node_id, seq);
     }
 
     pub(crate) fn forget(&self, node_id: &NodeId) {
+        // In this order: see `remove_record`.
+        self.flights.note_left(node_id);
         let records = self.cache.forget(node_id);
         if records.is_empty() {
             return;
         }
         add(&self.counters.repaired, records.len());
         debug!(node = %node_id.short(), names = records.len(), "provider has left and the cache with it");
-        for (name, seq) in records {
-            self.remove_record(&name, node_id, seq);
-        }
     }
 
     /// Removes a record from the cache, and from the answer of a lookup that is under way.
     ///
     /// In this order: a lookup that fills the cache before it has heard of the removal does so
     /// before the removal.
-    fn remove_record(&self, name: &ServiceName, node_id: &NodeId, seq: u64) {
+    pub(crate) fn remove_record(&self, name: &ServiceName, node_id: &NodeId, seq: u64) {
         self.flights.note_removed(name, node_id, seq);
         if self.cache.remove_provider(name, node_id, seq) {
             count(&self.counters.repaired);
