@@ -26,15 +26,25 @@ struct Underway {
     removed: Vec<(NodeId, u64)>,
 }
 
+/// How a lookup ends for those who wait for it.
+#[derive(Clone)]
+pub(super) enum Landed {
+    /// With what the lookup came to.
+    Answered(Answer),
+    /// Without a search: who started it found in the cache what may be too old for others.
+    InCache,
+}
+
 /// Where to wait for the answer of a lookup. Waiters come and go without effect on it.
 #[derive(Clone)]
-pub(super) struct Landing(watch::Receiver<Option<Answer>>);
+pub(super) struct Landing(watch::Receiver<Option<Landed>>);
 
 /// The one who carries a lookup out. Dropping it without an answer fails those who wait.
 pub(super) struct Flight {
     flights: Arc<Flights>,
     name: ServiceName,
-    answer: watch::Sender<Option<Answer>>,
+    landed: Option<Landed>,
+    landing: watch::Sender<Option<Landed>>,
 }
 
 /// How to come by the answer for a name.
@@ -63,7 +73,7 @@ impl Flights {
         if by_name.len() >= self.max_lookups {
             return Boarding::Full;
         }
-        let (answer, landing) = watch::channel(None);
+        let (sender, landing) = watch::channel(None);
         let landing = Landing(landing);
         let underway = Underway {
             landing: landing.clone(),
@@ -73,7 +83,8 @@ impl Flights {
         let flight = Flight {
             flights: Arc::clone(self),
             name: name.clone(),
-            answer,
+            landed: None,
+            landing: sender,
         };
         Boarding::Start(flight, landing)
     }
@@ -109,12 +120,11 @@ impl Underway {
 }
 
 impl Landing {
-    /// Waits for the answer.
-    pub(super) async fn answer(mut self) -> Answer {
-        match self.0.wait_for(Option::is_some).await {
-            Ok(answer) => answer.clone().unwrap_or(Err(LOST)),
-            Err(_) => Err(LOST),
-        }
+    /// Waits for the end.
+    pub(super) async fn landed(mut self) -> Landed {
+        let landed = self.0.wait_for(Option::is_some).await;
+        let landed = landed.ok().and_then(|landed| landed.clone());
+        landed.unwrap_or(Landed::Answered(Err(LOST)))
     }
 }
 
@@ -132,14 +142,23 @@ impl Flight {
     }
 
     /// Gives everybody the answer.
-    pub(super) fn land(self, answer: Answer) {
-        self.answer.send_replace(Some(answer));
+    pub(super) fn land(mut self, answer: Answer) {
+        self.landed = Some(Landed::Answered(answer));
+    }
+
+    /// Sends everybody to the cache.
+    pub(super) fn end_in_cache(mut self) {
+        self.landed = Some(Landed::InCache);
     }
 }
 
 impl Drop for Flight {
     fn drop(&mut self) {
+        // First, so that nobody who has to board again finds this one.
         self.flights.lock().remove(&self.name);
+        if let Some(landed) = self.landed.take() {
+            self.landing.send_replace(Some(landed));
+        }
     }
 }
 

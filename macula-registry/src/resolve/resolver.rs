@@ -10,7 +10,7 @@ use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, info};
 
-use super::flight::{Answer, Boarding, Flight, Flights, Landing};
+use super::flight::{Answer, Boarding, Flight, Flights, Landed};
 use super::lookup::{Discovery, Lookup};
 use super::search::Search;
 use super::tally::{Outcome, Tally};
@@ -85,26 +85,39 @@ impl Resolver {
         options: &ResolveOptions,
     ) -> Answer {
         self.tally.count(Outcome::Miss);
-        let landing = match self.flights.board(name) {
-            Boarding::Join(landing) => {
-                count(&self.counters.coalesced);
-                landing
-            }
-            Boarding::Start(flight, landing) => {
-                // The lookup that was missed a moment ago may have ended since.
-                if reads_cache(options)
-                    && let Some(answer) = self.landed(name, options.cache_ttl)
-                {
+        match timeout(options.timeout, self.board(name, options)).await {
+            Ok(answer) => answer,
+            Err(_elapsed) => Err(ResolveError::TimedOut),
+        }
+    }
+
+    /// Waits for lookups until one ends with an answer that these options allow.
+    async fn board(self: &Arc<Self>, name: &ServiceName, options: &ResolveOptions) -> Answer {
+        loop {
+            let landing = match self.flights.board(name) {
+                Boarding::Join(landing) => {
                     count(&self.counters.coalesced);
-                    flight.land(answer.clone());
-                    return answer;
+                    landing
                 }
-                self.launch(flight, options, Purpose::Answer);
-                landing
+                Boarding::Start(flight, landing) => {
+                    // The lookup that was missed a moment ago may have ended since.
+                    if let Some(answer) = self.landed(name, options) {
+                        count(&self.counters.coalesced);
+                        flight.end_in_cache();
+                        return answer;
+                    }
+                    self.launch(flight, options, Purpose::Answer);
+                    landing
+                }
+                Boarding::Full => return Err(self.refuse(name)),
+            };
+            if let Landed::Answered(answer) = landing.landed().await {
+                return answer;
             }
-            Boarding::Full => return Err(self.refuse(name)),
-        };
-        self.wait(landing, options.timeout).await
+            if let Some(answer) = self.landed(name, options) {
+                return answer;
+            }
+        }
     }
 
     /// Counts a resolve that this node itself answered.
@@ -199,9 +212,12 @@ impl Resolver {
         Some(answer)
     }
 
-    /// The answer of a lookup that has just ended.
-    fn landed(&self, name: &ServiceName, max_age: Option<Duration>) -> Option<Answer> {
-        match self.cache.look(Instant::now(), name, max_age) {
+    /// The answer of a lookup that has just ended, for those who read the cache.
+    fn landed(&self, name: &ServiceName, options: &ResolveOptions) -> Option<Answer> {
+        if !reads_cache(options) {
+            return None;
+        }
+        match self.cache.look(Instant::now(), name, options.cache_ttl) {
             Look::Fresh(providers) => Some(Ok(Elsewhere::Fresh(providers))),
             Look::Absent => Some(Err(ResolveError::NotFound)),
             Look::Stale { .. } | Look::Miss => None,
@@ -225,13 +241,6 @@ impl Resolver {
         count(&self.counters.refused_lookups);
         debug!(service = %name, "lookup refused: too many are under way");
         ResolveError::Dht(DhtError::Overloaded)
-    }
-
-    async fn wait(&self, landing: Landing, time: Duration) -> Answer {
-        match timeout(time, landing.answer()).await {
-            Ok(answer) => answer,
-            Err(_elapsed) => Err(ResolveError::TimedOut),
-        }
     }
 
     /// Runs a lookup as a task of its own, so that nobody who leaves cancels it for the others.
@@ -389,3 +398,6 @@ const LONGEST_SEARCH: Duration = Duration::from_secs(30);
 
 /// How often the cache is swept of what has expired.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests;
