@@ -25,7 +25,7 @@ mod rounds;
 mod schedule;
 
 pub(crate) use herald::Herald;
-pub(crate) use publication::Publication;
+pub(crate) use publication::{Past, Publication};
 pub(crate) use withdrawer::FirstAttempt;
 
 /// How long a record counts unless it is refreshed, when nothing else is asked for.

@@ -8,7 +8,8 @@ use foldhash::fast::RandomState;
 use macula_core::{Delivery, Metadata, ServiceName};
 
 use crate::AdvertiseError;
-use crate::advertisement::{AdvertiseOptions, Publication};
+use crate::advertisement::{AdvertiseOptions, Past, Publication};
+use crate::event::Events;
 
 #[cfg(test)]
 mod tests;
@@ -83,6 +84,7 @@ pub(crate) struct Locals<H> {
     max_services: usize,
     served: Served<H>,
     services: Mutex<Services<H>>,
+    events: Events,
 }
 
 /// Weak, because the map lets go of what was removed only some time later: a handler ends when
@@ -123,7 +125,7 @@ pub(crate) struct Registration {
 
 impl<H> Locals<H> {
     /// At most so many services, whose numbers go on after `last_seq`.
-    pub(crate) fn new(max_services: usize, last_seq: u64) -> Self {
+    pub(crate) fn new(max_services: usize, last_seq: u64, events: Events) -> Self {
         let services = Services {
             by_name: HashMap::new(),
             generations: 0,
@@ -134,6 +136,7 @@ impl<H> Locals<H> {
             max_services,
             served: Served::default(),
             services: Mutex::new(services),
+            events,
         }
     }
 
@@ -194,8 +197,11 @@ impl<H> Locals<H> {
             name.clone(),
             options.clone(),
             generation,
-            services.last_seq,
-            signed.and_then(|r| r.publication.signed()),
+            Past {
+                last_seq: services.last_seq,
+                signed: signed.and_then(|r| r.publication.signed()),
+            },
+            self.events.clone(),
         ));
         let service = LocalService(Arc::new(Service {
             name: name.clone(),
@@ -229,8 +235,8 @@ impl<H> Locals<H> {
             return None;
         }
         let removed = services.by_name.remove(name)?;
-        services.close(&removed);
         self.served.pin().remove(name);
+        services.close(&removed);
         drop(services);
         Some(removed.publication)
     }
@@ -241,11 +247,11 @@ impl<H> Locals<H> {
         services.is_closed = true;
         self.served.pin().clear();
         let mut removed: Vec<_> = services.by_name.drain().map(|(_, r)| r).collect();
+        removed.sort_unstable_by(|a, b| a.service.name().cmp(b.service.name()));
         for registered in &removed {
             registered.publication.close();
         }
         drop(services);
-        removed.sort_unstable_by(|a, b| a.service.name().cmp(b.service.name()));
         removed.into_iter().map(|r| r.publication).collect()
     }
 

@@ -53,9 +53,9 @@ impl<H: Clone + Send + Sync + 'static> Registry<H> {
             events.clone(),
         );
         let last_seq = identity.sequences.first().saturating_sub(1);
-        let herald = Herald::start(identity, dht, config.clone(), &runtime, events.clone());
+        let herald = Herald::start(identity, dht, config.clone(), &runtime);
         Ok(Arc::new(Self {
-            locals: Locals::new(config.max_services.get(), last_seq),
+            locals: Locals::new(config.max_services.get(), last_seq, events.clone()),
             herald,
             resolver,
             events,
@@ -142,7 +142,8 @@ impl<H: Clone + Send + Sync + 'static> Registry<H> {
     /// Unregisters every service for good and withdraws nothing: the records expire. For a node
     /// that ends at once.
     pub fn close(&self) {
-        self.herald.close(&self.locals.close());
+        self.locals.close();
+        self.herald.close();
     }
 
     /// Who provides a name, as far as that is known without waiting: this node, or those in the

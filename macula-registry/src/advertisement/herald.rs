@@ -12,8 +12,7 @@ use super::numbers::Numbers;
 use super::publisher::Publisher;
 use super::withdrawer::{FirstAttempt, Withdrawer};
 use super::{AdvertiseOptions, Publication};
-use crate::event::Events;
-use crate::{AdvertiseError, Identity, PublishStats, RegistryConfig, RegistryEvent};
+use crate::{AdvertiseError, Identity, PublishStats, RegistryConfig};
 
 /// The advertisements of a node: one task publishes them, one withdraws them.
 pub(crate) struct Herald {
@@ -29,14 +28,12 @@ impl Herald {
         dht: Arc<dyn Dht>,
         config: RegistryConfig,
         runtime: &Handle,
-        events: Events,
     ) -> Self {
         let means = Arc::new(Means {
             numbers: Numbers::new(Arc::clone(&identity.sequences), runtime.clone()),
             identity,
             dht,
             config,
-            events,
             counters: Counters::default(),
         });
         Self {
@@ -76,7 +73,6 @@ impl Herald {
     /// signed, has taken its place.
     pub(crate) fn replaced(&self, publication: &Publication) {
         self.publisher.remove(publication);
-        self.tell_withdrawn(publication);
     }
 
     /// Starts to withdraw everything that a closed publication has signed.
@@ -89,21 +85,13 @@ impl Herald {
     /// withdrawn already, all within one timeout. What fails is not tried again: the records expire
     /// by themselves.
     pub(crate) async fn withdraw_all(&self, publications: &[Arc<Publication>]) {
-        self.close(publications);
+        self.close();
         self.withdrawer.drain(publications).await;
     }
 
-    /// Publishes nothing from now on and leaves these closed publications to expire.
-    pub(crate) fn close(&self, publications: &[Arc<Publication>]) {
+    /// Publishes nothing from now on and leaves what is not withdrawn to expire.
+    pub(crate) fn close(&self) {
         self.publisher.clear();
-        for publication in publications {
-            self.tell_withdrawn(publication);
-        }
-    }
-
-    fn tell_withdrawn(&self, publication: &Publication) {
-        let service = publication.name().clone();
-        self.means.events.tell(RegistryEvent::Withdrawn { service });
     }
 
     pub(crate) fn stats(&self) -> PublishStats {

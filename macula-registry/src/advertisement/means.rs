@@ -9,7 +9,6 @@ use macula_dht::Dht;
 use super::agenda::Place;
 use super::numbers::Numbers;
 use super::{AdvertiseOptions, Publication};
-use crate::event::Events;
 use crate::{Identity, RegistryConfig};
 
 /// Who signs, where it goes, and what is counted.
@@ -18,7 +17,6 @@ pub(crate) struct Means {
     pub(super) numbers: Numbers,
     pub(super) dht: Arc<dyn Dht>,
     pub(super) config: RegistryConfig,
-    pub(super) events: Events,
     pub(super) counters: Counters,
 }
 

@@ -10,7 +10,8 @@ use tokio::sync::watch;
 
 use super::numbers::Numbers;
 use super::{AdvertiseOptions, AdvertisementState};
-use crate::Identity;
+use crate::event::Events;
+use crate::{Identity, RegistryEvent};
 
 /// The claims of one advertisement.
 ///
@@ -22,12 +23,22 @@ pub(crate) struct Publication {
     generation: u64,
     claims: Mutex<Claims>,
     state: watch::Sender<AdvertisementState>,
+    events: Events,
 }
 
 struct Claims {
     is_closed: bool,
     sequence: Sequence,
     signed: Option<Signed>,
+}
+
+/// What was signed before an advertisement began.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Past {
+    /// Numbers go on after this one.
+    pub(crate) last_seq: u64,
+    /// What the advertisement in whose place this one comes has signed: now this one's to retract.
+    pub(crate) signed: Option<Signed>,
 }
 
 /// What was signed up to now.
@@ -38,14 +49,12 @@ pub(crate) struct Signed {
 }
 
 impl Publication {
-    /// Numbers go on after `last_seq`. What the advertisement in whose place this one comes has
-    /// `signed` is now this one's to retract.
     pub(crate) fn new(
         name: ServiceName,
         options: AdvertiseOptions,
         generation: u64,
-        last_seq: u64,
-        signed: Option<Signed>,
+        past: Past,
+        events: Events,
     ) -> Self {
         let state = if options.listed {
             AdvertisementState::Publishing
@@ -58,10 +67,11 @@ impl Publication {
             generation,
             claims: Mutex::new(Claims {
                 is_closed: false,
-                sequence: Sequence::after(last_seq),
-                signed,
+                sequence: Sequence::after(past.last_seq),
+                signed: past.signed,
             }),
             state: watch::Sender::new(state),
+            events,
         }
     }
 
@@ -85,18 +95,22 @@ impl Publication {
         *self.state.borrow()
     }
 
-    /// Changes the state, unless it is withdrawn: that one is final. Answers the one before.
-    pub(crate) fn set_state(&self, state: AdvertisementState) -> AdvertisementState {
-        let mut before = state;
+    /// Changes the state and tells what comes of the one before, in one step, so that events come
+    /// in the order of the states; not once it is withdrawn: that one is final.
+    pub(crate) fn change_state(
+        &self,
+        state: AdvertisementState,
+        event: impl FnOnce(AdvertisementState) -> RegistryEvent,
+    ) {
         self.state.send_if_modified(|current| {
-            before = *current;
-            let changes = before != AdvertisementState::Withdrawn && before != state;
-            if changes {
-                *current = state;
+            let before = *current;
+            if before == AdvertisementState::Withdrawn {
+                return false;
             }
-            changes
+            *current = state;
+            self.events.tell(event(before));
+            before != state
         });
-        before
     }
 
     /// Signs a record with a new number and the time of just now; `None` once closed.
@@ -135,10 +149,12 @@ impl Publication {
     pub(crate) fn close(&self) -> u64 {
         let mut claims = self.claims();
         claims.is_closed = true;
-        let last_seq = claims.signed.map_or(0, |s| s.seq);
-        drop(claims);
-        self.set_state(AdvertisementState::Withdrawn);
-        last_seq
+        // In the same step, so that an attempt that can sign no more finds it withdrawn.
+        self.change_state(AdvertisementState::Withdrawn, |_| {
+            let service = self.name.clone();
+            RegistryEvent::Withdrawn { service }
+        });
+        claims.signed.map_or(0, |s| s.seq)
     }
 
     /// What was signed up to now; final once closed.

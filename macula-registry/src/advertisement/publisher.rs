@@ -71,42 +71,40 @@ impl Publisher {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Tells what became of one service.
+    /// Counts and tells what became of one service, unless it is withdrawn.
     fn report(&self, publication: &Publication, attempt: Attempt, failures: u32) {
-        let counters = &self.means.counters;
         let state = match attempt {
             Ok(Announced { holders, full, .. }) => AdvertisementState::Published { holders, full },
             Err(cause) => AdvertisementState::Degraded { cause, failures },
         };
-        let before = publication.set_state(state);
-        if before == AdvertisementState::Withdrawn {
-            return;
-        }
-        let service = publication.name().clone();
-        let was_published = matches!(before, AdvertisementState::Published { .. });
-        let (counter, event) = match attempt {
-            Ok(Announced { holders, .. }) if was_published => {
-                debug!(%service, holders, "refreshed");
-                let event = RegistryEvent::Refreshed { service, holders };
-                (&counters.refreshed, event)
-            }
-            Ok(Announced { holders, .. }) => {
-                debug!(%service, holders, "published");
-                let event = RegistryEvent::Advertised { service, holders };
-                (&counters.published, event)
-            }
-            Err(cause) => {
-                debug!(%service, %cause, failures, "degraded");
-                let event = RegistryEvent::Degraded {
-                    service,
-                    cause,
-                    failures,
-                };
-                (&counters.failed, event)
-            }
-        };
-        count(counter, 1);
-        self.means.events.tell(event);
+        publication.change_state(state, |before| {
+            let service = publication.name().clone();
+            let was_published = matches!(before, AdvertisementState::Published { .. });
+            let counters = &self.means.counters;
+            let (counter, event) = match attempt {
+                Ok(Announced { holders, .. }) if was_published => {
+                    debug!(%service, holders, "refreshed");
+                    let event = RegistryEvent::Refreshed { service, holders };
+                    (&counters.refreshed, event)
+                }
+                Ok(Announced { holders, .. }) => {
+                    debug!(%service, holders, "published");
+                    let event = RegistryEvent::Advertised { service, holders };
+                    (&counters.published, event)
+                }
+                Err(cause) => {
+                    debug!(%service, %cause, failures, "degraded");
+                    let event = RegistryEvent::Degraded {
+                        service,
+                        cause,
+                        failures,
+                    };
+                    (&counters.failed, event)
+                }
+            };
+            count(counter, 1);
+            event
+        });
     }
 }
 

@@ -11,7 +11,7 @@ fn name() -> ServiceName {
 
 #[test]
 fn handler_ends_with_its_registration_and_the_last_call_that_uses_it() {
-    let locals = Locals::new(2, 0);
+    let locals = Locals::new(2, 0, Events::new());
     let (first, second) = (Arc::new(()), Arc::new(()));
     let register = |handler: &Arc<()>| {
         let handler = Arc::clone(handler);
@@ -34,7 +34,7 @@ fn handler_ends_with_its_registration_and_the_last_call_that_uses_it() {
 #[test]
 fn service_that_is_being_replaced_is_never_missed() {
     const REPLACEMENTS: u64 = 10_000;
-    let locals = Locals::new(1, 0);
+    let locals = Locals::new(1, 0, Events::new());
     let replace = || locals.register(name(), (), AdvertiseOptions::default());
     replace().unwrap();
     let is_over = AtomicBool::new(false);
@@ -60,7 +60,7 @@ fn service_that_is_being_replaced_is_never_missed() {
 
 #[test]
 fn lookup_waits_for_nobody_who_registers() {
-    let locals = Locals::new(1, 0);
+    let locals = Locals::new(1, 0, Events::new());
     locals
         .register(name(), (), AdvertiseOptions::default())
         .unwrap();

@@ -17,6 +17,7 @@ mod in_flight;
 mod lookup;
 mod meanwhile;
 mod node;
+mod order;
 mod outage;
 mod providers;
 mod refresh;
