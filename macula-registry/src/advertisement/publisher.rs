@@ -161,6 +161,10 @@ impl Means {
     /// Publishes once what these publications say, in the order of the key space.
     async fn publish(&self, publications: &[Arc<Publication>]) -> Vec<Attempt> {
         let addresses = self.addresses();
+        if addresses.is_empty() {
+            // Nothing is signed that nobody may be told, nor has to be withdrawn then.
+            return vec![Err(DhtError::NoAddress); publications.len()];
+        }
         let signed: Vec<_> = publications
             .iter()
             .map(|publication| self.sign(publication, &addresses))
@@ -183,7 +187,6 @@ impl Means {
         match publication.sign(&self.identity, &self.numbers, addresses.clone()) {
             None => Err(DhtError::Closed),
             Some(Err(error)) => Err(unsigned(error)),
-            Some(Ok(record)) if record.addresses().is_empty() => Err(DhtError::NoAddress),
             Some(Ok(record)) => Ok(record),
         }
     }

@@ -1,15 +1,18 @@
 //! Thousands of services while the DHT refuses everything, or cannot stand some of them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use macula_core::{Key, ProviderRecord, Realm, Withdrawal};
+use macula_core::{Addresses, Key, ProviderRecord, Realm, Withdrawal};
 use macula_dht::{AnnounceReport, Announced, Dht, DhtError, FindOptions, Found, WithdrawReport};
+use macula_registry::{AdvertisementState, RegistryConfig};
 use tokio::time::Instant;
 
-use crate::node::{Node, name, pass, ttl};
+use crate::node::{Node, TestClock, address, in_time, name, pass, ttl};
+use crate::scripted::{Script, ScriptedDht};
 
 /// What a DHT of a bad day does.
 #[derive(Default)]
@@ -123,4 +126,24 @@ async fn no_healthy_record_lapses_beside_sixty_four_that_the_dht_cannot_stand() 
     assert_eq!(lives.count(), 10_000 - 64);
     drop(state);
     assert_eq!(node.registry.stats().publish.degraded, 64);
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_an_address_nothing_is_signed_so_there_is_nothing_to_withdraw() {
+    let dht = ScriptedDht::new(Script::default());
+    let is_first = AtomicBool::new(true);
+    let addresses = move || match is_first.swap(false, Ordering::Relaxed) {
+        true => address(1),
+        false => Addresses::default(),
+    };
+    let config = RegistryConfig::default();
+    let node = Node::at(1, dht.clone(), TestClock::new(), config, addresses);
+    let advertisement = node.advertise("app.echo").await;
+    pass(60).await;
+    let is_offline = |state| matches!(state, AdvertisementState::Degraded { cause, .. } if cause == DhtError::NoAddress);
+    assert!(is_offline(advertisement.state()));
+    assert!(in_time(advertisement.withdraw()).await.unwrap());
+    pass(10).await;
+    assert!(dht.announces().is_empty());
+    assert!(dht.withdrawals().is_empty());
 }
