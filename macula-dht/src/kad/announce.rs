@@ -176,6 +176,8 @@ impl Kademlia {
                 continue;
             }
             if is_batch && self.place_without_walk(now, kind, placement) {
+                // Those who hold it already may be enough.
+                self.advance_placement(now, kind, placement);
                 self.plan((kind, index), placement, &mut telling);
             } else if may_walk && !(is_batch && self.awaits_neighbour(placement)) {
                 placement.stage = Stage::Walking;

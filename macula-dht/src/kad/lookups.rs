@@ -116,20 +116,19 @@ impl Lookups {
             .map(|(_, lookup_id)| *lookup_id)
     }
 
-    /// Where the walks for placements go.
-    pub(super) fn walks_of_placements(&self) -> impl Iterator<Item = Key> {
+    /// Where the walks for placements go, and for which of which publication each is.
+    pub(super) fn walks_of_placements(&self) -> impl Iterator<Item = (Key, (OperationId, usize))> {
         let running = self.running.values();
-        running
-            .filter(|running| matches!(running.purpose, LookupPurpose::Walk { .. }))
-            .map(|running| running.lookup.target())
+        running.filter_map(|running| match running.purpose {
+            LookupPurpose::Walk { operation, index } => {
+                Some((running.lookup.target(), (operation, index)))
+            }
+            _ => None,
+        })
     }
 
     pub(super) fn next_event(&self) -> Option<Instant> {
         self.due.first().map(|(at, _)| *at)
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.running.len()
     }
 
     /// How many operations they are: a find counts once for everybody who waits for it.

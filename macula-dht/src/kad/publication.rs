@@ -101,9 +101,15 @@ impl Publication {
     }
 
     fn active(&self) -> impl Iterator<Item = &Placement> {
-        self.placements[self.settled..self.begun]
-            .iter()
-            .filter(|placement| !placement.is_settled())
+        self.unsettled().map(|(_, placement)| placement)
+    }
+
+    /// The placements that are begun and not settled, each with its index.
+    pub(super) fn unsettled(&self) -> impl Iterator<Item = (usize, &Placement)> {
+        let begun = self.placements.iter().enumerate().take(self.begun);
+        begun
+            .skip(self.settled)
+            .filter(|(_, placement)| !placement.is_settled())
     }
 
     /// Whether another walk may begin.

@@ -1,5 +1,6 @@
 //! Walks for placements: who is closest to a key, by a walk to it or by one to a neighbour.
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use macula_core::{Contact, Key};
@@ -130,7 +131,7 @@ impl Kademlia {
         }
         let (key, near) = (placement.key(), self.bits_of_neighbours());
         let mut walks = self.lookups.walks_of_placements();
-        walks.any(|target| are_neighbours(&key, &target, near))
+        walks.any(|(target, _)| are_neighbours(&key, &target, near))
     }
 
     /// How many bits two keys have to share for one walk to do for both, more likely than not: as
@@ -146,6 +147,23 @@ impl Kademlia {
             })
         };
         self.regions.depth().unwrap_or_else(around_us)
+    }
+
+    pub(super) fn check_publications(&self) {
+        let walks = self.lookups.walks_of_placements();
+        let walks: BTreeSet<_> = walks.map(|(_, placement)| placement).collect();
+        for (operation, publication) in &self.publications {
+            publication.check_invariants();
+            for (index, placement) in publication.unsettled() {
+                let waits = placement.awaited() > 0
+                    || match placement.stage {
+                        Stage::NeedsWalk => !walks.is_empty(),
+                        Stage::Walking => walks.contains(&(*operation, index)),
+                        Stage::Waiting | Stage::Refreshing | Stage::Placing => false,
+                    };
+                assert!(waits, "a placement waits for nothing: {placement:?}");
+            }
+        }
     }
 }
 

@@ -1,8 +1,10 @@
 //! What it costs to announce, refresh and withdraw many services of one node.
 
 use std::collections::BTreeSet;
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
+use macula_core::Key;
 use macula_dht::DhtError;
 use macula_dht::kad::{KadConfig, KadStats};
 
@@ -214,4 +216,39 @@ fn batches_that_follow_each_other_share_walks() {
         walks += network.machine(PROVIDER).stats().lookups - before;
     }
     assert!(walks <= 4, "{walks} walks");
+}
+
+#[test]
+fn batch_leaves_nothing_behind_when_its_records_have_their_holders_already() {
+    let one = NonZeroUsize::MIN;
+    let config = KadConfig {
+        k: NonZeroUsize::new(4).unwrap(),
+        replication: one,
+        quorum: one,
+        ..KadConfig::default()
+    };
+    let mut network = VirtualNetwork::new(15);
+    for node in 0..20 {
+        network.add(config.clone(), true);
+        if node > 0 {
+            network.join(node, 0);
+        }
+    }
+    // The provider itself is closest to each of them.
+    let own = Key::of_node(&network.contact(PROVIDER).node_id);
+    let mut services = neighbours(4000, 4000);
+    services.sort_by_key(|service| service_key(service).distance(&own));
+    announce_alone(&mut network, &services[..2]);
+    let before = network.machine(PROVIDER).stats();
+    announce_alone(&mut network, &services[2..4]);
+    let after = network.machine(PROVIDER).stats();
+    assert_eq!(after.lookups, before.lookups, "the test tests nothing");
+    assert_eq!(after.operations, 0);
+}
+
+/// Announces to nobody but the provider itself.
+fn announce_alone(network: &mut VirtualNetwork, services: &[String]) {
+    let report = network.announce_batch(PROVIDER, services, 1).unwrap();
+    assert!(report.records.iter().all(|record| record.holders == 1));
+    network.run_for(Duration::from_secs(1));
 }
