@@ -81,7 +81,8 @@ impl Holders {
     }
 
     /// Notes that a walk to the key has ended: it decides who is told from now on. Of those who
-    /// have acknowledged already that is who is among the `closest`.
+    /// have acknowledged already that is who is among the `closest`, which are no more than should
+    /// hold a record; who stands in for one of them acknowledges anew.
     pub(super) fn walked(
         &mut self,
         now: Instant,

@@ -115,13 +115,18 @@ impl Kademlia {
         // With somebody to tell and nobody reached, holding it alone is no success.
         let is_cut_off = closest.is_empty() && self.knows_others();
         let with_local = is_close && !is_cut_off;
+        // Beside us, if we are one of them.
+        let others = replication - usize::from(with_local);
         match kind {
-            Kind::Announce => self.holders.walked(walked_at, &key, with_local, &closest),
+            Kind::Announce => {
+                let holders = &closest[..others.min(closest.len())];
+                self.holders.walked(walked_at, &key, with_local, holders);
+            }
             // Nobody stands in for a node that cannot be told: who may hold a record is told.
             Kind::Withdraw => closest.truncate(replication),
         }
         placement.stage = Stage::Placing;
-        placement.offer(closest, replication, with_local);
+        placement.offer(closest, others, with_local);
     }
 
     /// Whether a walk is under way that will likely show who is closest to a placement's key.

@@ -135,6 +135,38 @@ fn record_is_held_by_the_closest_and_by_few_others() {
 }
 
 #[test]
+fn refresh_tells_no_more_holders_the_more_newcomers_have_come_closer() {
+    let mut network = VirtualNetwork::joined(28, 40);
+    let refresh_interval = Duration::from_secs(20);
+    let provider = network.add(
+        KadConfig {
+            refresh_interval,
+            ..KadConfig::default()
+        },
+        true,
+    );
+    network.join(provider, 0);
+    network.announce(provider, "a.service", 1).unwrap();
+    for seq in 2..6 {
+        for _ in 0..10 {
+            let newcomer = network.add(KadConfig::default(), true);
+            network.join(newcomer, 0);
+        }
+        // Long enough for the refresh to walk.
+        network.run_for(refresh_interval * 4);
+        network.announce(provider, "a.service", seq).unwrap();
+        network.run_for(Duration::from_secs(5));
+    }
+    network.trace.clear();
+    network.announce(provider, "a.service", 6).unwrap();
+    network.run_for(Duration::from_secs(5));
+    let from_provider = format!(" {provider} ");
+    let is_store = |line: &&String| line.contains(&from_provider) && line.contains(" Store {");
+    let told = network.trace.iter().filter(is_store).count();
+    assert!((7..=8).contains(&told), "{told} told");
+}
+
+#[test]
 fn withdrawal_reaches_holders_whose_acknowledgement_was_lost() {
     let mut network = VirtualNetwork::joined(24, 50);
     let mut closest = network.closest_nodes("a.service");
