@@ -31,6 +31,8 @@ impl Kademlia {
     ///
     /// Records whose keys are close to each other cost few messages: one walk shows who is closest
     /// to many, and a holder is told up to [`MAX_CLAIMS`] at once.
+    ///
+    /// An announcement of older records that still runs tells nobody else of those.
     pub fn announce(&mut self, now: Instant, records: Vec<LiveRecord>) -> OperationId {
         let operation = self.next_operation();
         let all_unfit = records.iter().map(unfit).reduce(Option::and).flatten();
@@ -67,13 +69,8 @@ impl Kademlia {
             let result = OperationResult::Withdrawn(Ok(WithdrawReport::default()));
             self.done(operation, result);
         } else {
-            let claims: Vec<_> = withdrawals.into_iter().map(LiveClaim::from).collect();
-            for (announcement, publication) in &mut self.publications {
-                if publication.give_way(&claims) {
-                    self.work.push_back(Work::Publication(*announcement));
-                }
-            }
-            let placements = claims.into_iter().map(|live| self.placement(now, live));
+            let claims = withdrawals.into_iter().map(LiveClaim::from);
+            let placements = claims.map(|live| self.placement(now, live));
             let placements = placements.collect();
             self.publish(now, operation, Publication::new(Kind::Withdraw, placements));
         }
@@ -85,6 +82,13 @@ impl Kademlia {
     }
 
     fn publish(&mut self, now: Instant, operation: OperationId, publication: Publication) {
+        let newer = publication.newest();
+        for (announcement, older) in &mut self.publications {
+            if older.give_way(&newer) {
+                self.work.push_back(Work::Publication(*announcement));
+            }
+        }
+        drop(newer);
         self.publications.insert(operation, publication);
         self.queue(Work::Publication(operation));
         self.run(now);
@@ -132,7 +136,7 @@ impl Kademlia {
             let seq = placement.claim.seq();
             let is_stored = outcome == Some(StoreOutcome::Stored);
             match publication.kind {
-                Kind::Announce => self.holders.answered(&key, from, is_stored),
+                Kind::Announce => self.holders.answered(&key, from, (seq, is_stored)),
                 Kind::Withdraw if is_stored => self.holders.withdrawn(&key, from, seq),
                 Kind::Withdraw => {}
             }

@@ -72,10 +72,17 @@ impl Holders {
         });
     }
 
-    /// Notes whether a node that was told acknowledged. If not, it may still hold a record.
-    pub(super) fn answered(&mut self, key: &Key, node_id: &NodeId, acknowledged: bool) {
+    /// Notes whether a node acknowledged the record with this `seq`, unless it was told a newer one
+    /// since, to which it answers by itself. If not, it may still hold a record.
+    pub(super) fn answered(
+        &mut self,
+        key: &Key,
+        node_id: &NodeId,
+        (seq, acknowledged): (u64, bool),
+    ) {
         let remembered = self.keys.get_mut(key);
-        if let Some(holder) = remembered.and_then(|found| find(&mut found.holders, node_id)) {
+        let holder = remembered.and_then(|found| find(&mut found.holders, node_id));
+        if let Some(holder) = holder.filter(|holder| seq >= holder.seq) {
             holder.is_current = acknowledged;
         }
     }
@@ -228,7 +235,7 @@ mod tests {
         let (mut holders, key, now) = bed(8);
         for index in 1..=3 {
             holders.told(key, &contact(index), (1, now + LIFE));
-            holders.answered(&key, &contact(index).node_id, true);
+            holders.answered(&key, &contact(index).node_id, (1, true));
         }
         holders.walked(now, &key, true, &[contact(2), contact(4)]);
         let current = holders.current(&key, None);
@@ -242,7 +249,7 @@ mod tests {
         let (mut holders, key, now) = bed(2);
         for (index, acknowledged) in [(1, true), (2, false), (3, true)] {
             holders.told(key, &contact(index), (1, now + LIFE));
-            holders.answered(&key, &contact(index).node_id, acknowledged);
+            holders.answered(&key, &contact(index).node_id, (1, acknowledged));
             holders.check_invariants();
         }
         assert_eq!(holders.all(now, &key), [contact(1), contact(3)]);
@@ -253,7 +260,7 @@ mod tests {
         let (mut holders, key, now) = bed(8);
         for (index, acknowledged) in [(1, true), (2, true), (3, false)] {
             holders.told(key, &contact(index), (1, now + LIFE));
-            holders.answered(&key, &contact(index).node_id, acknowledged);
+            holders.answered(&key, &contact(index).node_id, (1, acknowledged));
         }
         holders.walked(now, &key, false, &[contact(1), contact(2), contact(3)]);
         holders.departed(&contact(3).node_id);
@@ -270,6 +277,24 @@ mod tests {
         holders.told(key, &contact(1), (2, now + LIFE));
         holders.withdrawn(&key, &contact(1).node_id, 1);
         assert_eq!(holders.all(now, &key), [contact(1)]);
+    }
+
+    #[test]
+    fn answer_to_an_older_record_says_nothing_of_who_was_told_a_newer_one() {
+        let (mut holders, key, now) = bed(8);
+        let node_id = contact(1).node_id;
+        holders.told(key, &contact(1), (1, now + LIFE));
+        holders.told(key, &contact(1), (2, now + LIFE));
+        holders.walked(now, &key, false, &[contact(1)]);
+        for (answer, current) in [
+            ((1, true), vec![]),
+            ((2, true), vec![contact(1)]),
+            ((1, false), vec![contact(1)]),
+            ((2, false), vec![]),
+        ] {
+            holders.answered(&key, &node_id, answer);
+            assert_eq!(holders.current(&key, None), Some((current, false)));
+        }
     }
 
     #[test]

@@ -84,6 +84,10 @@ impl Placement {
         self.is_unfit || self.is_outdated()
     }
 
+    pub(super) fn is_unfit(&self) -> bool {
+        self.is_unfit
+    }
+
     fn is_outdated(&self) -> bool {
         self.stored == Some(StoreOutcome::Outdated)
     }

@@ -1,11 +1,14 @@
 //! One announcement or withdrawal that runs: many placements under one operation.
 
+use std::collections::BTreeMap;
 use std::time::Instant;
+
+use macula_core::{Claim, Key};
 
 use super::OperationResult;
 use super::placement::{Placement, Stage};
 use super::walks::are_neighbours;
-use crate::message::{LiveClaim, MAX_CLAIMS, Request};
+use crate::message::{MAX_CLAIMS, Request};
 use crate::{AnnounceReport, Announced, DhtError, WithdrawReport};
 
 /// Claims of one announcement or withdrawal.
@@ -54,16 +57,29 @@ impl Publication {
         }
     }
 
-    /// Tells nobody else what these withdrawals retract; whether that is anything.
-    pub(super) fn give_way(&mut self, withdrawals: &[LiveClaim]) -> bool {
+    /// The newest claim to each key of those that anybody would take.
+    pub(super) fn newest(&self) -> BTreeMap<Key, &Claim> {
+        let mut newest = BTreeMap::new();
+        for placement in self.placements.iter().filter(|it| !it.is_unfit()) {
+            let claim = newest.entry(placement.key()).or_insert(&placement.claim);
+            if placement.claim.precedence() > claim.precedence() {
+                *claim = &placement.claim;
+            }
+        }
+        newest
+    }
+
+    /// Tells nobody else what newer claims of the same provider retract or replace; whether that is
+    /// anything.
+    pub(super) fn give_way(&mut self, newer: &BTreeMap<Key, &Claim>) -> bool {
         let mut gives_way = false;
         if self.kind == Kind::Withdraw {
             return gives_way;
         }
-        for placement in &mut self.placements {
-            if withdrawals
-                .iter()
-                .any(|live| placement.is_beaten_by(&live.claim))
+        for placement in &mut self.placements[self.settled..] {
+            if newer
+                .get(&placement.key())
+                .is_some_and(|claim| placement.is_beaten_by(claim))
             {
                 placement.give_up();
                 gives_way = true;

@@ -228,6 +228,26 @@ fn withdrawal_overtakes_an_announcement_under_way() {
 }
 
 #[test]
+fn newer_record_overtakes_an_announcement_of_the_older_one() {
+    let mut network = VirtualNetwork::joined(25, 50);
+    for delay in [0, 20, 40, 60, 100, 150, 200, 300] {
+        let service = service(delay);
+        network.begin_announce(7, &service);
+        network.run_for(Duration::from_millis(delay));
+        network.announce(7, &service, 2).unwrap();
+        network.run_for(Duration::from_secs(10));
+        let holders = network.holders(&service);
+        let outdated = holders.iter().filter(|(_, seq)| *seq == 1).count();
+        assert_eq!(outdated, 0, "after {delay} ms");
+        let before = network.machine(7).stats();
+        assert_eq!(before.operations, 0);
+        network.announce(7, &service, 3).unwrap();
+        let after = network.machine(7).stats();
+        assert_eq!(after.lookups, before.lookups, "a holder was given up");
+    }
+}
+
+#[test]
 fn withdrawn_provider_is_not_seen_two_seconds_later_whatever_is_lost() {
     let (mut finds, mut seen) = (0, 0);
     for seed in 30..32 {
