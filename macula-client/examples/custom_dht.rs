@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use macula_client::Client;
 use macula_client::dht::{
     AnnounceReport, Announced, Dht, DhtError, FindOptions, FindOutcome, Found, FoundProvider,
-    WithdrawReport,
+    WithdrawReport, Withdrawn,
 };
 use macula_core::{Key, NodeId, ProviderRecord, Withdrawal};
 
@@ -37,12 +37,16 @@ impl Dht for SharedList {
 
     async fn withdraw(&self, withdrawals: Vec<Withdrawal>) -> Result<WithdrawReport, DhtError> {
         let mut list = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut report = WithdrawReport::default();
         for withdrawal in &withdrawals {
             list.remove(&(withdrawal.key(), withdrawal.provider()));
+            report.withdrawals.push(Withdrawn {
+                key: withdrawal.key(),
+                acknowledged: 1,
+                declined: 0,
+            });
         }
-        Ok(WithdrawReport {
-            acknowledged: withdrawals.len(),
-        })
+        Ok(report)
     }
 
     async fn find(&self, key: Key, _options: FindOptions) -> Result<Found, DhtError> {

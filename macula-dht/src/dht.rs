@@ -31,10 +31,18 @@ pub trait Dht: Send + Sync + 'static {
 
     /// Retracts this node's own records at their holders.
     ///
+    /// Whoever may hold a record is told, and the nodes closest to its key, so that it stays
+    /// withdrawn; a record that was never announced, or whose holders are gone, is withdrawn as
+    /// well when these were told.
+    ///
+    /// The report has an entry for each withdrawal, in their order. A withdrawal fails alone: when
+    /// nobody could be told of it, [`Withdrawn::is_told`] is false, and the others are done. One
+    /// out of its time is done: no record that it retracts counts any more.
+    ///
     /// As with [`announce`](Self::announce), withdrawals of close keys cost few messages together.
     ///
     /// # Errors
-    /// [`DhtError::Unreachable`] when no holder could be told; [`DhtError::Overloaded`];
+    /// [`DhtError::Unreachable`] when nobody could be told of any; [`DhtError::Overloaded`];
     /// [`DhtError::Closed`].
     async fn withdraw(&self, withdrawals: Vec<Withdrawal>) -> Result<WithdrawReport, DhtError>;
 
@@ -168,9 +176,36 @@ pub struct Announced {
     pub full: usize,
 }
 
-/// What became of a withdrawal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// What became of withdrawals.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct WithdrawReport {
-    /// How many acknowledgements came in, over all withdrawals.
+    /// One entry per withdrawal, in their order.
+    pub withdrawals: Vec<Withdrawn>,
+}
+
+/// What became of one withdrawal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Withdrawn {
+    /// Where its record belongs.
+    pub key: Key,
+    /// How many nodes took it, this one included if it is among the closest.
     pub acknowledged: usize,
+    /// How many hold nothing that it retracts and did not take it, this one included: they know
+    /// something newer of the provider, have no room for it, or find it out of its time.
+    pub declined: usize,
+}
+
+impl WithdrawReport {
+    /// How many acknowledgements came in, over all withdrawals.
+    pub fn acknowledged(&self) -> usize {
+        let withdrawals = self.withdrawals.iter();
+        withdrawals.map(|withdrawn| withdrawn.acknowledged).sum()
+    }
+}
+
+impl Withdrawn {
+    /// Whether anybody was told: if not, it is worth another attempt.
+    pub fn is_told(&self) -> bool {
+        self.acknowledged + self.declined > 0
+    }
 }

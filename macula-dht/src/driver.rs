@@ -155,10 +155,10 @@ impl Dht for KademliaDht {
 
     async fn withdraw(&self, withdrawals: Vec<Withdrawal>) -> Result<WithdrawReport, DhtError> {
         let now = (self.clock)();
-        // What nobody has to remember any more is withdrawn already.
-        let live = withdrawals.into_iter().filter_map(|withdrawal| {
-            let life = withdrawal.admit(now).ok()?;
-            Some(LiveWithdrawal { withdrawal, life })
+        let live = withdrawals.into_iter().map(|withdrawal| {
+            // What nobody has to remember any more is withdrawn already.
+            let life = withdrawal.admit(now).unwrap_or_default();
+            LiveWithdrawal { withdrawal, life }
         });
         let withdrawals: Vec<_> = live.collect();
         self.ask(|reply| Command::Withdraw(withdrawals, reply))

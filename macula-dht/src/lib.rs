@@ -76,7 +76,7 @@ pub mod contract;
 pub use config::{DhtConfig, DhtConfigError, Rate};
 pub use dht::{
     AnnounceReport, Announced, Dht, FindOptions, FindOutcome, Found, FoundProvider, Hop,
-    HopOutcome, Scope, WithdrawReport,
+    HopOutcome, Scope, WithdrawReport, Withdrawn,
 };
 #[cfg(feature = "driver")]
 pub use driver::{DhtStats, JoinError, JoinFailure, JoinFailureCause, JoinReport, KademliaDht};

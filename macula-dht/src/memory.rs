@@ -12,7 +12,7 @@ mod claims;
 use crate::memory::claims::{Claims, Held, Put};
 use crate::{
     AnnounceReport, Announced, Dht, DhtError, FindOptions, FindOutcome, Found, FoundProvider,
-    Scope, WithdrawReport,
+    Scope, WithdrawReport, Withdrawn,
 };
 
 /// A [`Dht`] held in memory; one shared instance serves any number of nodes.
@@ -172,17 +172,20 @@ impl MemoryDht {
         }
     }
 
-    fn put_withdrawal(&self, state: &mut State, withdrawal: &Withdrawal) -> bool {
+    fn put_withdrawal(&self, state: &mut State, withdrawal: &Withdrawal) -> Withdrawn {
         let put = match withdrawal.admit((self.clock)()) {
             Ok(life) => state
                 .claims
                 .put(now(), Held::withdrawal(withdrawal, now(), life)),
             Err(_) => Put::Superseded,
         };
-        if put != Put::Held {
-            state.stats.refused += 1;
+        let is_held = put == Put::Held;
+        state.stats.refused += u64::from(!is_held);
+        Withdrawn {
+            key: withdrawal.key(),
+            acknowledged: usize::from(is_held),
+            declined: usize::from(!is_held),
         }
-        put == Put::Held
     }
 }
 
@@ -210,11 +213,12 @@ impl Dht for MemoryDht {
         self.arrive(|stats| stats.withdraws += 1).await;
         let mut state = self.state();
         state.check(Scope::Network)?;
-        let acknowledged = withdrawals
+        let withdrawals = withdrawals
             .iter()
-            .filter(|withdrawal| self.put_withdrawal(&mut state, withdrawal))
-            .count();
-        Ok(WithdrawReport { acknowledged })
+            .map(|withdrawal| self.put_withdrawal(&mut state, withdrawal));
+        Ok(WithdrawReport {
+            withdrawals: withdrawals.collect(),
+        })
     }
 
     async fn find(&self, key: Key, options: FindOptions) -> Result<Found, DhtError> {

@@ -10,7 +10,9 @@ use macula_core::{
 };
 
 use crate::contract::{Broken, Member, Network, SETTLE};
-use crate::{AnnounceReport, DhtError, FindOptions, Found, Scope};
+use crate::{
+    AnnounceReport, DhtError, FindOptions, Found, Scope, WithdrawReport, Withdrawn,
+};
 
 /// A network and the service whose providers the case is about.
 pub(super) struct Case {
@@ -71,6 +73,21 @@ impl Case {
             .or_else(|error| broken(format!("the suite's own record cannot be signed: {error}")))
     }
 
+    /// An ordinary withdrawal, before anything of it is changed.
+    pub(super) fn withdrawal_draft(&self, seq: u64) -> WithdrawalDraft {
+        WithdrawalDraft {
+            realm: self.realm.clone(),
+            service: self.service.clone(),
+            seq,
+            until: (self.network.clock)().saturating_add(ORDINARY_TTL),
+        }
+    }
+
+    pub(super) fn sign_withdrawal(&self, who: Who, draft: WithdrawalDraft) -> Checked<Withdrawal> {
+        Withdrawal::sign(&self.member(who).secret_key, draft)
+            .or_else(|error| broken(format!("the suite's own withdrawal fails: {error}")))
+    }
+
     /// Announces whatever it is, and leaves the outcome to the case.
     pub(super) async fn try_announce(
         &self,
@@ -109,25 +126,29 @@ impl Case {
 
     /// Signs a withdrawal and tells the network.
     pub(super) async fn withdraw(&self, who: Who, seq: u64) -> Checked<Withdrawal> {
-        let draft = WithdrawalDraft {
-            realm: self.realm.clone(),
-            service: self.service.clone(),
-            seq,
-            until: (self.network.clock)().saturating_add(ORDINARY_TTL),
-        };
-        let withdrawal = Withdrawal::sign(&self.member(who).secret_key, draft)
-            .or_else(|error| broken(format!("the suite's own withdrawal fails: {error}")))?;
+        let withdrawal = self.sign_withdrawal(who, self.withdrawal_draft(seq))?;
         self.withdraw_again(who, &withdrawal).await?;
         Ok(withdrawal)
     }
 
     /// Tells the network a withdrawal, for the first time or not.
     pub(super) async fn withdraw_again(&self, who: Who, withdrawal: &Withdrawal) -> Checked {
-        let dht = &self.member(who).dht;
-        match dht.withdraw(vec![withdrawal.clone()]).await {
-            Ok(_) => Ok(()),
-            Err(error) => broken(format!("withdraw by {who:?} failed: {error}")),
-        }
+        let report = self.withdraw_all(who, vec![withdrawal.clone()]).await?;
+        let is_told: Vec<_> = report.withdrawals.iter().map(Withdrawn::is_told).collect();
+        ensure(
+            is_told == [true],
+            format!("one withdrawal came to {report:?}"),
+        )
+    }
+
+    /// Tells the network these withdrawals.
+    pub(super) async fn withdraw_all(
+        &self,
+        who: Who,
+        withdrawals: Vec<Withdrawal>,
+    ) -> Checked<WithdrawReport> {
+        let report = self.member(who).dht.withdraw(withdrawals).await;
+        report.or_else(|error| broken(format!("withdraw by {who:?} failed: {error}")))
     }
 
     pub(super) async fn find_with(

@@ -244,7 +244,13 @@ fn log(result: &OperationResult) {
         }
         OperationResult::Announced(Err(error)) => tracing::warn!(%error, "announce failed"),
         OperationResult::Withdrawn(Ok(report)) => {
-            tracing::debug!(acknowledged = report.acknowledged, "withdrawn");
+            let told = report.withdrawals.iter().filter(|one| one.is_told());
+            tracing::debug!(
+                withdrawals = report.withdrawals.len(),
+                told = told.count(),
+                acknowledged = report.acknowledged(),
+                "withdrawn"
+            );
         }
         OperationResult::Withdrawn(Err(error)) => tracing::warn!(%error, "withdraw failed"),
         OperationResult::Found(Ok(found)) => tracing::debug!(

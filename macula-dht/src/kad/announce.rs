@@ -59,7 +59,8 @@ impl Kademlia {
     /// Retracts this node's own records wherever they may be held.
     ///
     /// Ends with [`OperationResult::Withdrawn`] once all remembered holders and the closest nodes
-    /// have answered or failed.
+    /// have answered or failed. Nobody is told of one that has no life left, and it counts as done.
+    /// It fails as a whole only when nobody could be told of any.
     pub fn withdraw(&mut self, now: Instant, withdrawals: Vec<LiveWithdrawal>) -> OperationId {
         let operation = self.next_operation();
         if self.is_overloaded(withdrawals.len()) {
@@ -69,8 +70,13 @@ impl Kademlia {
             let result = OperationResult::Withdrawn(Ok(WithdrawReport::default()));
             self.done(operation, result);
         } else {
-            let claims = withdrawals.into_iter().map(LiveClaim::from);
-            let placements = claims.map(|live| self.placement(now, live));
+            let placements = withdrawals.into_iter().map(|live| {
+                if live.life.is_zero() {
+                    Placement::unfit(live.withdrawal.into(), now)
+                } else {
+                    self.placement(now, live.into())
+                }
+            });
             let placements = placements.collect();
             self.publish(now, operation, Publication::new(Kind::Withdraw, placements));
         }

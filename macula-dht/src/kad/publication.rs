@@ -9,7 +9,7 @@ use super::OperationResult;
 use super::placement::{Placement, Stage};
 use super::walks::are_neighbours;
 use crate::message::{MAX_CLAIMS, Request};
-use crate::{AnnounceReport, Announced, DhtError, WithdrawReport};
+use crate::{AnnounceReport, Announced, DhtError, WithdrawReport, Withdrawn};
 
 /// Claims of one announcement or withdrawal.
 pub const MAX_PUBLISHED: usize = 16 * 1024;
@@ -197,12 +197,17 @@ impl Publication {
     }
 
     fn withdrawn(&self) -> Result<WithdrawReport, DhtError> {
-        let acknowledged = self.placements.iter().map(Placement::holders).sum();
-        let refused: usize = self.placements.iter().map(Placement::refused).sum();
-        if acknowledged + refused == 0 {
-            return Err(DhtError::Unreachable);
+        let withdrawals = self.placements.iter().map(|placement| Withdrawn {
+            key: placement.key(),
+            acknowledged: placement.holders(),
+            declined: placement.refused() + usize::from(placement.is_unfit()),
+        });
+        let withdrawals: Vec<_> = withdrawals.collect();
+        if withdrawals.iter().any(Withdrawn::is_told) {
+            Ok(WithdrawReport { withdrawals })
+        } else {
+            Err(DhtError::Unreachable)
         }
-        Ok(WithdrawReport { acknowledged })
     }
 
     pub(super) fn request(&self, now: Instant, placements: &[usize]) -> Request {
@@ -234,5 +239,72 @@ impl Publication {
         for placement in &self.placements[self.begun..] {
             assert_eq!(placement.stage, Stage::Waiting, "placement begun early");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use macula_core::{
+        Contact, NodeId, Realm, SecretKey, Timestamp, Withdrawal, WithdrawalDraft,
+    };
+
+    use super::*;
+    use crate::message::StoreOutcome;
+
+    fn withdrawal(service: &str) -> Claim {
+        let draft = WithdrawalDraft {
+            realm: Realm::default(),
+            service: service.parse().unwrap(),
+            seq: 1,
+            until: Timestamp::default(),
+        };
+        let secret_key = SecretKey::from_bytes(&[1; 32]);
+        Withdrawal::sign(&secret_key, draft).unwrap().into()
+    }
+
+    /// What a withdrawal comes to whose holders give these answers.
+    fn withdrawn(answers: &[Option<StoreOutcome>]) -> Placement {
+        let now = tokio::time::Instant::now().into_std();
+        let expires_at = now + Duration::from_secs(60);
+        let mut placement = Placement::new(withdrawal("a.service"), expires_at, None);
+        let contacts = (0..).take(answers.len()).map(|index| {
+            let address = "10.0.0.1:4433".parse().unwrap();
+            Contact::new(NodeId::from_bytes([index; 32]), [address])
+        });
+        placement.offer(contacts.collect(), usize::MAX, false);
+        let told = placement.take_targets(usize::MAX);
+        for (contact, answer) in told.iter().zip(answers) {
+            placement.answered(&contact.node_id, *answer);
+        }
+        placement
+    }
+
+    #[test]
+    fn withdrawal_that_nobody_was_told_is_told_apart_from_the_rest_of_its_batch() {
+        let stored = Some(StoreOutcome::Stored);
+        let outdated = Some(StoreOutcome::Outdated);
+        let now = tokio::time::Instant::now().into_std();
+        let publication = Publication::new(
+            Kind::Withdraw,
+            vec![
+                withdrawn(&[stored, None, stored]),
+                withdrawn(&[None, None]),
+                withdrawn(&[None, outdated]),
+                Placement::unfit(withdrawal("a.service"), now),
+                withdrawn(&[]),
+            ],
+        );
+        let report = publication.withdrawn().unwrap();
+        let told = report.withdrawals.iter().map(Withdrawn::is_told);
+        assert_eq!(
+            told.collect::<Vec<_>>(),
+            [true, false, true, true, false]
+        );
+        assert_eq!(report.acknowledged(), 2);
+        let unheard = vec![withdrawn(&[None]), withdrawn(&[])];
+        let unheard = Publication::new(Kind::Withdraw, unheard).withdrawn();
+        assert_eq!(unheard, Err(DhtError::Unreachable));
     }
 }

@@ -113,7 +113,7 @@ impl Node {
         };
         let withdrawal = Withdrawal::sign(&self.secret_key, draft).unwrap();
         let report = in_time(self.dht.withdraw(vec![withdrawal])).await?;
-        Ok(report.acknowledged)
+        Ok(report.acknowledged())
     }
 
     pub(crate) async fn find(&self, service: &str, scope: Scope) -> Result<Found, DhtError> {

@@ -29,7 +29,7 @@ pub(super) struct Pending<T> {
 /// What is sent together.
 pub(super) type Batch<T> = agenda::Batch<Pending<T>>;
 
-/// What became of a batch.
+/// What became of an attempt to withdraw.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Outcome {
     Done,
@@ -102,11 +102,16 @@ impl<T> Withdrawals<T> {
         self.agenda.next_batch(now)
     }
 
-    /// Takes what became of a batch; answers what that settles.
-    pub(super) fn ended(&mut self, now: Instant, batch: Batch<T>, outcome: Outcome) -> Settled {
+    /// Takes what became of each member of a batch, in their order; answers what that settles.
+    pub(super) fn ended(
+        &mut self,
+        now: Instant,
+        batch: Batch<T>,
+        outcomes: impl IntoIterator<Item = Outcome>,
+    ) -> Settled {
         self.agenda.ended(batch.lane);
         let mut settled = Settled::default();
-        for (place, mut pending) in batch.members {
+        for ((place, mut pending), outcome) in batch.members.into_iter().zip(outcomes) {
             if !self.agenda.is_back(&place) {
                 continue;
             }

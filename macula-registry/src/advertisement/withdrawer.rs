@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use macula_core::{RecordError, Withdrawal};
-use macula_dht::DhtError;
 use macula_dht::message::MAX_CLAIMS;
+use macula_dht::{DhtError, Withdrawn};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::{Instant, timeout};
@@ -161,7 +161,7 @@ impl Drop for Withdrawer {
 
 impl Rounds for Withdrawer {
     type Batch = Batch<Claim>;
-    type Outcome = Result<(), DhtError>;
+    type Outcome = Vec<Result<(), DhtError>>;
 
     fn next_due(&self) -> Option<Instant> {
         self.withdrawals().next_due()
@@ -188,19 +188,24 @@ impl Rounds for Withdrawer {
         let waiting: Vec<_> = members
             .filter_map(|(_, pending)| pending.withdrawal.waiting.take())
             .collect();
-        let result = outcome.unwrap_or(Err(DhtError::Unreachable));
-        let outcome = match result {
+        let results = outcome.unwrap_or_else(|| vec![Err(DhtError::Unreachable); services]);
+        let outcomes = results.iter().map(|result| match result {
             Ok(()) => Outcome::Done,
             Err(DhtError::Closed) => Outcome::Over,
             Err(_) => Outcome::Failed,
-        };
-        let settled = self.change(|all| all.ended(now, batch, outcome));
+        });
+        let settled = self.change(|all| all.ended(now, batch, outcomes));
         count(&self.means.counters.withdrawn, settled.done);
-        match result {
-            Ok(()) => info!(services, "withdrawn"),
-            Err(cause) if settled.given_up > 0 => self.give_up(settled.given_up, cause),
-            Err(cause) if waiting.is_empty() => debug!(services, %cause, "still not withdrawn"),
-            Err(cause) => warn!(services, %cause, "not withdrawn yet"),
+        if settled.done > 0 {
+            info!(services = settled.done, "withdrawn");
+        }
+        let failed: Vec<_> = results.iter().filter_map(|result| result.err()).collect();
+        let services = failed.len() - settled.given_up;
+        match failed.first() {
+            Some(cause) if settled.given_up > 0 => self.give_up(settled.given_up, *cause),
+            Some(cause) if waiting.is_empty() => debug!(services, %cause, "still not withdrawn"),
+            Some(cause) => warn!(services, %cause, "not withdrawn yet"),
+            None => {}
         }
         // Those who wait find counted what they waited for.
         drop(waiting);
@@ -208,12 +213,20 @@ impl Rounds for Withdrawer {
 }
 
 impl Means {
-    async fn withdraw(&self, withdrawals: Vec<Withdrawal>) -> Result<(), DhtError> {
+    /// Tries to withdraw once; answers what became of each.
+    async fn withdraw(&self, withdrawals: Vec<Withdrawal>) -> Vec<Result<(), DhtError>> {
         count(&self.counters.withdrawal_batches, 1);
+        let services = withdrawals.len();
         let attempt = self.dht.withdraw(withdrawals);
-        match timeout(self.config.withdraw_timeout, attempt).await {
-            Ok(report) => report.map(drop),
-            Err(_elapsed) => Err(DhtError::Unreachable),
+        let attempt = timeout(self.config.withdraw_timeout, attempt).await;
+        match attempt.unwrap_or(Err(DhtError::Unreachable)) {
+            Ok(report) => {
+                let told = report.withdrawals.iter().map(Withdrawn::is_told);
+                let told = told.chain(std::iter::repeat(false)).take(services);
+                told.map(|is_told| is_told.then_some(()).ok_or(DhtError::Unreachable))
+                    .collect()
+            }
+            Err(error) => vec![Err(error); services],
         }
     }
 }

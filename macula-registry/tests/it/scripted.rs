@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use macula_core::{Key, ProviderRecord, Withdrawal};
 use macula_dht::{
     AnnounceReport, Announced, Dht, DhtError, FindOptions, FindOutcome, Found, FoundProvider,
-    Scope, WithdrawReport,
+    Scope, WithdrawReport, Withdrawn,
 };
 use tokio::time::Instant;
 
@@ -33,6 +33,7 @@ pub(crate) struct Script {
     pub(crate) hangs_on_announce: bool,
     pub(crate) announce: Option<DhtError>,
     pub(crate) withdraw: Option<DhtError>,
+    pub(crate) nobody_hears_of_the_withdrawal_of: Option<Key>,
     pub(crate) network: Answer,
     pub(crate) connected: Answer,
     pub(crate) panics: bool,
@@ -81,6 +82,17 @@ impl ScriptedDht {
     }
 }
 
+impl Script {
+    fn withdrawn(&self, key: Key) -> Withdrawn {
+        let is_told = self.nobody_hears_of_the_withdrawal_of != Some(key);
+        Withdrawn {
+            key,
+            acknowledged: if is_told { 8 } else { 0 },
+            declined: 0,
+        }
+    }
+}
+
 #[async_trait]
 impl Dht for ScriptedDht {
     async fn announce(&self, records: Vec<ProviderRecord>) -> Result<AnnounceReport, DhtError> {
@@ -115,7 +127,7 @@ impl Dht for ScriptedDht {
     }
 
     async fn withdraw(&self, withdrawals: Vec<Withdrawal>) -> Result<WithdrawReport, DhtError> {
-        let acknowledged = withdrawals.len();
+        let keys: Vec<_> = withdrawals.iter().map(Withdrawal::key).collect();
         let script = {
             let mut state = self.state.lock().unwrap();
             state.withdrawals.push((Instant::now(), withdrawals));
@@ -124,7 +136,9 @@ impl Dht for ScriptedDht {
         tokio::time::sleep(script.latency).await;
         match script.withdraw {
             Some(error) => Err(error),
-            None => Ok(WithdrawReport { acknowledged }),
+            None => Ok(WithdrawReport {
+                withdrawals: keys.into_iter().map(|key| script.withdrawn(key)).collect(),
+            }),
         }
     }
 

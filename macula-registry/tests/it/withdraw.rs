@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use macula_core::Withdrawal;
 use macula_dht::{DhtError, MemoryDht};
 use macula_registry::{
     AdvertiseError, AdvertiseOptions, Advertisement, AdvertisementState, Registry, RegistryConfig,
@@ -89,6 +90,32 @@ async fn withdrawal_is_given_up_after_a_few_retries() {
     pass(3600).await;
     assert_eq!(dht.withdrawals().len(), 6);
     assert_eq!(node.registry.stats().publish.withdrawals_given_up, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn withdrawal_that_nobody_heard_of_is_tried_again_without_the_rest_of_its_batch() {
+    let dht = ScriptedDht::new(Script::default());
+    let node = Node::new(1, dht.clone());
+    let heard = node.advertise("app.heard").await;
+    let unheard = node.advertise("app.unheard").await;
+    let key = dht.announces()[1].1.key();
+    dht.set(Script {
+        nobody_hears_of_the_withdrawal_of: Some(key),
+        ..Script::default()
+    });
+    drop((heard, unheard));
+    settle().await;
+    assert_eq!(node.registry.stats().publish.withdrawn, 1);
+    dht.set(Script::default());
+    pass(60).await;
+    assert_eq!(node.registry.stats().publish.withdrawn, 2);
+    let batches = dht.withdrawals();
+    let batches: Vec<_> = batches
+        .iter()
+        .map(|(_, batch)| batch.iter().map(Withdrawal::key).collect::<Vec<_>>())
+        .collect();
+    assert_eq!(batches.len(), 2, "{batches:?}");
+    assert_eq!((batches[0].len(), &batches[1]), (2, &vec![key]));
 }
 
 #[tokio::test(start_paused = true)]

@@ -42,7 +42,7 @@ impl Simulation<'_> {
         let Some(withdrawing) = self.withdrawing.remove(&operation) else {
             return;
         };
-        let acknowledged = result.map_or(0, |report| report.acknowledged);
+        let acknowledged = result.map_or(0, |report| report.acknowledged());
         self.withdrawals.end(acknowledged, at - withdrawing.began);
         let service = withdrawing.service;
         let mut others = self.withdrawing.values();

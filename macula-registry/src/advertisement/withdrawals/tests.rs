@@ -14,7 +14,7 @@ fn place(index: u8) -> Place {
 fn attempt(all: &mut Withdrawals<()>, now: Instant, outcome: Outcome) -> (usize, Settled) {
     let batch = all.next_batch(now).unwrap();
     let count = batch.members.len();
-    (count, all.ended(now, batch, outcome))
+    (count, all.ended(now, batch, vec![outcome; count]))
 }
 
 #[test]
@@ -53,6 +53,22 @@ fn what_fails_is_tried_again_ever_later_and_given_up_in_the_end() {
 }
 
 #[test]
+fn only_what_failed_of_a_batch_is_tried_again() {
+    let now = Instant::now();
+    let mut all = Withdrawals::new(RETRY, 4, 100);
+    for index in 0..3 {
+        all.add(now, place(index), ());
+    }
+    let batch = all.next_batch(now).unwrap();
+    let settled = all.ended(now, batch, [Outcome::Done, Outcome::Failed, Outcome::Over]);
+    assert_eq!((settled.done, settled.given_up), (1, 1));
+    let due = all.next_due().unwrap();
+    let again = all.next_batch(due).unwrap();
+    let places: Vec<_> = again.members.iter().map(|(place, _)| *place).collect();
+    assert_eq!(places, [place(1)]);
+}
+
+#[test]
 fn more_than_there_is_room_for_is_refused() {
     let now = Instant::now();
     let mut all = Withdrawals::new(RETRY, 4, 2);
@@ -73,7 +89,7 @@ fn nothing_is_tried_again_while_draining_or_when_it_makes_no_sense() {
     let batch = all.next_batch(now).unwrap();
     assert_eq!(all.clear(), 1);
     // Given up already: it settles nothing more.
-    let settled = all.ended(now, batch, Outcome::Done);
+    let settled = all.ended(now, batch, [Outcome::Done]);
     assert_eq!(settled, Settled::default());
     assert_eq!(all.first_attempts(), 0);
 }
