@@ -10,9 +10,7 @@ use macula_core::{
 };
 
 use crate::contract::{Broken, Member, Network, SETTLE};
-use crate::{
-    AnnounceReport, DhtError, FindOptions, Found, Scope, WithdrawReport, Withdrawn,
-};
+use crate::{AnnounceReport, DhtError, FindOptions, Found, Scope, WithdrawReport, Withdrawn};
 
 /// A network and the service whose providers the case is about.
 pub(super) struct Case {

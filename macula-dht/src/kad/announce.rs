@@ -189,7 +189,7 @@ impl Kademlia {
                 // Those who hold it already may be enough.
                 self.advance_placement(now, kind, placement);
                 self.plan((kind, index), placement, &mut telling);
-            } else if may_walk && !(is_batch && self.awaits_neighbour(placement)) {
+            } else if !(is_batch && self.wait_for_neighbour(placement)) && may_walk {
                 placement.stage = Stage::Walking;
                 let purpose = LookupPurpose::Walk { operation, index };
                 self.begin_walk(now, placement.key(), purpose);

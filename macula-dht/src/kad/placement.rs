@@ -39,7 +39,10 @@ pub(super) struct Placement {
     strays: usize,
     /// Whether nobody would take it.
     is_unfit: bool,
-    /// How many walks to neighbours have ended without showing who is closest to its key.
+    /// How many bits a key has to share for it to wait for the walk there; `None` while it does not
+    /// wait for neighbours.
+    waits_within: Option<usize>,
+    /// How many walks that it waited for have ended without showing who is closest to its key.
     waits: u8,
 }
 
@@ -66,6 +69,7 @@ impl Placement {
             held_locally: false,
             strays: 0,
             is_unfit: false,
+            waits_within: None,
             waits: 0,
         }
     }
@@ -97,7 +101,18 @@ impl Placement {
         self.waits < MAX_WAITS
     }
 
-    /// Notes that the walk of a neighbour has not shown who is closest to its key.
+    /// Notes whether it waits for the walks of neighbours, keys that share so many bits.
+    pub(super) fn wait(&mut self, within: Option<usize>) {
+        self.waits_within = within;
+    }
+
+    /// Whether it waits for the walk to a key.
+    pub(super) fn waits_for(&self, target: &Key) -> bool {
+        let shared = self.key().distance(target).leading_zeros();
+        self.waits_within.is_some_and(|within| shared >= within)
+    }
+
+    /// Notes that a walk it waited for has not shown who is closest to its key.
     pub(super) fn waited_in_vain(&mut self) {
         self.waits = self.waits.saturating_add(1);
     }

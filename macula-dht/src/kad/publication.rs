@@ -7,7 +7,6 @@ use macula_core::{Claim, Key};
 
 use super::OperationResult;
 use super::placement::{Placement, Stage};
-use super::walks::are_neighbours;
 use crate::message::{MAX_CLAIMS, Request};
 use crate::{AnnounceReport, Announced, DhtError, WithdrawReport, Withdrawn};
 
@@ -146,14 +145,11 @@ impl Publication {
             .filter(|placement| placement.stage == Stage::NeedsWalk)
     }
 
-    /// Whether others wait for the walk of a placement, as keys do that share `near` bits.
-    pub(super) fn has_waiting_neighbours(&self, index: usize, near: usize) -> bool {
+    /// Whether others wait for the walk of a placement.
+    pub(super) fn has_waiting_neighbours(&self, index: usize) -> bool {
         let key = self.placements[index].key();
-        self.active().any(|other| {
-            other.stage == Stage::NeedsWalk
-                && other.may_wait()
-                && are_neighbours(&other.key(), &key, near)
-        })
+        self.active()
+            .any(|other| other.stage == Stage::NeedsWalk && other.waits_for(&key))
     }
 
     pub(super) fn is_reportable(&self, quorum: usize) -> bool {
@@ -246,9 +242,7 @@ impl Publication {
 mod tests {
     use std::time::Duration;
 
-    use macula_core::{
-        Contact, NodeId, Realm, SecretKey, Timestamp, Withdrawal, WithdrawalDraft,
-    };
+    use macula_core::{Contact, NodeId, Realm, SecretKey, Timestamp, Withdrawal, WithdrawalDraft};
 
     use super::*;
     use crate::message::StoreOutcome;
@@ -298,10 +292,7 @@ mod tests {
         );
         let report = publication.withdrawn().unwrap();
         let told = report.withdrawals.iter().map(Withdrawn::is_told);
-        assert_eq!(
-            told.collect::<Vec<_>>(),
-            [true, false, true, true, false]
-        );
+        assert_eq!(told.collect::<Vec<_>>(), [true, false, true, true, false]);
         assert_eq!(report.acknowledged(), 2);
         let unheard = vec![withdrawn(&[None]), withdrawn(&[])];
         let unheard = Publication::new(Kind::Withdraw, unheard).withdrawn();

@@ -36,12 +36,11 @@ impl Kademlia {
         (operation, index): (OperationId, usize),
         settled: Vec<Contact>,
     ) {
-        let near = self.bits_of_neighbours();
         let Some(publication) = self.publications.get_mut(&operation) else {
             return;
         };
         // The rest of the batch is told when the walk has ended: one message is for all of it.
-        if publication.has_waiting_neighbours(index, near) {
+        if publication.has_waiting_neighbours(index) {
             return;
         }
         if publication.placements[index].offer_early(settled) {
@@ -74,7 +73,6 @@ impl Kademlia {
     /// Places whatever waited for a walk, as far as it shows who is closest. The rest goes on
     /// waiting for another, or for a walk of its own.
     fn share_walk(&mut self, target: &Key, region: Option<&Region>) {
-        let near = self.bits_of_neighbours();
         let replication = self.config.replication.get();
         let mut publications = std::mem::take(&mut self.publications);
         for (operation, publication) in &mut publications {
@@ -88,7 +86,7 @@ impl Kademlia {
                     self.stats.walks_shared += 1;
                     let closest = region.closest_to(&key);
                     self.place(region.walked_at(), kind, placement, closest);
-                } else if are_neighbours(&key, target, near) {
+                } else if placement.waits_for(target) {
                     placement.waited_in_vain();
                 }
             }
@@ -129,14 +127,13 @@ impl Kademlia {
         placement.offer(closest, others, with_local);
     }
 
-    /// Whether a walk is under way that will likely show who is closest to a placement's key.
-    pub(super) fn awaits_neighbour(&self, placement: &Placement) -> bool {
-        if !placement.may_wait() {
-            return false;
-        }
-        let (key, near) = (placement.key(), self.bits_of_neighbours());
+    /// Lets a placement wait if a walk is under way that will likely show who is closest to its
+    /// key; whether there is one.
+    pub(super) fn wait_for_neighbour(&self, placement: &mut Placement) -> bool {
+        let within = placement.may_wait().then(|| self.bits_of_neighbours());
+        placement.wait(within);
         let mut walks = self.lookups.walks_of_placements();
-        walks.any(|(target, _)| are_neighbours(&key, &target, near))
+        walks.any(|(target, _)| placement.waits_for(&target))
     }
 
     /// How many bits two keys have to share for one walk to do for both, more likely than not: as
@@ -172,13 +169,12 @@ impl Kademlia {
     }
 }
 
-pub(super) fn are_neighbours(key: &Key, other: &Key, near: usize) -> bool {
-    key.distance(other).leading_zeros() >= near
-}
-
 /// Whether a point is among the `count` closest to a key, the `others` being sorted.
 fn is_among_closest(point: &Key, key: &Key, others: &[Contact], count: usize) -> bool {
     others
         .get(count - 1)
         .is_none_or(|last| point.distance(key) < Key::of_node(&last.node_id).distance(key))
 }
+
+#[cfg(test)]
+mod tests;
