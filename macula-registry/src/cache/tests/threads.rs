@@ -14,10 +14,11 @@ const NAMES: u32 = 40;
 /// Operations of each thread.
 const OPERATIONS: u64 = 20_000;
 
-/// Threads that look at once, again and again.
+/// Threads that look at the same names at once.
 const LOOKERS: usize = 8;
 
-const ROUNDS: u32 = 100;
+/// So many that some are looked at by two threads in the same instant.
+const STALE_NAMES: u32 = 5_000;
 
 /// Each provider lives to the same instant in all entries, so that a look can be judged.
 fn life_secs(node: u8) -> u64 {
@@ -113,39 +114,43 @@ fn entry_that_is_being_replaced_is_never_missed() {
     cache.check_invariants();
 }
 
-/// How many of so many threads are told to refresh a name when all look at it at once.
-fn told_to_refresh(cache: &Cache, now: Instant, name: &ServiceName) -> usize {
-    let barrier = Barrier::new(LOOKERS);
-    let is_told = || {
-        barrier.wait();
-        match cache.look(now, name, None) {
-            Look::Stale { refresh_due, .. } => refresh_due,
-            other => panic!("stale, not {other:?}"),
-        }
+/// How many of so many threads that go through all names together are told to refresh each.
+fn told_to_refresh(cache: &Cache, now: Instant) -> Vec<usize> {
+    let (barrier, names) = (Barrier::new(LOOKERS), (0..STALE_NAMES).map(name));
+    let names: Vec<_> = names.collect();
+    let is_told = |name| match cache.look(now, name, None) {
+        Look::Stale { refresh_due, .. } => refresh_due,
+        other => panic!("stale, not {other:?}"),
     };
-    thread::scope(|scope| {
-        let lookers: Vec<_> = (0..LOOKERS).map(|_| scope.spawn(is_told)).collect();
-        let told = lookers.into_iter().map(|looker| looker.join().unwrap());
-        told.filter(|is_told| *is_told).count()
-    })
+    let look_at_all = || {
+        barrier.wait();
+        names.iter().map(is_told).collect::<Vec<_>>()
+    };
+    let told: Vec<_> = thread::scope(|scope| {
+        let lookers: Vec<_> = (0..LOOKERS).map(|_| scope.spawn(look_at_all)).collect();
+        lookers.into_iter().map(|l| l.join().unwrap()).collect()
+    });
+    let of_name = |index| told.iter().filter(|is_told| is_told[index]).count();
+    (0..names.len()).map(of_name).collect()
 }
 
 #[test]
 fn of_many_threads_that_look_at_a_stale_entry_one_refreshes() {
-    let (start, cache) = (Instant::now(), cache(50));
-    for round in 0..ROUNDS {
-        let service = name(round % NAMES);
+    let [once, never] = [1, 0].map(|count| vec![count; STALE_NAMES as usize]);
+    let (start, cache) = (Instant::now(), cache(2 * STALE_NAMES as usize));
+    for index in 0..STALE_NAMES {
         // The first of the two expires while the entry is stale.
-        cache.insert(start, &service, found(&[(0, 20), (1, 600)]), keep(10, 240));
-        assert_eq!(told_to_refresh(&cache, start + secs(10), &service), 1);
-        assert_eq!(told_to_refresh(&cache, start + secs(10), &service), 0);
-        let overgrown_at = start + secs(20);
-        {
-            let _writer = cache.write();
-            assert_eq!(told_to_refresh(&cache, overgrown_at, &service), 1);
-        }
-        // Now it is trimmed, and who was told before has still to see to it.
-        assert_eq!(told_to_refresh(&cache, overgrown_at, &service), 0);
+        let both = found(&[(0, 20), (1, 600)]);
+        cache.insert(start, &name(index), both, keep(10, 240));
     }
+    assert_eq!(told_to_refresh(&cache, start + secs(10)), once);
+    assert_eq!(told_to_refresh(&cache, start + secs(10)), never);
+    let overgrown_at = start + secs(20);
+    {
+        let _writer = cache.write();
+        assert_eq!(told_to_refresh(&cache, overgrown_at), once);
+    }
+    // Now they are trimmed, and who was told before has still to see to it.
+    assert_eq!(told_to_refresh(&cache, overgrown_at), never);
     cache.check_invariants();
 }
