@@ -81,7 +81,10 @@ pub use name::{MAX_NAME_BYTES, NameError, ServiceName};
 pub use provider::Provider;
 pub use realm::Realm;
 pub use record::{Delivery, ProviderRecord, RecordDraft, RecordError};
-pub use sequence::{SEQUENCE_RESERVE, Sequence, SequenceStore, UnsavedSequence};
+pub use sequence::{
+    SEQUENCE_AHEAD, SEQUENCE_RESERVE, Sequence, SequenceStore, UnsavedSequence,
+    sequence_reservation,
+};
 pub use signed::{MAX_SIGNED_BYTES, Signed};
 pub use time::{CLOCK_SKEW, MAX_TTL, MIN_TTL, Timestamp, WallClock};
 pub use withdrawal::{Withdrawal, WithdrawalDraft};

@@ -63,11 +63,25 @@ impl SequenceStore for UnsavedSequence {
     }
 }
 
+/// The end of the numbers to reserve, before half of them are used up, by one whose next is `next`.
+///
+/// Those of [`SEQUENCE_RESERVE`] from now on. Who is ahead of the clock, as after a restart, counts
+/// by one until the clock has caught up and needs few: a node that restarts again and again gets
+/// ahead by no more than [`SEQUENCE_AHEAD`] each time, and not at all if it runs for longer.
+pub fn sequence_reservation(now: Timestamp, next: u64) -> u64 {
+    let end = now.saturating_add(SEQUENCE_RESERVE).unix_millis();
+    end.max(next.saturating_add(SEQUENCE_AHEAD))
+}
+
 /// How far ahead of the wall clock numbers are reserved.
 ///
 /// A restart within that time goes on with numbers that are ahead of the clock, which does no
 /// harm. Half of it is how often a node that runs writes its reservation.
 pub const SEQUENCE_RESERVE: Duration = Duration::from_secs(2 * 60 * 60);
+
+/// How many numbers are reserved beyond the next one at least: ten seconds' worth. A service that
+/// is refreshed every four minutes uses them up in a month.
+pub const SEQUENCE_AHEAD: u64 = 10_000;
 
 #[cfg(test)]
 mod tests {
@@ -84,6 +98,15 @@ mod tests {
         assert_eq!(sequence.next(at(1000)), 1001);
         assert_eq!(sequence.next(at(500)), 1002);
         assert_eq!(sequence.next(at(5000)), 5000);
+    }
+
+    #[test]
+    fn numbers_are_reserved_from_the_clock_on_and_few_beyond_those_that_are_ahead_of_it() {
+        let (now, two_hours) = (at(1_000_000_000), 7_200_000);
+        assert_eq!(sequence_reservation(now, 0), 1_000_000_000 + two_hours);
+        let ahead = 1_000_000_000 + two_hours;
+        assert_eq!(sequence_reservation(now, ahead), ahead + SEQUENCE_AHEAD);
+        assert_eq!(sequence_reservation(now, u64::MAX), u64::MAX);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use super::{IdentityError, IdentityFile};
-use crate::{SEQUENCE_RESERVE, SequenceStore, Timestamp};
+use crate::{SequenceStore, Timestamp, sequence_reservation};
 
 /// The end of the sequence numbers that an identity may have used, on disk.
 ///
@@ -23,8 +23,8 @@ pub struct SequenceFile {
 }
 
 impl IdentityFile {
-    /// Opens the memory of this identity's sequence numbers and reserves those of
-    /// [`SEQUENCE_RESERVE`] from `now` on. Blocks for as long as the disk takes.
+    /// Opens the memory of this identity's sequence numbers and reserves what the next run needs
+    /// from `now` on, see [`sequence_reservation`]. Blocks for as long as the disk takes.
     ///
     /// Without a file, as at the first run, numbers begin at the clock. To be used while the
     /// identity is open.
@@ -49,11 +49,8 @@ impl IdentityFile {
             reserved: AtomicU64::new(first),
             writing: Mutex::new(()),
         };
-        let reserve = now.saturating_add(SEQUENCE_RESERVE).unix_millis();
-        let least = Timestamp::from_unix_millis(first).saturating_add(SEQUENCE_RESERVE);
-        sequence
-            .reserve(reserve.max(least.unix_millis()))
-            .map_err(io)?;
+        let end = sequence_reservation(now, first);
+        sequence.reserve(end).map_err(io)?;
         Ok(sequence)
     }
 }

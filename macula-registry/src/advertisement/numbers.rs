@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use macula_core::{SEQUENCE_RESERVE, SequenceStore, Timestamp};
+use macula_core::{
+    SEQUENCE_AHEAD, SEQUENCE_RESERVE, SequenceStore, Timestamp, sequence_reservation,
+};
 use tokio::runtime::Handle;
 use tokio::time::sleep;
 use tracing::{debug, warn};
@@ -13,7 +15,8 @@ use tracing::{debug, warn};
 /// The numbers that this node may sign with; more are reserved long before they are used up.
 ///
 /// Signing never waits for a disk: near the end of what is reserved, numbers stop to follow the
-/// clock and grow by one, and a spare of millions is left for that.
+/// clock and grow by one, and a spare is left for that: of millions, or of thousands for each
+/// service while numbers are ahead of the clock as after a restart.
 pub(super) struct Numbers {
     store: Arc<dyn SequenceStore>,
     runtime: Handle,
@@ -43,12 +46,13 @@ impl Numbers {
 
     /// Reserves more, in the background, when half of what is reserved at a time is used up.
     pub(super) fn used(&self, seq: u64, now: Timestamp) {
-        let reached = now.max(Timestamp::from_unix_millis(seq));
-        let left = Timestamp::from_unix_millis(self.store.reserved()).saturating_since(reached);
-        if left >= SEQUENCE_RESERVE / 2 || self.state.is_reserving.swap(true, Ordering::AcqRel) {
+        let half_way = now.saturating_add(SEQUENCE_RESERVE / 2).unix_millis();
+        let least = half_way.max(seq.saturating_add(SEQUENCE_AHEAD / 2));
+        let has_enough = self.store.reserved() >= least;
+        if has_enough || self.state.is_reserving.swap(true, Ordering::AcqRel) {
             return;
         }
-        let end = reached.saturating_add(SEQUENCE_RESERVE).unix_millis();
+        let end = sequence_reservation(now, seq);
         let store = Arc::clone(&self.store);
         let state = Arc::clone(&self.state);
         self.runtime.spawn(async move {

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
-use macula_core::{SEQUENCE_RESERVE, SequenceStore};
+use macula_core::{SEQUENCE_RESERVE, SequenceStore, sequence_reservation};
 use macula_dht::MemoryDht;
 use macula_registry::{Identity, Registry, RegistryConfig};
 
@@ -29,13 +29,13 @@ struct Store {
 impl Store {
     fn open(disk: &Arc<Disk>, clock: &TestClock) -> Arc<Self> {
         let first = disk.number.load(Ordering::Relaxed);
-        let now = clock.wall_clock()().unix_millis();
+        let now = clock.wall_clock()();
         let store = Self {
             disk: Arc::clone(disk),
             first,
             reserved: AtomicU64::new(first),
         };
-        store.reserve(first.max(now) + reserve()).unwrap();
+        store.reserve(sequence_reservation(now, first)).unwrap();
         Arc::new(store)
     }
 }
@@ -58,10 +58,6 @@ impl SequenceStore for Store {
         self.reserved.store(end, Ordering::Relaxed);
         Ok(())
     }
-}
-
-fn reserve() -> u64 {
-    u64::try_from(SEQUENCE_RESERVE.as_millis()).unwrap()
 }
 
 const HOUR: u64 = 3600;
@@ -181,4 +177,20 @@ async fn a_run_that_reserved_and_used_nothing_leaves_only_a_gap() {
     let _kept = run.advertise("app.echo").await;
     let seqs = seqs(&dht);
     assert!(seqs.is_sorted_by(|a, b| a < b), "{seqs:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_crashes_every_minute_does_not_run_away_from_the_clock() {
+    let dht = ScriptedDht::new(Script::default());
+    let (disk, clock) = (Arc::new(Disk::default()), TestClock::new());
+    for _ in 0..200 {
+        let run = node(dht.clone(), &clock, Store::open(&disk, &clock));
+        let _kept = run.advertise("app.echo").await;
+        pass(60).await;
+    }
+    let seqs = seqs(&dht);
+    assert!(seqs.is_sorted_by(|a, b| a < b));
+    let now = clock.wall_clock()().unix_millis();
+    let reserve = u64::try_from(SEQUENCE_RESERVE.as_millis()).unwrap();
+    assert!(disk.number.load(Ordering::Relaxed) <= now + reserve + 60_000);
 }

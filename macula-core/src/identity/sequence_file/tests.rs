@@ -1,5 +1,5 @@
 use super::*;
-use crate::Sequence;
+use crate::{SEQUENCE_AHEAD, Sequence};
 
 const HOUR: u64 = 3_600_000;
 const NOON: u64 = 1_800_000_000_000;
@@ -35,7 +35,7 @@ fn a_run_with_the_clock_set_back_begins_beyond_all_that_was_used() {
         let (_identity, sequence) = open(&dir, clock);
         let sequence = sequence.unwrap();
         assert!(used == 0 || sequence.first() > used);
-        assert!(sequence.reserved() >= sequence.first() + 2 * HOUR);
+        assert!(sequence.reserved() >= sequence.first() + SEQUENCE_AHEAD);
         let now = Timestamp::from_unix_millis(clock);
         used = Sequence::after(sequence.first() - u64::from(used > 0)).next(now);
         assert!(used < sequence.reserved());
@@ -101,4 +101,17 @@ fn a_reservation_that_cannot_be_written_changes_nothing() {
     assert_eq!(sequence.reserved(), NOON + 2 * HOUR);
     fs::remove_dir(dir.path().join("identity.seq.new")).unwrap();
     assert!(sequence.reserve(NOON + 5 * HOUR).is_ok());
+}
+
+#[test]
+fn a_run_that_is_started_again_every_second_keeps_near_the_clock() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut last = 0;
+    for second in 0..100 {
+        let (_identity, sequence) = open(&dir, NOON + 1000 * second);
+        let sequence = sequence.unwrap();
+        assert!(sequence.first() > last || second == 0);
+        last = sequence.first();
+    }
+    assert!(last <= NOON + 2 * HOUR + 100 * SEQUENCE_AHEAD);
 }
