@@ -13,7 +13,7 @@ use crate::{SequenceStore, Timestamp, sequence_reservation};
 ///
 /// The file stands beside the identity's, whose lock keeps other processes from it, and holds one
 /// line with one decimal number. It is replaced as a whole, so that a crash leaves the old number
-/// or the new one.
+/// or the new one; which of them, where the file system refuses to sync folders, is up to it.
 #[derive(Debug)]
 pub struct SequenceFile {
     path: PathBuf,
@@ -99,7 +99,19 @@ fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     file.sync_all()?;
     drop(file);
     fs::rename(&new, path)?;
-    sync_folder(path)
+    unless_refused(sync_folder(path))
+}
+
+/// Some file systems cannot sync a folder, or may not. The file itself is whole by then and is in
+/// its place: at worst a crash of the machine brings the old one back.
+fn unless_refused(synced: io::Result<()>) -> io::Result<()> {
+    use io::ErrorKind::{InvalidInput, PermissionDenied, Unsupported};
+    match synced {
+        Err(error) if matches!(error.kind(), InvalidInput | PermissionDenied | Unsupported) => {
+            Ok(())
+        }
+        synced => synced,
+    }
 }
 
 #[cfg(unix)]

@@ -115,3 +115,12 @@ fn a_run_that_is_started_again_every_second_keeps_near_the_clock() {
     }
     assert!(last <= NOON + 2 * HOUR + 100 * SEQUENCE_AHEAD);
 }
+
+#[test]
+fn a_file_system_that_refuses_to_sync_folders_is_put_up_with() {
+    use io::ErrorKind::{InvalidInput, Other, PermissionDenied, Unsupported};
+    for refused in [InvalidInput, PermissionDenied, Unsupported] {
+        assert!(unless_refused(Err(refused.into())).is_ok());
+    }
+    assert!(unless_refused(Err(Other.into())).is_err());
+}
