@@ -31,7 +31,8 @@ pub struct RegistryConfig {
     /// The most batches of records being published at once; more wait for their turn. Each has up
     /// to [`MAX_CLAIMS`](macula_dht::message::MAX_CLAIMS) records.
     pub max_publishing: NonZeroUsize,
-    /// How long one attempt to publish may take.
+    /// How long one attempt to publish may take. Should be longer than the DHT needs at most, or
+    /// a batch that is held by most counts as failed as a whole, and is signed and sent again.
     pub publish_timeout: Duration,
     /// How long one attempt to withdraw may take, and all of a drain's together. Should be longer
     /// than the DHT waits for a node that has died, or a withdrawal that all others took counts as
@@ -58,7 +59,7 @@ impl Default for RegistryConfig {
             lookup_timeout: Duration::from_millis(1500),
             direct_timeout: Duration::from_millis(500),
             max_publishing: NonZeroUsize::new(8).unwrap_or(NonZeroUsize::MIN),
-            publish_timeout: Duration::from_secs(10),
+            publish_timeout: PUBLISH_TIMEOUT,
             withdraw_timeout: Duration::from_secs(3),
             retry_first: Duration::from_secs(1),
             retry_max: Duration::from_secs(30),
@@ -66,6 +67,12 @@ impl Default for RegistryConfig {
         }
     }
 }
+
+/// Longer than Kademlia with its defaults needs for a batch: a walk of up to 10 s, which neighbours
+/// share, as long again for those whose own walk comes after it, and 2 s for each holder that does
+/// not answer. A batch of which each record walks in vain may take longer: it has failed anyway.
+/// Shorter than the minute before a record expires in which it is refreshed at the latest.
+const PUBLISH_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Why a [`RegistryConfig`] was refused. The caller's mistake; nothing was started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

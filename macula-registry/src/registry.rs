@@ -1,6 +1,7 @@
 //! The registry: local services, discovery and advertisements behind one face.
 
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use macula_core::{NodeId, ServiceName};
 use macula_dht::Dht;
@@ -76,8 +77,8 @@ impl<H: Clone + Send + Sync + 'static> Registry<H> {
     /// Registers a handler, then publishes that this node provides the service.
     ///
     /// An earlier advertisement of the same name is replaced. The answer comes once publishing was
-    /// attempted, or [`RegistryConfig::publish_timeout`] is over: how it went, and goes on, is the
-    /// [`Advertisement`]'s state.
+    /// attempted, or after 10 s, or [`RegistryConfig::publish_timeout`] if that is shorter: how it
+    /// went, and goes on, is the [`Advertisement`]'s state.
     ///
     /// # Errors
     /// [`AdvertiseError`] for what no retry mends; then nothing has changed.
@@ -107,7 +108,8 @@ impl<H: Clone + Send + Sync + 'static> Registry<H> {
         }
         let attempted = |state: &AdvertisementState| *state != AdvertisementState::Publishing;
         // When the time is over the attempt goes on, and the state says so.
-        let _ = timeout(self.config.publish_timeout, state.wait_for(attempted)).await;
+        let limit = self.config.publish_timeout.min(LONGEST_ADVERTISE);
+        let _ = timeout(limit, state.wait_for(attempted)).await;
         Ok(advertisement)
     }
 
@@ -252,3 +254,6 @@ impl<H> Drop for Registry<H> {
         self.locals.close();
     }
 }
+
+/// How long an application that advertises is kept waiting for the first attempt.
+const LONGEST_ADVERTISE: Duration = Duration::from_secs(10);
