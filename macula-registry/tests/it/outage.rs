@@ -61,9 +61,8 @@ impl Dht for SickDht {
         Ok(AnnounceReport { records })
     }
 
-    async fn withdraw(&self, withdrawals: Vec<Withdrawal>) -> Result<WithdrawReport, DhtError> {
-        let acknowledged = withdrawals.len();
-        Ok(WithdrawReport { acknowledged })
+    async fn withdraw(&self, _withdrawals: Vec<Withdrawal>) -> Result<WithdrawReport, DhtError> {
+        Err(DhtError::Unreachable)
     }
 
     async fn find(&self, _key: Key, _options: FindOptions) -> Result<Found, DhtError> {
