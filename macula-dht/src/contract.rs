@@ -94,6 +94,7 @@ pub async fn run(make: impl AsyncFn() -> Network) -> Result<(), Broken> {
         announce::older_record_changes_nothing,
         announce::stranger_replaces_nothing,
         announce::record_without_address_fails_alone,
+        announce::refused_records_fail_alone,
         announce::records_are_reported_in_their_order,
         withdraw::withdrawn_provider_is_not_found,
         withdraw::removing_one_of_three_leaves_two_and_the_last_none,

@@ -15,16 +15,16 @@ use crate::DhtError;
 pub trait Dht: Send + Sync + 'static {
     /// Stores this node's own records at their holders.
     ///
-    /// The report has an entry for each record, in their order. A record fails alone: when it
-    /// names no address to dial, is out of its time, or is refused by all, its entry has no
-    /// holders, and the others are stored.
+    /// The report has an entry for each record, in their order. The whole does not fail for the
+    /// sake of one record: when it names no address to dial, is out of its time, is refused by all,
+    /// or nobody could be told of it, its entry has no holders, and the others are stored.
     ///
     /// Records whose keys are close to each other cost few messages when they are announced
     /// together; [`MAX_CLAIMS`](crate::message::MAX_CLAIMS) of them fit a message.
     ///
     /// # Errors
     /// Only when no record has a holder: [`DhtError::NoAddress`] when none names an address to
-    /// dial, so that nobody could use them; [`DhtError::Rejected`] when they were refused;
+    /// dial, so that nobody could use them; [`DhtError::Rejected`] when any of them was refused;
     /// [`DhtError::Unreachable`] when nobody could be asked. And [`DhtError::Overloaded`];
     /// [`DhtError::Closed`].
     async fn announce(&self, records: Vec<ProviderRecord>) -> Result<AnnounceReport, DhtError>;

@@ -1,6 +1,6 @@
 //! Announcing: who is found, what replaces what, what is refused.
 
-use macula_core::{Addresses, Delivery, Metadata, ProviderRecord, RecordDraft};
+use macula_core::{Addresses, Delivery, Metadata, ProviderRecord, RecordDraft, Timestamp};
 
 use crate::contract::case::{Case, Checked, Who, broken, ensure, name};
 use crate::{AnnounceReport, DhtError, FindOutcome};
@@ -93,6 +93,36 @@ pub(super) async fn record_without_address_fails_alone(case: &Case) -> Checked {
             )?;
         }
         Err(error) => return broken(format!("one of two without an address: {error}")),
+    }
+    case.settles_to(&[(Who::First, 1)]).await
+}
+
+pub(super) async fn refused_records_fail_alone(case: &Case) -> Checked {
+    let draft = |service, seq| {
+        Ok(RecordDraft {
+            service: name(service)?,
+            ..case.draft(seq)
+        })
+    };
+    let older = case.sign(Who::First, draft("contract.older", 1)?)?;
+    let newer = case.sign(Who::First, draft("contract.older", 2)?)?;
+    case.announce_record(Who::First, newer).await?;
+    let late = RecordDraft {
+        issued_at: Timestamp::default(),
+        ..draft("contract.late", 1)?
+    };
+    let late = case.sign(Who::First, late)?;
+    let good = case.sign(Who::First, case.draft(1))?;
+    let all = vec![older, good, late];
+    match case.try_announce(Who::First, all).await {
+        Ok(AnnounceReport { records }) => {
+            let are_held: Vec<_> = records.iter().map(|one| one.holders > 0).collect();
+            ensure(
+                are_held == [false, true, false],
+                format!("a good record between an outdated and a late one: {records:?}"),
+            )?;
+        }
+        Err(error) => return broken(format!("two of three are refused: {error}")),
     }
     case.settles_to(&[(Who::First, 1)]).await
 }
