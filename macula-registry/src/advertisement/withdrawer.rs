@@ -12,6 +12,7 @@ use tokio::time::{Instant, timeout};
 use tracing::{debug, info, warn};
 
 use super::Publication;
+use super::agenda::Place;
 use super::means::{Means, count};
 use super::rounds::{self, Rounds};
 use super::withdrawals::{Batch, Outcome, Withdrawals};
@@ -83,13 +84,7 @@ impl Withdrawer {
             withdrawal,
             waiting: Some(sender),
         };
-        let place = self.means.place(publication);
-        let now = self.now();
-        let has_room = self.change(|all| all.add(now, place, claim));
-        if !has_room {
-            self.give_up(1, DhtError::Overloaded);
-        }
-        self.wake.notify_one();
+        self.add(vec![(self.means.place(publication), claim)]);
         let limit = self.means.config.withdraw_timeout;
         FirstAttempt(Ok(Some(Waiting { ended, limit })))
     }
@@ -111,15 +106,39 @@ impl Withdrawer {
         let mut neighbours: Vec<_> = publications.iter().collect();
         neighbours.sort_by_cached_key(|publication| self.means.place(publication));
         for batch in neighbours.chunks(MAX_CLAIMS) {
-            for publication in batch {
-                self.withdraw(publication);
-            }
+            let claims = batch.iter().filter_map(|publication| {
+                // One that cannot be signed is left to expire.
+                let withdrawal = publication.withdrawal(&self.means.identity)?.ok()?;
+                let waiting = None;
+                let claim = Claim {
+                    withdrawal,
+                    waiting,
+                };
+                Some((self.means.place(publication), claim))
+            });
+            self.add(claims.collect());
             // Signing thousands takes a while: the first are on their way meanwhile.
             tokio::task::yield_now().await;
         }
         let mut first_attempts = self.first_attempts.subscribe();
         // The sender is `self`, so there is no error to see.
         let _ = first_attempts.wait_for(|count| *count == 0).await;
+    }
+
+    /// Adds these in one step, so that neighbours are sent together.
+    fn add(&self, claims: Vec<(Place, Claim)>) {
+        let now = self.now();
+        let count = claims.len();
+        let added = self.change(|all| {
+            let added = claims
+                .into_iter()
+                .map(|(place, claim)| all.add(now, place, claim));
+            added.filter(|has_room| *has_room).count()
+        });
+        if added < count {
+            self.give_up(count - added, DhtError::Overloaded);
+        }
+        self.wake.notify_one();
     }
 
     /// How many are to be sent, or tried again.

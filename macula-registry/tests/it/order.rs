@@ -1,4 +1,4 @@
-//! Events come in the order of what they tell of, on any number of threads.
+//! What threads must not disturb: the order of events, and batches that are full.
 
 use std::collections::BTreeSet;
 
@@ -52,4 +52,25 @@ async fn nothing_is_told_or_counted_of_a_service_after_its_end() {
             }
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_drain_sends_full_batches_from_the_first_one_on() {
+    let dht = ScriptedDht::new(Script::default());
+    let node = Node::new(1, dht.clone());
+    let mut advertising = tokio::task::JoinSet::new();
+    for index in 0..640 {
+        let registry = node.registry.clone();
+        let service = name(&format!("app.service_{index}"));
+        advertising.spawn(async move {
+            let options = AdvertiseOptions::default();
+            let advertised = registry.advertise(service, "handler", options).await;
+            advertised.map(Advertisement::detach)
+        });
+    }
+    advertising.join_all().await;
+    node.registry.withdraw_all().await;
+    let withdrawals = dht.withdrawals();
+    let sizes: Vec<_> = withdrawals.iter().map(|(_, batch)| batch.len()).collect();
+    assert_eq!(sizes, [64; 10]);
 }
