@@ -151,7 +151,8 @@ impl<H: Clone + Send + Sync + 'static> Registry<H> {
     /// Who provides a name, as far as that is known without waiting: this node, or those in the
     /// cache, of whom a newer answer is looked for in the background when they are stale.
     ///
-    /// `None`: the network has to be asked, and nothing was counted. [`ResolveError::NotFound`]: it was, a moment ago.
+    /// `None` means that the network has to be asked, and counts as nothing yet;
+    /// [`ResolveError::NotFound`] that it was asked a moment ago and nobody provides the name.
     pub fn resolve_now(
         &self,
         name: &ServiceName,

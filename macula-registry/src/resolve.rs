@@ -137,7 +137,7 @@ impl<H> fmt::Debug for Resolved<H> {
     }
 }
 
-/// An answer that is the same for every registry: some other node provides the service.
+/// An answer that names other nodes, and so knows no type of handlers.
 pub(crate) type Elsewhere = Resolved<Infallible>;
 
 impl Elsewhere {

@@ -14,7 +14,7 @@ use tracing::{debug, warn};
 
 /// The numbers that this node may sign with; more are reserved long before they are used up.
 ///
-/// Signing never waits for a disk: near the end of what is reserved, numbers stop to follow the
+/// Signing never waits for a disk: near the end of what is reserved, numbers stop following the
 /// clock and grow by one, and a spare is left for that: of millions, or of thousands for each
 /// service while numbers are ahead of the clock as after a restart.
 pub(super) struct Numbers {
@@ -81,7 +81,8 @@ impl State {
     }
 }
 
-/// What is kept for the time in which no more can be reserved: a number for each record.
+/// How far before the end of what is reserved numbers stop following the clock. Each millisecond
+/// of it is one more number to sign with while no more can be reserved.
 const SPARE: Duration = Duration::from_secs(30 * 60);
 
 /// How long after a failure the next attempt to reserve comes.

@@ -14,7 +14,7 @@ pub(super) struct Withdrawals<T> {
     retry_first: Duration,
     retry_max: Duration,
     max_pending: usize,
-    /// How many have not been tried yet, or for the first time just now.
+    /// How many whose first attempt has not ended.
     first_attempts: usize,
     is_draining: bool,
 }
@@ -87,7 +87,7 @@ impl<T> Withdrawals<T> {
         self.agenda.len()
     }
 
-    /// How many have not been tried yet, or for the first time just now.
+    /// How many whose first attempt has not ended.
     pub(super) fn first_attempts(&self) -> usize {
         self.first_attempts
     }

@@ -45,7 +45,7 @@ struct Marks {
     /// When it may be refreshed next, counted from when it was stored.
     refresh_from_nanos: AtomicU64,
     failed_refreshes: AtomicU32,
-    /// Whoever changes the cache keeps this.
+    /// Where the ring has its name; whoever changes the cache keeps it up to date.
     slot: AtomicUsize,
 }
 

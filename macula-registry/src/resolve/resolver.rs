@@ -12,7 +12,7 @@ use tracing::{debug, info};
 
 use super::flight::{Answer, Boarding, Flight, Flights, Landed};
 use super::lookup::{Discovery, Lookup};
-use super::search::Search;
+use super::search::{Purpose, Search};
 use super::tally::{Outcome, Tally};
 use super::{Elsewhere, ResolveOptions};
 use crate::cache::{Cache, Discovered, Keep, Look};
@@ -359,15 +359,6 @@ impl Counters {
 
 fn reads_cache(options: &ResolveOptions) -> bool {
     !options.force_refresh && options.cache_ttl != Some(Duration::ZERO)
-}
-
-/// Why a lookup is made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Purpose {
-    /// Somebody waits for it.
-    Answer,
-    /// A stale answer is served meanwhile.
-    Refresh,
 }
 
 fn count(counter: &AtomicU64) {

@@ -13,6 +13,15 @@ pub(super) struct Search {
     flight: Option<Flight>,
 }
 
+/// Why a lookup is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// Somebody waits for it.
+    Answer,
+    /// A stale answer is served meanwhile.
+    Refresh,
+}
+
 impl Search {
     pub(super) fn new(resolver: &Arc<Resolver>, flight: Flight) -> Self {
         Self {
