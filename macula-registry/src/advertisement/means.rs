@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use macula_core::{Addresses, Key, ProviderRecord, RecordError};
 use macula_dht::Dht;
 
-use super::agenda::Place;
+use super::agenda::Position;
 use super::numbers::Numbers;
 use super::{AdvertiseOptions, Publication};
 use crate::{Identity, RegistryConfig};
@@ -34,8 +34,8 @@ pub(super) struct Counters {
 
 impl Means {
     /// Where a service stands among all of this node.
-    pub(super) fn place(&self, publication: &Publication) -> Place {
-        Place {
+    pub(super) fn position(&self, publication: &Publication) -> Position {
+        Position {
             key: Key::of_service(&self.identity.realm, publication.name()),
             generation: publication.generation(),
         }

@@ -11,7 +11,7 @@ use tracing::{debug, info, warn};
 
 use super::means::{Means, count};
 use super::rounds::{self, Rounds};
-use super::timetable::{Batch, Outcome, Timetable};
+use super::timetable::{Batch, Timetable, Verdict};
 use super::{AdvertisementState, Publication};
 use crate::RegistryEvent;
 
@@ -40,10 +40,10 @@ impl Publisher {
     }
 
     pub(super) fn add(&self, publication: &Arc<Publication>) {
-        let place = self.means.place(publication);
+        let position = self.means.position(publication);
         let ttl = publication.options().ttl;
         self.timetable()
-            .add(Instant::now(), place, ttl, Arc::clone(publication));
+            .add(Instant::now(), position, ttl, Arc::clone(publication));
         if publication.is_closed() {
             // Whoever closed it may have looked here before it was there.
             self.remove(publication);
@@ -52,8 +52,8 @@ impl Publisher {
     }
 
     pub(super) fn remove(&self, publication: &Publication) {
-        let place = self.means.place(publication);
-        self.timetable().remove(&place);
+        let position = self.means.position(publication);
+        self.timetable().remove(&position);
     }
 
     pub(super) fn clear(&self) {
@@ -143,7 +143,7 @@ impl Rounds for Publisher {
         let unheard = || vec![Err(DhtError::Unreachable); publications.len()];
         let ended = outcome.unwrap_or_else(unheard);
         let outcomes = ended.iter().map(|attempt| match attempt {
-            _ if panicked => Outcome::Suspect,
+            _ if panicked => Verdict::Suspect,
             attempt => judged(*attempt),
         });
         let failures = self.timetable().ended(now, batch, outcomes);
@@ -215,11 +215,11 @@ fn held(announced: Announced) -> Attempt {
 
 /// A batch that fails as a whole does so for what all its members share: the DHT tells of each
 /// record by itself otherwise. So they stay together.
-fn judged(attempt: Attempt) -> Outcome {
+fn judged(attempt: Attempt) -> Verdict {
     match attempt {
-        Ok(_) => Outcome::Succeeded,
-        Err(DhtError::Closed) => Outcome::Over,
-        Err(_) => Outcome::Failed,
+        Ok(_) => Verdict::Succeeded,
+        Err(DhtError::Closed) => Verdict::Over,
+        Err(_) => Verdict::Failed,
     }
 }
 

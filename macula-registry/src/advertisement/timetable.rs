@@ -8,7 +8,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use tokio::time::Instant;
 
-use super::agenda::{self, Agenda, Lane, Place, Turn};
+use super::agenda::{self, Agenda, Position, Queue, Turn};
 use super::schedule::{Draw, Refresh, Retry, Schedule, refresh_interval};
 
 /// Every listed service of a node, published by its deadline again and again.
@@ -19,9 +19,9 @@ use super::schedule::{Draw, Refresh, Retry, Schedule, refresh_interval};
 #[derive(Debug)]
 pub(super) struct Timetable<T> {
     agenda: Agenda<Entry<T>>,
-    failing: BTreeSet<Place>,
+    failing: BTreeSet<Position>,
     /// Suspects whom nobody else can have failed.
-    alone: BTreeSet<Place>,
+    alone: BTreeSet<Position>,
     schedule: Schedule,
     rng: StdRng,
 }
@@ -39,7 +39,7 @@ pub(super) type Batch<T> = agenda::Batch<Entry<T>>;
 
 /// What became of an attempt to publish a service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub(super) enum Verdict {
     /// It is held.
     Succeeded,
     /// It is not, whoever else was in the batch.
@@ -75,9 +75,9 @@ impl<T> Timetable<T> {
     }
 
     /// Adds a service, to be published at once and refreshed from then on.
-    pub(super) fn add(&mut self, now: Instant, place: Place, ttl: Duration, service: T) {
+    pub(super) fn add(&mut self, now: Instant, position: Position, ttl: Duration, service: T) {
         let turn = Turn {
-            lane: Lane::First,
+            queue: Queue::First,
             due: now,
             ripe: Some(now),
         };
@@ -86,14 +86,14 @@ impl<T> Timetable<T> {
             interval: refresh_interval(ttl),
             failures: 0,
         };
-        self.agenda.insert(place, turn, entry);
+        self.agenda.insert(position, turn, entry);
     }
 
     /// Removes a service. An attempt under way goes on, and nothing follows it.
-    pub(super) fn remove(&mut self, place: &Place) {
-        self.agenda.remove(place);
-        self.failing.remove(place);
-        self.alone.remove(place);
+    pub(super) fn remove(&mut self, position: &Position) {
+        self.agenda.remove(position);
+        self.failing.remove(position);
+        self.alone.remove(position);
     }
 
     /// Removes every service.
@@ -130,18 +130,18 @@ impl<T> Timetable<T> {
         &mut self,
         now: Instant,
         batch: Batch<T>,
-        outcomes: impl IntoIterator<Item = Outcome>,
+        outcomes: impl IntoIterator<Item = Verdict>,
     ) -> Vec<u32> {
         let draw = Draw(self.rng.random());
         let population = self.agenda.len();
-        self.agenda.ended(batch.lane);
+        self.agenda.ended(batch.queue);
         let size = batch.members.len();
         let mut failures = Vec::with_capacity(size);
-        for ((place, mut entry), outcome) in batch.members.into_iter().zip(outcomes) {
-            self.alone.remove(&place);
+        for ((position, mut entry), outcome) in batch.members.into_iter().zip(outcomes) {
+            self.alone.remove(&position);
             let before = entry.failures;
             entry.failures = match outcome {
-                Outcome::Succeeded => 0,
+                Verdict::Succeeded => 0,
                 _ => before.saturating_add(1),
             };
             failures.push(entry.failures);
@@ -150,9 +150,9 @@ impl<T> Timetable<T> {
                 failures: before,
             };
             let again = match outcome {
-                Outcome::Succeeded => {
+                Verdict::Succeeded => {
                     let refresh = Refresh {
-                        key: &place.key,
+                        key: &position.key,
                         interval: entry.interval,
                         population,
                     };
@@ -161,11 +161,11 @@ impl<T> Timetable<T> {
                         MAX_CLAIMS,
                     ))
                 }
-                Outcome::Failed => Some((self.retried(now, retry, draw), MAX_CLAIMS)),
-                Outcome::Suspect => Some(self.suspected(now, retry, size, draw)),
-                Outcome::Over => None,
+                Verdict::Failed => Some((self.retried(now, retry, draw), MAX_CLAIMS)),
+                Verdict::Suspect => Some(self.suspected(now, retry, size, draw)),
+                Verdict::Over => None,
             };
-            self.put_back(place, again, entry);
+            self.put_back(position, again, entry);
         }
         failures
     }
@@ -173,7 +173,7 @@ impl<T> Timetable<T> {
     fn refreshed(&self, now: Instant, started_at: Instant, r: Refresh<'_>, draw: Draw) -> Turn {
         let due = self.schedule.refresh(started_at, r, draw).max(now);
         Turn {
-            lane: Lane::Again,
+            queue: Queue::Again,
             due,
             ripe: Some(self.schedule.ripe(started_at, due, r)),
         }
@@ -182,7 +182,7 @@ impl<T> Timetable<T> {
     fn retried(&self, now: Instant, retry: Retry, draw: Draw) -> Turn {
         let due = self.schedule.retry(now, retry, draw);
         Turn {
-            lane: Lane::Again,
+            queue: Queue::Again,
             due,
             ripe: Some(due),
         }
@@ -202,27 +202,27 @@ impl<T> Timetable<T> {
             ..retry
         };
         let turn = Turn {
-            lane: Lane::Suspect,
+            queue: Queue::Suspect,
             ..self.retried(now, retry, draw)
         };
         (turn, at_most)
     }
 
     /// Unless it was removed meanwhile, or its attempts are over.
-    fn put_back(&mut self, place: Place, again: Option<(Turn, usize)>, entry: Entry<T>) {
-        if !self.agenda.is_back(&place) {
+    fn put_back(&mut self, position: Position, again: Option<(Turn, usize)>, entry: Entry<T>) {
+        if !self.agenda.is_back(&position) {
             return;
         }
         if entry.failures > 0 {
-            self.failing.insert(place);
+            self.failing.insert(position);
         } else {
-            self.failing.remove(&place);
+            self.failing.remove(&position);
         }
         if let Some((turn, at_most)) = again {
             if at_most == 1 {
-                self.alone.insert(place);
+                self.alone.insert(position);
             }
-            self.agenda.insert_apart(place, turn, at_most, entry);
+            self.agenda.insert_apart(position, turn, at_most, entry);
         }
     }
 

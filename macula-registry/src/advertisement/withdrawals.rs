@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::agenda::{self, Agenda, Lane, Place, Turn};
+use super::agenda::{self, Agenda, Position, Queue, Turn};
 use super::schedule::back_off;
 
 /// Withdrawals that are to be sent, or tried again a few times.
@@ -54,12 +54,12 @@ impl<T> Withdrawals<T> {
     }
 
     /// Adds one, to be sent at once; answers whether there is room for it.
-    pub(super) fn add(&mut self, now: Instant, place: Place, withdrawal: T) -> bool {
+    pub(super) fn add(&mut self, now: Instant, position: Position, withdrawal: T) -> bool {
         if self.agenda.len() >= self.max_pending {
             return false;
         }
         let turn = Turn {
-            lane: Lane::First,
+            queue: Queue::First,
             due: now,
             ripe: Some(now),
         };
@@ -67,7 +67,7 @@ impl<T> Withdrawals<T> {
             withdrawal,
             failures: 0,
         };
-        self.agenda.insert(place, turn, pending);
+        self.agenda.insert(position, turn, pending);
         self.first_attempts += 1;
         true
     }
@@ -109,10 +109,10 @@ impl<T> Withdrawals<T> {
         batch: Batch<T>,
         outcomes: impl IntoIterator<Item = Outcome>,
     ) -> Settled {
-        self.agenda.ended(batch.lane);
+        self.agenda.ended(batch.queue);
         let mut settled = Settled::default();
-        for ((place, mut pending), outcome) in batch.members.into_iter().zip(outcomes) {
-            if !self.agenda.is_back(&place) {
+        for ((position, mut pending), outcome) in batch.members.into_iter().zip(outcomes) {
+            if !self.agenda.is_back(&position) {
                 continue;
             }
             if pending.failures == 0 {
@@ -130,11 +130,11 @@ impl<T> Withdrawals<T> {
                 continue;
             }
             let turn = Turn {
-                lane: Lane::Again,
+                queue: Queue::Again,
                 due: now + wait,
                 ripe: Some(now + wait),
             };
-            self.agenda.insert(place, turn, pending);
+            self.agenda.insert(position, turn, pending);
         }
         settled
     }

@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout};
 use tracing::{debug, info, warn};
 
 use super::Publication;
-use super::agenda::Place;
+use super::agenda::Position;
 use super::means::{Means, count};
 use super::rounds::{self, Rounds};
 use super::withdrawals::{Batch, Outcome, Withdrawals};
@@ -84,7 +84,7 @@ impl Withdrawer {
             withdrawal,
             waiting: Some(sender),
         };
-        self.add(vec![(self.means.place(publication), claim)]);
+        self.add(vec![(self.means.position(publication), claim)]);
         let limit = self.means.config.withdraw_timeout;
         FirstAttempt(Ok(Some(Waiting { ended, limit })))
     }
@@ -104,7 +104,7 @@ impl Withdrawer {
 
     async fn withdraw_each(&self, publications: &[Arc<Publication>]) {
         let mut neighbours: Vec<_> = publications.iter().collect();
-        neighbours.sort_by_cached_key(|publication| self.means.place(publication));
+        neighbours.sort_by_cached_key(|publication| self.means.position(publication));
         for batch in neighbours.chunks(MAX_CLAIMS) {
             let claims = batch.iter().filter_map(|publication| {
                 // One that cannot be signed is left to expire.
@@ -114,7 +114,7 @@ impl Withdrawer {
                     withdrawal,
                     waiting,
                 };
-                Some((self.means.place(publication), claim))
+                Some((self.means.position(publication), claim))
             });
             self.add(claims.collect());
             // Signing thousands takes a while: the first are on their way meanwhile.
@@ -126,13 +126,13 @@ impl Withdrawer {
     }
 
     /// Adds these in one step, so that neighbours are sent together.
-    fn add(&self, claims: Vec<(Place, Claim)>) {
+    fn add(&self, claims: Vec<(Position, Claim)>) {
         let now = self.now();
         let count = claims.len();
         let added = self.change(|all| {
             let added = claims
                 .into_iter()
-                .map(|(place, claim)| all.add(now, place, claim));
+                .map(|(position, claim)| all.add(now, position, claim));
             added.filter(|has_room| *has_room).count()
         });
         if added < count {

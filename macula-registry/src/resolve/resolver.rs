@@ -13,7 +13,7 @@ use tracing::{debug, info};
 use super::flight::{Answer, Boarding, Flight, Flights, Landed};
 use super::lookup::{Discovery, Lookup};
 use super::search::{Purpose, Search};
-use super::tally::{Outcome, Tally};
+use super::tally::{Kind, Tally};
 use super::{Elsewhere, ResolveOptions};
 use crate::cache::{Cache, Discovered, Keep, Look};
 use crate::event::Events;
@@ -84,7 +84,7 @@ impl Resolver {
         name: &ServiceName,
         options: &ResolveOptions,
     ) -> Answer {
-        self.tally.count(Outcome::Miss);
+        self.tally.count(Kind::Miss);
         match timeout(options.timeout, self.board(name, options)).await {
             Ok(answer) => answer,
             Err(_elapsed) => Err(ResolveError::TimedOut),
@@ -122,12 +122,12 @@ impl Resolver {
 
     /// Counts a resolve that this node itself answered.
     pub(crate) fn answered_locally(&self) {
-        self.tally.count(Outcome::Local);
+        self.tally.count(Kind::Local);
     }
 
     /// How many resolves this node itself answered.
     pub(crate) fn local_answers(&self) -> u64 {
-        self.tally.of(Outcome::Local)
+        self.tally.of(Kind::Local)
     }
 
     /// Removes the record that the cache has, or none and whichever a lookup under way may find.
@@ -175,10 +175,10 @@ impl Resolver {
         let counters = &self.counters;
         CacheStats {
             entries: self.cache.len(),
-            hits: self.tally.of(Outcome::Hit),
-            stale_hits: self.tally.of(Outcome::StaleHit),
-            negative_hits: self.tally.of(Outcome::NegativeHit),
-            misses: self.tally.of(Outcome::Miss),
+            hits: self.tally.of(Kind::Hit),
+            stale_hits: self.tally.of(Kind::StaleHit),
+            negative_hits: self.tally.of(Kind::NegativeHit),
+            misses: self.tally.of(Kind::Miss),
             coalesced: read(&counters.coalesced),
             lookups: read(&counters.lookups),
             dht_answers: read(&counters.dht_answers),
@@ -194,10 +194,10 @@ impl Resolver {
 
     /// What the cache answers, if it does.
     fn look(self: &Arc<Self>, name: &ServiceName, max_age: Option<Duration>) -> Option<Answer> {
-        let (outcome, answer) = match self.cache.look(Instant::now(), name, max_age) {
+        let (kind, answer) = match self.cache.look(Instant::now(), name, max_age) {
             Look::Miss => return None,
-            Look::Absent => (Outcome::NegativeHit, Err(ResolveError::NotFound)),
-            Look::Fresh(providers) => (Outcome::Hit, Ok(Elsewhere::Fresh(providers))),
+            Look::Absent => (Kind::NegativeHit, Err(ResolveError::NotFound)),
+            Look::Fresh(providers) => (Kind::Hit, Ok(Elsewhere::Fresh(providers))),
             Look::Stale {
                 providers,
                 refresh_due,
@@ -205,10 +205,10 @@ impl Resolver {
                 if refresh_due {
                     self.refresh(name, max_age);
                 }
-                (Outcome::StaleHit, Ok(Elsewhere::Stale(providers)))
+                (Kind::StaleHit, Ok(Elsewhere::Stale(providers)))
             }
         };
-        self.tally.count(outcome);
+        self.tally.count(kind);
         Some(answer)
     }
 

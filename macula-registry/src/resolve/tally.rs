@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 /// What a resolve came to before anybody had to wait. Each is exactly one of these.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub(super) enum Kind {
     /// This node provides the service.
     Local,
     /// From a fresh entry.
@@ -18,7 +18,7 @@ pub(super) enum Outcome {
     Miss,
 }
 
-/// Counts outcomes. Threads count in different cache lines, so that no hit waits for another's.
+/// Counts each kind. Threads count in different cache lines, so that no hit waits for another's.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     stripes: [Stripe; STRIPES],
@@ -27,18 +27,15 @@ pub(super) struct Tally {
 /// As wide as the pair of cache lines that processors fetch together.
 #[derive(Debug, Default)]
 #[repr(align(128))]
-struct Stripe([AtomicU64; OUTCOMES]);
+struct Stripe([AtomicU64; KINDS]);
 
 impl Tally {
-    pub(super) fn count(&self, outcome: Outcome) {
-        self.stripes[stripe()].0[outcome as usize].fetch_add(1, Ordering::Relaxed);
+    pub(super) fn count(&self, kind: Kind) {
+        self.stripes[stripe()].0[kind as usize].fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn of(&self, outcome: Outcome) -> u64 {
-        let counts = self
-            .stripes
-            .iter()
-            .map(|stripe| &stripe.0[outcome as usize]);
+    pub(super) fn of(&self, kind: Kind) -> u64 {
+        let counts = self.stripes.iter().map(|stripe| &stripe.0[kind as usize]);
         counts.map(|count| count.load(Ordering::Relaxed)).sum()
     }
 }
@@ -64,7 +61,7 @@ const UNKNOWN: usize = usize::MAX;
 /// More threads than this share stripes in turn.
 const STRIPES: usize = 16;
 
-const OUTCOMES: usize = Outcome::Miss as usize + 1;
+const KINDS: usize = Kind::Miss as usize + 1;
 
 #[cfg(test)]
 mod tests {
@@ -77,11 +74,11 @@ mod tests {
         let tally = Tally::default();
         thread::scope(|scope| {
             for _ in 0..2 * STRIPES {
-                scope.spawn(|| (0..1000).for_each(|_| tally.count(Outcome::Hit)));
+                scope.spawn(|| (0..1000).for_each(|_| tally.count(Kind::Hit)));
             }
         });
-        tally.count(Outcome::Miss);
-        assert_eq!(tally.of(Outcome::Hit), 2 * 1000 * STRIPES as u64);
-        assert_eq!((tally.of(Outcome::Miss), tally.of(Outcome::Local)), (1, 0));
+        tally.count(Kind::Miss);
+        assert_eq!(tally.of(Kind::Hit), 2 * 1000 * STRIPES as u64);
+        assert_eq!((tally.of(Kind::Miss), tally.of(Kind::Local)), (1, 0));
     }
 }

@@ -10,9 +10,9 @@ const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs
 const TTL: Duration = Duration::from_secs(300);
 const INTERVAL: Duration = Duration::from_secs(240);
 
-fn place(index: u64) -> Place {
+fn position(index: u64) -> Position {
     let name = format!("app.service_{index}").parse().unwrap();
-    Place {
+    Position {
         key: Key::of_service(&Realm::default(), &name),
         generation: index,
     }
@@ -23,31 +23,35 @@ fn secs(secs: u64) -> Duration {
 }
 
 /// What was published together, and when.
-type Published = (Instant, Vec<Place>);
+type Published = (Instant, Vec<Position>);
 
 /// Runs the timetable until `end` with attempts that succeed and take no time.
 fn run(table: &mut Timetable<()>, end: Instant) -> Vec<Published> {
     let mut batches = Vec::new();
     while let Some(due) = table.next_due().filter(|due| *due <= end) {
-        batches.push((due, publish(table, due, Outcome::Succeeded)));
+        batches.push((due, publish(table, due, Verdict::Succeeded)));
     }
     batches
 }
 
-fn publish(table: &mut Timetable<()>, now: Instant, outcome: Outcome) -> Vec<Place> {
+fn publish(table: &mut Timetable<()>, now: Instant, outcome: Verdict) -> Vec<Position> {
     let batch = table.next_batch(now).unwrap();
-    let places: Vec<_> = batch.members.iter().map(|(place, _)| *place).collect();
-    table.ended(now, batch, vec![outcome; places.len()]);
-    places
+    let positions: Vec<_> = batch
+        .members
+        .iter()
+        .map(|(position, _)| *position)
+        .collect();
+    table.ended(now, batch, vec![outcome; positions.len()]);
+    positions
 }
 
 /// How long after the one before each publication of a service came.
 fn gaps(batches: &[Published]) -> Vec<Duration> {
     let mut last = BTreeMap::new();
     let mut gaps = Vec::new();
-    for (at, places) in batches {
-        for place in places {
-            gaps.extend(last.insert(*place, *at).map(|before| *at - before));
+    for (at, positions) in batches {
+        for position in positions {
+            gaps.extend(last.insert(*position, *at).map(|before| *at - before));
         }
     }
     gaps
@@ -55,10 +59,10 @@ fn gaps(batches: &[Published]) -> Vec<Duration> {
 
 fn per_second(batches: &[Published], from: Instant, secs: usize) -> Vec<usize> {
     let mut counts = vec![0; secs];
-    for (at, places) in batches {
+    for (at, positions) in batches {
         let since = at.checked_duration_since(from);
         if let Some(count) = since.and_then(|since| counts.get_mut(since.as_secs() as usize)) {
-            *count += places.len();
+            *count += positions.len();
         }
     }
     counts
@@ -70,7 +74,7 @@ fn few_services_are_refreshed_between_nine_tenths_of_their_interval_and_all_of_i
         let start = Instant::now();
         let mut table = Timetable::new(start, RETRY, 8, services);
         for index in 0..services {
-            table.add(start + secs(index), place(index), TTL, ());
+            table.add(start + secs(index), position(index), TTL, ());
         }
         let gaps = gaps(&run(&mut table, start + secs(7200)));
         assert!(gaps.len() as u64 >= 29 * services);
@@ -87,7 +91,7 @@ fn services_that_fit_into_a_batch_become_one_in_the_end() {
     let mut table = Timetable::new(start, RETRY, 8, 3);
     for index in 0..64 {
         run(&mut table, start + secs(10 * index));
-        table.add(start + secs(10 * index), place(index), TTL, ());
+        table.add(start + secs(10 * index), position(index), TTL, ());
     }
     let batches = run(&mut table, start + secs(3 * 3600));
     let (_, last) = batches.last().unwrap();
@@ -102,15 +106,15 @@ fn thousands_advertised_over_an_hour_are_refreshed_in_batches_of_neighbours() {
     for index in 0..10_000 {
         let now = start + Duration::from_millis(360 * index);
         batches.extend(run(&mut table, now));
-        table.add(now, place(index), TTL, ());
+        table.add(now, position(index), TTL, ());
     }
     let all_there = start + secs(3600);
     batches.extend(run(&mut table, all_there + secs(1200)));
     let settled = all_there + secs(480);
     let later: Vec<_> = batches.iter().filter(|(at, _)| *at > settled).collect();
-    let members: usize = later.iter().map(|(_, places)| places.len()).sum();
+    let members: usize = later.iter().map(|(_, positions)| positions.len()).sum();
     assert!(members / later.len() >= 32);
-    let mut spans: Vec<_> = later.iter().map(|(_, places)| span(places)).collect();
+    let mut spans: Vec<_> = later.iter().map(|(_, positions)| span(positions)).collect();
     spans.sort_by(f64::total_cmp);
     // 64 neighbours of 10,000 span so much of the key space.
     assert!(spans[spans.len() / 2] <= 2.0 * 64.0 / 10_000.0);
@@ -118,12 +122,12 @@ fn thousands_advertised_over_an_hour_are_refreshed_in_batches_of_neighbours() {
 }
 
 /// Which share of the key space lies between the first and the last.
-fn span(places: &[Place]) -> f64 {
-    let point = |place: &Place| {
-        let [a, b, c, d, ..] = *place.key.as_bytes();
+fn span(positions: &[Position]) -> f64 {
+    let point = |position: &Position| {
+        let [a, b, c, d, ..] = *position.key.as_bytes();
         f64::from(u32::from_be_bytes([a, b, c, d])) / f64::from(u32::MAX)
     };
-    point(&places[places.len() - 1]) - point(&places[0])
+    point(&positions[positions.len() - 1]) - point(&positions[0])
 }
 
 #[test]
@@ -131,7 +135,7 @@ fn thousands_published_in_the_same_second_spread_over_the_interval_at_once() {
     let start = Instant::now();
     let mut table = Timetable::new(start, RETRY, 8, 1);
     for index in 0..10_000 {
-        table.add(start, place(index), TTL, ());
+        table.add(start, position(index), TTL, ());
     }
     let published = run(&mut table, start);
     assert_eq!(published.len(), 10_000usize.div_ceil(MAX_CLAIMS));
@@ -151,13 +155,13 @@ fn a_service_that_fails_backs_off_without_its_batch() {
     let start = Instant::now();
     let mut table = Timetable::new(start, RETRY, 8, 1);
     for index in 0..10 {
-        table.add(start, place(index), TTL, ());
+        table.add(start, position(index), TTL, ());
     }
     let batch = table.next_batch(start).unwrap();
     let (bad, _) = batch.members[4];
-    let judge = |(p, _): &(Place, _)| match *p == bad {
-        true => Outcome::Failed,
-        false => Outcome::Succeeded,
+    let judge = |(p, _): &(Position, _)| match *p == bad {
+        true => Verdict::Failed,
+        false => Verdict::Succeeded,
     };
     let outcomes: Vec<_> = batch.members.iter().map(judge).collect();
     let failures = table.ended(start, batch, outcomes);
@@ -165,7 +169,7 @@ fn a_service_that_fails_backs_off_without_its_batch() {
     assert_eq!(table.failing(), 1);
     let due = table.next_due().unwrap();
     assert!(due >= start + RETRY.0 / 2 && due <= start + RETRY.0);
-    assert_eq!(publish(&mut table, due, Outcome::Succeeded), [bad]);
+    assert_eq!(publish(&mut table, due, Verdict::Succeeded), [bad]);
     assert_eq!(table.failing(), 0);
 }
 
@@ -174,18 +178,18 @@ fn members_of_a_suspect_batch_are_tried_again_in_halves() {
     let start = Instant::now();
     let mut table = Timetable::new(start, RETRY, 64, 1);
     for index in 0..64 {
-        table.add(start, place(index), TTL, ());
+        table.add(start, position(index), TTL, ());
     }
-    let bad = place(7);
+    let bad = position(7);
     let mut sizes = Vec::new();
     let mut now = start;
     while !sizes.ends_with(&[1]) {
         let batch = table.next_batch(now).unwrap();
-        let has_bad = batch.members.iter().any(|(place, _)| *place == bad);
+        let has_bad = batch.members.iter().any(|(position, _)| *position == bad);
         let size = batch.members.len();
         let outcome = match has_bad {
-            true => Outcome::Suspect,
-            false => Outcome::Succeeded,
+            true => Verdict::Suspect,
+            false => Verdict::Succeeded,
         };
         sizes.extend(has_bad.then_some(size));
         table.ended(now, batch, vec![outcome; size]);
@@ -197,7 +201,7 @@ fn members_of_a_suspect_batch_are_tried_again_in_halves() {
     assert!(table.failing() <= 2, "the rest is back");
     let later = run(&mut table, start + secs(400));
     assert!(
-        later.iter().any(|(_, places)| places.len() > 32),
+        later.iter().any(|(_, positions)| positions.len() > 32),
         "together again"
     );
 }
@@ -208,7 +212,7 @@ fn a_new_service_finds_room_beside_thousands_of_refreshes() {
     for max_batches in [2, 3, 8] {
         let mut table = Timetable::new(start, RETRY, max_batches, 1);
         for index in 0..2000 {
-            table.add(start, place(index), TTL, ());
+            table.add(start, position(index), TTL, ());
         }
         run(&mut table, start);
         let late = start + secs(1000);
@@ -218,9 +222,9 @@ fn a_new_service_finds_room_beside_thousands_of_refreshes() {
         }
         assert!(under_way.len() < max_batches);
         assert_eq!(table.next_due(), None);
-        table.add(late, place(9999), TTL, ());
+        table.add(late, position(9999), TTL, ());
         let batch = table.next_batch(late).unwrap();
-        assert!(batch.members.iter().any(|(p, _)| *p == place(9999)));
+        assert!(batch.members.iter().any(|(p, _)| *p == position(9999)));
     }
 }
 
@@ -228,10 +232,10 @@ fn a_new_service_finds_room_beside_thousands_of_refreshes() {
 fn a_service_removed_while_under_way_does_not_come_back() {
     let start = Instant::now();
     let mut table = Timetable::new(start, RETRY, 8, 1);
-    table.add(start, place(1), TTL, ());
+    table.add(start, position(1), TTL, ());
     let batch = table.next_batch(start).unwrap();
-    table.remove(&place(1));
-    table.ended(start, batch, [Outcome::Failed]);
+    table.remove(&position(1));
+    table.ended(start, batch, [Verdict::Failed]);
     assert_eq!(
         (table.next_due(), table.len(), table.failing()),
         (None, 0, 0)
@@ -263,45 +267,45 @@ fn operation() -> impl Strategy<Value = Operation> {
 /// What a naive observer knows: by when each service has to be attempted next.
 #[derive(Default)]
 struct Oracle {
-    deadlines: BTreeMap<Place, Instant>,
-    intervals: BTreeMap<Place, Duration>,
-    failures: BTreeMap<Place, u32>,
+    deadlines: BTreeMap<Position, Instant>,
+    intervals: BTreeMap<Position, Duration>,
+    failures: BTreeMap<Position, u32>,
 }
 
 impl Oracle {
-    fn ended(&mut self, place: Place, started_at: Instant, now: Instant, outcome: Outcome) {
-        let Some(interval) = self.intervals.get(&place) else {
+    fn ended(&mut self, position: Position, started_at: Instant, now: Instant, outcome: Verdict) {
+        let Some(interval) = self.intervals.get(&position) else {
             return;
         };
-        let failures = self.failures.entry(place).or_default();
+        let failures = self.failures.entry(position).or_default();
         let deadline = match outcome {
-            Outcome::Succeeded => {
+            Verdict::Succeeded => {
                 *failures = 0;
                 (started_at + *interval).max(now)
             }
-            Outcome::Over => return self.remove(&place),
-            Outcome::Failed | Outcome::Suspect => {
+            Verdict::Over => return self.remove(&position),
+            Verdict::Failed | Verdict::Suspect => {
                 let wait = secs(1 << (*failures).min(5)).min(RETRY.1).min(*interval);
                 *failures += 1;
                 now + wait
             }
         };
-        self.deadlines.insert(place, deadline);
+        self.deadlines.insert(position, deadline);
     }
 
-    fn remove(&mut self, place: &Place) {
-        self.deadlines.remove(place);
-        self.intervals.remove(place);
-        self.failures.remove(place);
+    fn remove(&mut self, position: &Position) {
+        self.deadlines.remove(position);
+        self.intervals.remove(position);
+        self.failures.remove(position);
     }
 }
 
-fn outcome(drawn: u8) -> Outcome {
+fn outcome(drawn: u8) -> Verdict {
     match drawn {
-        0 => Outcome::Failed,
-        1 => Outcome::Suspect,
-        2 => Outcome::Over,
-        _ => Outcome::Succeeded,
+        0 => Verdict::Failed,
+        1 => Verdict::Suspect,
+        2 => Verdict::Over,
+        _ => Verdict::Succeeded,
     }
 }
 
@@ -321,18 +325,18 @@ proptest! {
         for operation in operations {
             match operation {
                 Operation::Add { index, ttl_secs } => {
-                    let place = place(index);
-                    if !oracle.intervals.contains_key(&place)
-                        && !under_way.iter().any(|b| b.members.iter().any(|(p, _)| *p == place))
+                    let position = position(index);
+                    if !oracle.intervals.contains_key(&position)
+                        && !under_way.iter().any(|b| b.members.iter().any(|(p, _)| *p == position))
                     {
-                        table.add(now, place, secs(ttl_secs), ());
-                        oracle.intervals.insert(place, refresh_interval(secs(ttl_secs)));
-                        oracle.deadlines.insert(place, now);
+                        table.add(now, position, secs(ttl_secs), ());
+                        oracle.intervals.insert(position, refresh_interval(secs(ttl_secs)));
+                        oracle.deadlines.insert(position, now);
                     }
                 }
                 Operation::Remove { index } => {
-                    table.remove(&place(index));
-                    oracle.remove(&place(index));
+                    table.remove(&position(index));
+                    oracle.remove(&position(index));
                 }
                 Operation::Pass { millis } => {
                     // An owner who keeps up never lets time pass over what is due.
@@ -342,9 +346,9 @@ proptest! {
                 Operation::Begin => {
                     if let Some(batch) = table.next_batch(now) {
                         prop_assert!(batch.members.len() <= MAX_CLAIMS);
-                        prop_assert!(batch.members.is_sorted_by_key(|(place, _)| *place));
-                        for (place, _) in &batch.members {
-                            prop_assert!(oracle.deadlines.remove(place).is_some());
+                        prop_assert!(batch.members.is_sorted_by_key(|(position, _)| *position));
+                        for (position, _) in &batch.members {
+                            prop_assert!(oracle.deadlines.remove(position).is_some());
                         }
                         under_way.push(batch);
                     }
@@ -353,8 +357,8 @@ proptest! {
                     if !under_way.is_empty() {
                         let batch = under_way.swap_remove(which % under_way.len());
                         let outcomes = outcomes.into_iter().map(outcome);
-                        for ((place, _), outcome) in batch.members.iter().zip(outcomes.clone()) {
-                            oracle.ended(*place, batch.started_at, now, outcome);
+                        for ((position, _), outcome) in batch.members.iter().zip(outcomes.clone()) {
+                            oracle.ended(*position, batch.started_at, now, outcome);
                         }
                         table.ended(now, batch, outcomes);
                     }
@@ -384,22 +388,22 @@ proptest! {
             let index = index as u64;
             let now = start + Duration::from_millis(step_millis * index);
             batches.extend(run(&mut table, now));
-            table.add(now, place(index), secs(ttl), ());
-            intervals.insert(place(index), refresh_interval(secs(ttl)));
+            table.add(now, position(index), secs(ttl), ());
+            intervals.insert(position(index), refresh_interval(secs(ttl)));
         }
         let end = start + secs(1800);
         batches.extend(run(&mut table, end));
         let mut last = BTreeMap::new();
-        for (at, places) in &batches {
-            for place in places {
-                if let Some(before) = last.insert(*place, *at) {
-                    prop_assert!(*at - before <= intervals[place]);
+        for (at, positions) in &batches {
+            for position in positions {
+                if let Some(before) = last.insert(*position, *at) {
+                    prop_assert!(*at - before <= intervals[position]);
                     prop_assert!(*at > before);
                 }
             }
         }
-        for (place, at) in last {
-            prop_assert!(end - at <= intervals[&place]);
+        for (position, at) in last {
+            prop_assert!(end - at <= intervals[&position]);
         }
     }
 }
