@@ -111,13 +111,14 @@ impl AttemptOutcome {
     }
 
     /// What it says of the provider's health. A service's own error is no ill health; what failed
-    /// on this side says nothing; who denies this node is of no use to it.
+    /// on this side, or had to, says nothing; who denies this node is of no use to it.
     pub(crate) fn condition(&self, executed: Executed) -> Condition {
         match self {
             Self::Answered => Condition::Well,
             Self::TooLarge if executed == Executed::No => Condition::Unknown,
             Self::Failed | Self::Codec | Self::TooLarge => Condition::Alive,
             Self::Closed
+            | Self::Refused(Refusal::TooLarge)
             | Self::Unreachable(DialError::PoolFull | DialError::Busy | DialError::Closed) => {
                 Condition::Unknown
             }
@@ -163,4 +164,20 @@ pub(crate) fn executed(attempts: &[Attempt]) -> Executed {
         .map(|attempt| attempt.executed)
         .max()
         .unwrap_or(Executed::No)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_that_are_too_large_say_nothing_of_their_providers_health() {
+        let condition = |outcome: AttemptOutcome, executed| outcome.condition(executed);
+        let refused = AttemptOutcome::Refused(Refusal::TooLarge);
+        assert_eq!(condition(refused, Executed::No), Condition::Unknown);
+        let unsent = AttemptOutcome::TooLarge;
+        assert_eq!(condition(unsent, Executed::No), Condition::Unknown);
+        let result = AttemptOutcome::TooLarge;
+        assert_eq!(condition(result, Executed::Yes), Condition::Alive);
+    }
 }

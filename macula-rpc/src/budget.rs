@@ -18,7 +18,8 @@ pub struct RetryBudget {
 }
 
 impl RetryBudget {
-    /// Over how long it is counted.
+    /// Over how long it is counted, in whole seconds: what is nine seconds old counts, what is ten
+    /// does not.
     pub const WINDOW: Duration = Duration::from_secs(10);
 }
 
@@ -131,6 +132,41 @@ mod tests {
         }
         let most = 60_000 / 5 + 60 * 10 + 100;
         assert!(granted <= most && granted > most * 9 / 10, "{granted}");
+    }
+
+    #[test]
+    fn a_budget_of_nothing_grants_nothing() {
+        let now = Instant::now();
+        let nothing = RetryBudget {
+            percent: 0,
+            per_second: 0,
+        };
+        let mut spending = Spending::new(nothing);
+        (0..1000).for_each(|_| spending.call(now));
+        assert!(!spending.retry(now));
+    }
+
+    #[test]
+    fn a_budget_without_end_grants_whatever_is_asked() {
+        let now = Instant::now();
+        let boundless = RetryBudget {
+            percent: u32::MAX,
+            per_second: u32::MAX,
+        };
+        let mut spending = Spending::new(boundless);
+        (0..1000).for_each(|_| spending.call(now));
+        assert!((0..10_000).all(|_| spending.retry(now)));
+    }
+
+    #[test]
+    fn what_was_spent_comes_back_after_the_window_and_not_before() {
+        let start = Instant::now();
+        let mut spending = spending();
+        while spending.retry(start) {}
+        let later = start + RetryBudget::WINDOW;
+        assert!(!spending.retry(later - Duration::from_millis(1)));
+        let granted = (0..1000).filter(|_| spending.retry(later)).count();
+        assert_eq!(granted, 100);
     }
 
     #[test]

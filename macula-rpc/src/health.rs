@@ -94,8 +94,10 @@ impl Health {
         let is_due = |at: &Instant| now.saturating_duration_since(*at) >= SWEEP_INTERVAL;
         if last.as_ref().is_none_or(is_due) {
             *last = Some(now);
+            // One that a call holds is about to be used, even if nobody is known there yet.
+            let is_held = |service: &Arc<ServiceHealth>| Arc::strong_count(service) > 1;
             self.services
-                .retain(|_, service| !service.is_idle(now, FORGOTTEN_AFTER));
+                .retain(|_, service| is_held(service) || !service.is_idle(now, FORGOTTEN_AFTER));
         }
     }
 }
@@ -119,8 +121,9 @@ impl ServiceHealth {
         node_id: NodeId,
         forced: bool,
     ) -> Option<AttemptUnderWay> {
-        let number = self.attempts.fetch_add(1, Ordering::Relaxed);
         let mut providers = self.providers();
+        // Under the lock: each provider hears the numbers in their order.
+        let number = self.attempts.fetch_add(1, Ordering::Relaxed);
         if providers.len() >= MAX_PROVIDERS && !providers.contains_key(&node_id) {
             make_room(&mut providers, now);
         }
@@ -150,13 +153,14 @@ impl ServiceHealth {
     }
 }
 
-/// Forgets who was not called for long, or else who was not called for longest.
+/// Forgets who was not called for long, or else who was not called for longest; who has not
+/// answered yet only if all have not.
 fn make_room(providers: &mut BTreeMap<NodeId, Vitals>, now: Instant) {
     providers.retain(|_, vitals| !vitals.is_idle(now, FORGOTTEN_AFTER));
     if providers.len() >= MAX_PROVIDERS {
         let oldest = providers
             .iter()
-            .min_by_key(|(_, vitals)| vitals.last_used())
+            .min_by_key(|(_, vitals)| (vitals.is_under_way(), vitals.last_used()))
             .map(|(node_id, _)| *node_id);
         oldest.map(|node_id| providers.remove(&node_id));
     }

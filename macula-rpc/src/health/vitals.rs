@@ -51,6 +51,7 @@ impl Vitals {
             .in_flight
             .binary_search_by_key(&number, |(number, _)| *number);
         let (_, began) = self.in_flight.remove(at.ok()?)?;
+        self.last_used = Some(now);
         Some(now.saturating_duration_since(began))
     }
 
@@ -82,11 +83,16 @@ impl Vitals {
         }
     }
 
-    pub(super) fn is_idle(&self, now: Instant, since: Duration) -> bool {
-        let used = |at| now.saturating_duration_since(at) < since;
-        self.in_flight.is_empty() && !self.last_used.is_some_and(used)
+    pub(super) fn is_under_way(&self) -> bool {
+        !self.in_flight.is_empty()
     }
 
+    pub(super) fn is_idle(&self, now: Instant, since: Duration) -> bool {
+        let used = |at| now.saturating_duration_since(at) < since;
+        !self.is_under_way() && !self.last_used.is_some_and(used)
+    }
+
+    /// When an attempt last began or ended.
     pub(super) fn last_used(&self) -> Option<Instant> {
         self.last_used
     }
