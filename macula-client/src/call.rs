@@ -104,6 +104,14 @@ impl<Resp> CallBuilder<Resp> {
         self
     }
 
+    /// How old what the cache knows of the providers may be to count as fresh, in place of
+    /// [`RegistryConfig::cache_fresh`](crate::registry::RegistryConfig::cache_fresh), and for how
+    /// long what this call looks up does. Zero neither reads nor fills the cache.
+    pub fn cache_ttl(mut self, ttl: Duration) -> Self {
+        self.options.cache_ttl = Some(ttl);
+        self
+    }
+
     /// Makes the call and tells how it went: who answered, found where, after which attempts.
     ///
     /// # Errors

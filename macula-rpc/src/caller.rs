@@ -224,6 +224,7 @@ impl Shared {
         ResolveOptions {
             skip_local: options.provider.is_some_and(|pinned| pinned != own_id),
             force_refresh: options.force_refresh,
+            cache_ttl: options.cache_ttl,
             ..ResolveOptions::default()
         }
     }

@@ -62,6 +62,10 @@ pub struct CallOptions {
     pub trace: Option<TraceContext>,
     /// Look the service up anew, whatever is cached.
     pub force_refresh: bool,
+    /// How old a cached answer may be to count as fresh for this call, and for how long what it
+    /// looks up does; the registry's setting when there is none. Zero neither reads nor fills the
+    /// cache. See [`ResolveOptions::cache_ttl`](macula_registry::ResolveOptions::cache_ttl).
+    pub cache_ttl: Option<Duration>,
 }
 
 impl Default for CallOptions {
@@ -75,6 +79,7 @@ impl Default for CallOptions {
             headers: Metadata::default(),
             trace: None,
             force_refresh: false,
+            cache_ttl: None,
         }
     }
 }

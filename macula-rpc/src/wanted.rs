@@ -26,3 +26,54 @@ impl Wanted {
             && entries.all(|(key, value)| metadata.value(key) == Some(value))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn node(seed: u8) -> NodeId {
+        NodeId::from_bytes([seed; 32])
+    }
+
+    fn metadata(pairs: &BTreeSet<(u8, u8)>) -> Metadata {
+        let mut metadata = Metadata::new();
+        for (key, value) in pairs {
+            let (key, value) = (format!("key{key}"), value.to_string());
+            metadata.insert(key, value).unwrap();
+        }
+        metadata
+    }
+
+    #[test]
+    fn whoever_names_nobody_wants_nobody() {
+        let wanted = Wanted {
+            nodes: Some(Arc::default()),
+            ..Wanted::default()
+        };
+        assert!(!wanted.admits(&node(1), &Metadata::new()));
+        assert!(Wanted::default().admits(&node(1), &Metadata::new()));
+    }
+
+    proptest! {
+        #[test]
+        fn those_are_wanted_who_are_named_and_say_all_of_it(
+            named in prop::option::of(prop::collection::btree_set(0_u8..4, 0..4)),
+            asked in prop::collection::btree_set((0_u8..3, 0_u8..2), 0..3),
+            said in prop::collection::btree_set((0_u8..3, 0_u8..2), 0..4),
+            seed in 0_u8..4,
+        ) {
+            let nodes = |seeds: &BTreeSet<u8>| Arc::new(seeds.iter().copied().map(node).collect());
+            let wanted = Wanted {
+                nodes: named.as_ref().map(nodes),
+                metadata: metadata(&asked),
+            };
+            let said = metadata(&said);
+            let is_named = named.is_none_or(|seeds| seeds.contains(&seed));
+            let said_pairs: Vec<_> = said.iter().collect();
+            let says_all = wanted.metadata.iter().all(|pair| said_pairs.contains(&pair));
+            prop_assert_eq!(wanted.admits(&node(seed), &said), is_named && says_all);
+        }
+    }
+}

@@ -5,6 +5,8 @@
     reason = "what fails in a test's helper fails the test"
 )]
 
+mod memory;
+
 mod calls;
 mod examples;
 #[cfg(target_os = "linux")] // Threads are looked up in /proc.

@@ -5,12 +5,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use macula_client::dht::MemoryDht;
+use macula_client::registry::{RegistryConfig, RegistryConfigError};
 use macula_client::rpc::{CallError, ProviderSelector, Selection};
 use macula_client::testnet::Testnet;
 use macula_client::transport::MemoryNetwork;
 use macula_client::{
-    Client, ConnectError, Executor, IdentityError, IdentityFile, SecretKey, system_clock,
+    Client, ConnectError, Executor, IdentityError, IdentityFile, SecretKey, Source, system_clock,
 };
+use tokio::time::sleep;
+
+use crate::memory::InMemory;
 
 #[tokio::test]
 async fn nodes_over_a_memory_network_find_and_call_each_other() {
@@ -173,4 +177,89 @@ async fn a_memory_of_sequence_numbers_that_holds_junk_is_refused() {
         error,
         ConnectError::Identity(IdentityError::NoSequence { .. })
     ));
+}
+
+#[tokio::test(start_paused = true)]
+async fn settings_of_the_registry_take_effect_in_calls() {
+    const MINUTE: Duration = Duration::from_secs(60);
+    let nodes = InMemory::new();
+    let provider = nodes.builder().connect().await.unwrap();
+    let _ad = provider
+        .advertise("demo.one", |()| async move { Ok(1_u8) })
+        .ttl(24 * 60 * MINUTE)
+        .await
+        .unwrap();
+    let default = RegistryConfig::default().cache_fresh;
+    for (cache_fresh, then) in [
+        (Duration::ZERO, [Source::Dht; 3]),
+        (default, [Source::Fresh, Source::Stale, Source::Dht]),
+        (60 * MINUTE, [Source::Fresh, Source::Fresh, Source::Stale]),
+    ] {
+        let config = RegistryConfig {
+            cache_fresh,
+            ..RegistryConfig::default()
+        };
+        let builder = nodes.builder();
+        let caller = match cache_fresh == default {
+            true => builder.connect().await.unwrap(),
+            false => builder.registry_config(config).connect().await.unwrap(),
+        };
+        let source = async |cache_ttl: Option<Duration>| {
+            let mut call = caller.call::<_, _, u8>("demo.one", &());
+            if let Some(ttl) = cache_ttl {
+                call = call.cache_ttl(ttl);
+            }
+            call.detailed().await.unwrap().source
+        };
+        assert_eq!(source(None).await, Source::Dht, "{cache_fresh:?}");
+        sleep(MINUTE - Duration::from_secs(1)).await;
+        let after_a_minute_less = source(None).await;
+        let lookups = caller.registry_stats().cache.lookups;
+        assert_eq!(source(Some(Duration::ZERO)).await, Source::Dht);
+        assert_eq!(caller.registry_stats().cache.lookups, lookups + 1);
+        sleep(Duration::from_secs(2)).await;
+        let after_a_minute = source(None).await;
+        sleep(59 * MINUTE).await;
+        let after_an_hour = source(None).await;
+        assert_eq!(
+            [after_a_minute_less, after_a_minute, after_an_hour],
+            then,
+            "{cache_fresh:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn settings_the_registry_refuses_end_connect() {
+    let config = RegistryConfig {
+        lookup_timeout: Duration::ZERO,
+        ..RegistryConfig::default()
+    };
+    let nodes = InMemory::new();
+    let refused = nodes.builder().registry_config(config).connect().await;
+    let field = "lookup_timeout";
+    assert!(matches!(
+        refused.err().unwrap(),
+        ConnectError::Registry(RegistryConfigError::ZeroTimeout { field: at_fault })
+            if at_fault == field
+    ));
+}
+
+#[tokio::test(start_paused = true)]
+async fn advertisement_counts_five_minutes_unless_told_otherwise() {
+    let nodes = InMemory::new();
+    let provider = nodes.builder().connect().await.unwrap();
+    let answer = |()| async move { Ok(1_u8) };
+    let _five = provider.advertise("demo.five", answer).await.unwrap();
+    let two = provider.advertise("demo.two", answer);
+    let _two = two.ttl(Duration::from_secs(120)).await.unwrap();
+    let caller = nodes.builder().connect().await.unwrap();
+    for (name, secs) in [("demo.five", 300), ("demo.two", 120)] {
+        let found = caller.trace(name).await.unwrap();
+        let [claim] = &found.providers[..] else {
+            panic!("{found:?}");
+        };
+        assert_eq!(claim.record.ttl(), Duration::from_secs(secs));
+        assert_eq!(claim.life, Duration::from_secs(secs));
+    }
 }

@@ -41,7 +41,9 @@ impl Shared {
             elapsed: time.started.elapsed(),
             forced: false,
         };
-        if attempt.outcome.is_overload() || attempt.outcome.is_denial() {
+        // One that is pinned to this node may go to no other.
+        let may_go_on = call.options.provider.is_none();
+        if may_go_on && (attempt.outcome.is_overload() || attempt.outcome.is_denial()) {
             return Local::TurnedAway(Some(attempt));
         }
         Local::Ended(conclude(verdict, attempt, time))

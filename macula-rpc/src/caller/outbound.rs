@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use macula_core::{NodeId, Provider};
+use macula_core::{Metadata, NodeId, Provider};
 use macula_registry::{ResolveError, ResolveOptions, Resolved, Source};
 use macula_transport::{ProtocolId, Request};
 use tokio::time::Instant;
@@ -137,10 +137,13 @@ impl<'a> OutboundCall<'a> {
         Ok(())
     }
 
-    /// A pinned node that is connected needs no record.
+    /// A pinned node that is connected needs no record, unless the call wants to read in it.
     fn offer_pinned_connection(&mut self) -> bool {
-        let pinned = self.call.options.provider;
-        let Some(node_id) = pinned.filter(|id| self.shared.endpoint.is_connected(id)) else {
+        let options = &self.call.options;
+        let is_there = |id: &NodeId| {
+            options.wanted.admits(id, &Metadata::new()) && self.shared.endpoint.is_connected(id)
+        };
+        let Some(node_id) = options.provider.filter(is_there) else {
             return false;
         };
         self.plan.offer_connected(node_id);
@@ -168,7 +171,7 @@ impl<'a> OutboundCall<'a> {
             timeout,
             skip_local: true,
             force_refresh,
-            ..ResolveOptions::default()
+            cache_ttl: self.call.options.cache_ttl,
         };
         self.shared
             .registry
@@ -192,11 +195,10 @@ impl<'a> OutboundCall<'a> {
     fn is_wanted(&self, provider: &Provider) -> bool {
         let node_id = provider.node_id();
         let options = &self.call.options;
-        let is_meant = match options.provider {
-            Some(pinned) => node_id == pinned,
-            None => node_id != self.shared.endpoint.node_id(),
-        };
-        is_meant && options.wanted.admits(&node_id, provider.metadata())
+        let is_meant = options.provider.is_none_or(|pinned| node_id == pinned);
+        is_meant
+            && node_id != self.shared.endpoint.node_id()
+            && options.wanted.admits(&node_id, provider.metadata())
     }
 
     /// Takes those out of a new answer that have just proved dead under the same record.

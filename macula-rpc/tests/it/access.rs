@@ -1,9 +1,11 @@
 //! Services that not everybody may call.
 
-use macula_core::{Delivery, NodeId};
-use macula_rpc::{Access, CallError, Executed, Service, ServiceOptions};
+use std::num::NonZeroUsize;
 
-use crate::mesh::{Counter, Mesh, Node, answers, counts};
+use macula_core::{Delivery, Metadata, NodeId};
+use macula_rpc::{Access, CallError, CallOptions, Executed, Service, ServiceOptions};
+
+use crate::mesh::{Counter, Mesh, Node, answers, counts, hangs};
 
 const SERVICE: &str = "app.f";
 
@@ -101,4 +103,52 @@ async fn who_is_denied_at_its_own_node_is_served_by_another() {
         .unwrap();
     let tried: Vec<_> = reply.attempts.iter().map(|a| a.provider).collect();
     assert_eq!(tried, [own.id, open.id]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_denied_takes_no_place_and_does_not_learn_that_there_is_none() {
+    let mesh = Mesh::new();
+    let (provider, friend, other) = (mesh.node(1), mesh.node(100), mesh.node(101));
+    let (begun, ended) = (Counter::default(), Counter::default());
+    let options = ServiceOptions {
+        max_running: NonZeroUsize::MIN,
+        access: Access::only([friend.id]),
+        ..ServiceOptions::default()
+    };
+    let service = Service::with_options(hangs(&begun, &ended), options);
+    let _ad = provider
+        .serve_as(SERVICE, service, Delivery::AtLeastOnce)
+        .await;
+    assert_denied(other.call(SERVICE, &()).await, provider.id);
+    let denied_meanwhile = async {
+        begun.reaches(1).await;
+        other.call::<u32>(SERVICE, &()).await
+    };
+    tokio::select! {
+        biased;
+        outcome = denied_meanwhile => assert_denied(outcome, provider.id),
+        outcome = friend.call::<u32>(SERVICE, &()) => panic!("ended: {outcome:?}"),
+    }
+    assert_eq!(begun.count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rule_reads_what_the_caller_says_besides_the_arguments() {
+    let mesh = Mesh::new();
+    let (provider, caller) = (mesh.node(1), mesh.node(100));
+    let rule = Access::when(|context| context.headers.value("token") == Some("open sesame"));
+    let _ad = serve(&provider, &Counter::default(), rule).await;
+    for (token, is_admitted) in [("open sesame", true), ("open barley", false)] {
+        let mut headers = Metadata::new();
+        headers.insert("token", token).unwrap();
+        let options = CallOptions {
+            headers,
+            ..CallOptions::default()
+        };
+        for from in [&caller, &provider] {
+            let outcome = from.call_with(SERVICE, &(), options.clone()).await;
+            let is_denied = matches!(outcome, Err(CallError::Denied { .. }));
+            assert_eq!((outcome.is_ok(), is_denied), (is_admitted, !is_admitted));
+        }
+    }
 }

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use macula_core::Delivery;
+use macula_dht::Scope;
 use macula_rpc::{
-    AttemptOutcome, CallError, CallOptions, Executed, ProviderSelector, Selection, ServerConfig,
-    Source,
+    Access, AttemptOutcome, CallError, CallOptions, Executed, ProviderSelector, Selection,
+    ServerConfig, Service, ServiceOptions, Source,
 };
 use macula_transport::PeerEvent;
 
@@ -132,6 +134,48 @@ async fn a_forced_refresh_sees_what_the_cache_does_not() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn call_says_how_old_an_answer_may_be() {
+    let mesh = Mesh::new();
+    let (provider, caller) = (mesh.node(1), mesh.node(100));
+    let _ad = provider.serve(SERVICE, answers(1)).await;
+    let source = async |cache_ttl: Option<u64>| {
+        let options = CallOptions {
+            cache_ttl: cache_ttl.map(Duration::from_secs),
+            ..CallOptions::default()
+        };
+        let reply = caller.call_with(SERVICE, &(), options).await.unwrap();
+        reply.source
+    };
+    let lookups = || caller.registry.stats().cache.lookups;
+    assert_eq!(source(Some(0)).await, Source::Dht);
+    assert_eq!(source(None).await, Source::Dht, "it filled nothing");
+    assert_eq!(lookups(), 2);
+    assert_eq!(source(Some(0)).await, Source::Dht, "nor does it read");
+    assert_eq!(lookups(), 3);
+    assert_eq!(source(None).await, Source::Fresh);
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert_eq!(source(Some(60)).await, Source::Fresh);
+    assert_eq!(source(Some(5)).await, Source::Stale);
+    assert_eq!(lookups(), 4, "which refreshes it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_past_the_cache_looks_again_without_filling_it() {
+    let mesh = Mesh::new();
+    let (dead, caller) = (mesh.node(1), mesh.node(100));
+    let _dead = dead.serve(SERVICE, answers(1)).await;
+    mesh.network.kill(dead.id);
+    mesh.network.refuse(dead.id);
+    let options = CallOptions {
+        cache_ttl: Some(Duration::ZERO),
+        ..CallOptions::default()
+    };
+    let error = caller.call_with(SERVICE, &(), options).await.unwrap_err();
+    assert_eq!(error.attempts().len(), 1, "{error}");
+    assert_eq!(caller.registry.stats().cache.entries, 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_pinned_call_goes_to_its_provider_and_to_no_other() {
     let mesh = Mesh::new();
     let (first, second, caller) = (mesh.node(1), mesh.node(2), mesh.node(100));
@@ -167,6 +211,32 @@ async fn a_pinned_call_passes_by_the_service_of_its_own_node() {
         let reply = own.call_with(SERVICE, &(), options).await.unwrap();
         assert_eq!((reply.provider, reply.source), (pinned.id, source));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_pinned_to_its_own_node_ends_where_that_turns_it_away() {
+    let mesh = Mesh::new();
+    let (own, other) = (mesh.node(1), mesh.node(2));
+    let denying = ServiceOptions {
+        access: Access::only([]),
+        ..ServiceOptions::default()
+    };
+    let service = Service::with_options(answers(1), denying);
+    let _own = own.serve_as(SERVICE, service, Delivery::AtLeastOnce).await;
+    let _other = other.serve(SERVICE, answers(2)).await;
+    let pinned = || CallOptions {
+        provider: Some(own.id),
+        ..CallOptions::default()
+    };
+    let error = own.call_with(SERVICE, &(), pinned()).await.unwrap_err();
+    assert!(matches!(error, CallError::Denied { .. }), "{error}");
+    assert_eq!(error.attempts().len(), 1, "{error}");
+
+    mesh.dht.set_reachable(false);
+    own.server.unadvertise(&name(SERVICE)).await.unwrap();
+    mesh.dht.set_reachable(true);
+    let error = own.call_with(SERVICE, &(), pinned()).await.unwrap_err();
+    assert_eq!(error, CallError::ServiceNotFound);
 }
 
 #[tokio::test(start_paused = true)]
@@ -250,6 +320,51 @@ async fn without_a_dht_the_error_says_so() {
     let error = caller.call::<u32>(SERVICE, &()).await.unwrap_err();
     assert!(matches!(error, CallError::Discovery(_)), "{error}");
     assert_eq!(error.executed(), Executed::No);
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_dht_connected_peers_are_still_called() {
+    let mesh = Mesh::new();
+    let (provider, caller) = (mesh.node(1), mesh.node(100));
+    let _one = provider.serve(SERVICE, answers(1)).await;
+    let _two = provider.serve("app.g", answers(2)).await;
+    assert_eq!(caller.call::<u32>(SERVICE, &()).await, Ok(1));
+    mesh.dht.set_reachable(false);
+    let cached = caller.call_with(SERVICE, &(), CallOptions::default()).await;
+    assert_eq!(cached.unwrap().source, Source::Fresh);
+    caller.registry.clear_cache();
+    for service in [SERVICE, "app.g"] {
+        let pinned = CallOptions {
+            provider: Some(provider.id),
+            ..CallOptions::default()
+        };
+        let reply = caller.call_with(service, &(), pinned).await.unwrap();
+        assert_eq!(
+            (reply.provider, reply.source),
+            (provider.id, Source::Direct)
+        );
+        let error = caller.call::<u32>(service, &()).await.unwrap_err();
+        assert!(matches!(error, CallError::Discovery(_)), "{error}");
+    }
+    mesh.dht.set_reachable(true);
+    assert_eq!(caller.call::<u32>("app.g", &()).await, Ok(2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn peers_name_the_provider_when_the_network_cannot_be_asked() {
+    let mesh = Mesh::new();
+    let (provider, caller) = (mesh.node(1), mesh.node(100));
+    let _one = provider.serve(SERVICE, answers(1)).await;
+    let _two = provider.serve("app.g", answers(2)).await;
+    assert_eq!(caller.call::<u32>(SERVICE, &()).await, Ok(1));
+    mesh.dht.set_scope_reachable(Scope::Network, false);
+    let options = CallOptions::default();
+    let reply = caller.call_with("app.g", &(), options).await.unwrap();
+    assert_eq!(
+        (reply.provider, reply.source),
+        (provider.id, Source::Direct)
+    );
+    assert_eq!(caller.registry.stats().cache.direct_answers, 1);
 }
 
 #[tokio::test(start_paused = true)]

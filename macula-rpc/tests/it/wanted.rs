@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use macula_core::{Metadata, NodeId};
 use macula_registry::{AdvertiseOptions, Advertisement};
-use macula_rpc::{CallError, CallOptions, Reply, Service, Wanted};
+use macula_rpc::{CallError, CallOptions, Reply, Service, Source, Wanted};
 
 use crate::mesh::{Mesh, Node, answers, name};
 
@@ -93,4 +93,33 @@ async fn a_nodes_own_service_counts_only_if_it_is_wanted() {
     assert_eq!(here.provider, own.id);
     let named = call(&own, only(&[other.id])).await.unwrap();
     assert_eq!(named.provider, other.id);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pinned_node_that_is_connected_counts_only_if_it_is_wanted() {
+    let mesh = Mesh::new();
+    let (one, two, caller) = (mesh.node(1), mesh.node(2), mesh.node(100));
+    let _one = serve(&one, 1, version("1")).await;
+    let _two = serve(&two, 2, version("2")).await;
+    call(&caller, only(&[one.id])).await.unwrap();
+    caller.registry.clear_cache();
+    let pinned = async |wanted: Wanted| {
+        let options = CallOptions {
+            provider: Some(one.id),
+            wanted,
+            ..CallOptions::default()
+        };
+        let reply = caller.call_with(SERVICE, &(), options).await?;
+        Ok::<_, CallError>((reply.provider, reply.source))
+    };
+    let none = Err(CallError::ServiceNotFound);
+    assert_eq!(pinned(only(&[two.id])).await, none);
+    assert_eq!(pinned(saying(version("2"))).await, none);
+    assert_eq!(one.server.stats().calls, 1, "it was not asked again");
+    caller.registry.clear_cache();
+    let itself = pinned(only(&[one.id])).await;
+    assert_eq!(itself, Ok((one.id, Source::Direct)));
+    caller.registry.clear_cache();
+    let by_its_record = pinned(saying(version("1"))).await;
+    assert_eq!(by_its_record, Ok((one.id, Source::Dht)));
 }
