@@ -3,12 +3,12 @@
 use std::io::{self, Read as _};
 use std::time::Duration;
 
-use macula_client::{Client, NodeId, ServiceName};
+use macula_client::{Client, Metadata, NodeId, ServiceName};
 use serde_json::Value;
 
 use crate::exit::{Class, Failure};
 use crate::interrupt::Interrupt;
-use crate::node::NetworkArgs;
+use crate::node::{NetworkArgs, parse_pair};
 use crate::output::Output;
 
 #[derive(clap::Args)]
@@ -24,6 +24,13 @@ pub(crate) struct Args {
     /// Call this provider and no other
     #[arg(long, value_name = "NODE-ID")]
     provider: Option<NodeId>,
+    /// Call none but this provider; can be given several times, for one of them to answer
+    #[arg(long, value_name = "NODE-ID", conflicts_with = "provider")]
+    only: Vec<NodeId>,
+    /// Call none but providers that say this about themselves; can be given several times, for
+    /// those that say all of it
+    #[arg(long = "where", value_name = "KEY=VALUE", value_parser = parse_pair)]
+    saying: Vec<(String, String)>,
     /// Never let the function run twice, even if the answer is lost
     #[arg(long)]
     at_most_once: bool,
@@ -48,20 +55,44 @@ const MAX_INPUT_BYTES: u64 = 17 * 1024 * 1024;
 pub(crate) async fn run(args: Args, output: Output) -> Result<(), Failure> {
     let mut interrupt = Interrupt::new()?;
     let value = read_args(&args.args)?;
+    let saying = metadata(&args.saying)?;
     let client = interrupt.or(args.network.connect_as_client()).await?;
-    let result = interrupt.or(call(&client, args, &value)).await;
+    let result = interrupt.or(call(&client, args, saying, &value)).await;
     // After a Ctrl-C this tells the provider that nobody waits any more.
     client.shutdown().await;
     let result = result?;
     output.result(&result, || format!("{result:#}"))
 }
 
-async fn call(client: &Client, args: Args, value: &Value) -> Result<Value, Failure> {
+/// What providers have to say about themselves.
+fn metadata(pairs: &[(String, String)]) -> Result<Metadata, Failure> {
+    let mut metadata = Metadata::new();
+    for (key, value) in pairs {
+        if metadata.value(key).is_some_and(|other| other != value) {
+            let contradiction = format!("nobody can say two things about {key}");
+            return Err(Failure::usage(contradiction));
+        }
+        let inserted = metadata.insert(key, value);
+        inserted.map_err(|error| Failure::of(Class::Usage, &error))?;
+    }
+    Ok(metadata)
+}
+
+async fn call(
+    client: &Client,
+    args: Args,
+    saying: Metadata,
+    value: &Value,
+) -> Result<Value, Failure> {
     let mut call = client
         .call_json(args.name, value)
+        .with_metadata(saying)
         .timeout(Duration::from_secs_f64(args.timeout));
     if let Some(node_id) = args.provider {
         call = call.provider(node_id);
+    }
+    if !args.only.is_empty() {
+        call = call.only(args.only);
     }
     if args.at_most_once {
         call = call.at_most_once();

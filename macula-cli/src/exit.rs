@@ -17,7 +17,7 @@ Exit codes:
      a simulated network
   5  out of time
   6  the function answered with an error
-  7  refused: overloaded, denied or shutting down
+  7  refused: overloaded, denied, shutting down, or tried again too often lately
   130  interrupted by Ctrl-C before the answer";
 
 /// A class of errors, which a script can tell apart by the exit code.
@@ -134,9 +134,62 @@ impl From<CallError> for Failure {
             CallError::Handler(_) | CallError::HandlerPanicked => Class::Handler,
             CallError::Overloaded { .. }
             | CallError::Denied { .. }
+            // As with overload: later, rather than elsewhere.
+            | CallError::RetryBudgetExhausted { .. }
             | CallError::ShuttingDown { .. } => Class::Refused,
             _ => Class::Network,
         };
         Self::of(class, &error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use macula_client::HandlerError;
+
+    use super::*;
+
+    #[test]
+    fn what_a_script_would_do_about_a_failed_call_tells_its_class() {
+        let attempts = Vec::new;
+        for (error, class) in [
+            (CallError::ServiceNotFound, Class::NotFound),
+            (
+                CallError::Discovery(ResolveError::Inconclusive),
+                Class::Network,
+            ),
+            (
+                CallError::AllProvidersFailed {
+                    attempts: attempts(),
+                },
+                Class::Network,
+            ),
+            (
+                CallError::Timeout {
+                    attempts: attempts(),
+                },
+                Class::Timeout,
+            ),
+            (
+                CallError::Handler(HandlerError::new("no luck")),
+                Class::Handler,
+            ),
+            (CallError::HandlerPanicked, Class::Handler),
+            (
+                CallError::Overloaded {
+                    attempts: attempts(),
+                },
+                Class::Refused,
+            ),
+            (
+                CallError::RetryBudgetExhausted {
+                    attempts: attempts(),
+                },
+                Class::Refused,
+            ),
+        ] {
+            let told = error.to_string();
+            assert_eq!(Failure::from(error).class, class, "{told}");
+        }
     }
 }

@@ -72,6 +72,12 @@ impl NetworkArgs {
     }
 }
 
+/// Reads something that a provider says about itself.
+pub(crate) fn parse_pair(text: &str) -> Result<(String, String), &'static str> {
+    let (key, value) = text.split_once('=').ok_or("expected KEY=VALUE")?;
+    Ok((key.to_owned(), value.to_owned()))
+}
+
 /// The line that a started node prints first.
 #[derive(Serialize)]
 struct Ready {

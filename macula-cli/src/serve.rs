@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::exit::Failure;
 use crate::interrupt::Interrupt;
-use crate::node::{ListenArgs, NetworkArgs, announce_ready};
+use crate::node::{ListenArgs, NetworkArgs, announce_ready, parse_pair};
 use crate::output::Output;
 
 #[derive(clap::Args)]
@@ -43,11 +43,6 @@ struct Answer {
 
 fn parse_json(text: &str) -> Result<Value, serde_json::Error> {
     serde_json::from_str(text)
-}
-
-fn parse_pair(text: &str) -> Result<(String, String), &'static str> {
-    let (key, value) = text.split_once('=').ok_or("expected KEY=VALUE")?;
-    Ok((key.to_owned(), value.to_owned()))
 }
 
 pub(crate) async fn run(args: Args, output: Output) -> Result<(), Failure> {

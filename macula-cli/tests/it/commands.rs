@@ -72,6 +72,56 @@ fn arguments_are_read_from_standard_input() {
 }
 
 #[test]
+fn a_call_goes_to_none_but_those_that_are_named_or_say_what_is_asked() {
+    let first = up();
+    let serve = |version: &str| {
+        let said = format!("version={version}");
+        let args = ["--reply", version, "--metadata", &said];
+        serve("demo.who", &args, first.contact())
+    };
+    let (one, two) = (serve("1"), serve("2"));
+    let call = |args: &[&str]| {
+        let call = ["call", "demo.who", "--bootstrap", first.contact()];
+        run_json(&[&call, args].concat())
+    };
+    for _ in 0..3 {
+        assert_eq!(call(&["--only", one.node()]), (0, json!(1)));
+        assert_eq!(call(&["--only", two.node()]), (0, json!(2)));
+        assert_eq!(call(&["--where", "version=1"]), (0, json!(1)));
+        assert_eq!(call(&["--where", "version=2"]), (0, json!(2)));
+    }
+    let either = ["--only", one.node(), "--only", two.node()];
+    assert_eq!(call(&either).0, 0);
+    let both = [&either[..], &["--where", "version=2"]].concat();
+    assert_eq!(call(&both), (0, json!(2)));
+    for nobody in [
+        &["--only", first.node()][..],
+        &["--where", "version=3"],
+        &["--where", "version=1", "--where", "region=eu"],
+        &["--provider", one.node(), "--where", "version=2"],
+    ] {
+        let (code, failure) = call(nobody);
+        assert_eq!((code, &failure["error"]), (3, &json!("not_found")));
+    }
+}
+
+#[test]
+fn a_running_node_tells_about_itself() {
+    let first = up();
+    let provider = serve("demo.echo", &["--echo"], first.contact());
+    for (node, serves) in [(&first, json!([])), (&provider, json!(["demo.echo"]))] {
+        let call = ["call", "_sys.info", "--provider", node.node()];
+        let (code, info) = run_json(&[&call[..], &["--bootstrap", node.contact()]].concat());
+        assert_eq!(code, 0, "{info}");
+        assert_eq!(info["node_id"], json!(node.node()));
+        assert_eq!(info["services"], serves);
+        let (_, address) = node.contact().split_once('@').unwrap();
+        assert_eq!(info["addresses"], json!([address]));
+        assert_eq!(info["serves"], json!(true));
+    }
+}
+
+#[test]
 fn find_shows_every_provider_with_its_metadata() {
     let first = up();
     let one = serve(
@@ -254,7 +304,7 @@ fn publishing_discovery_and_failures_are_told_on_standard_error() {
     }
     // Dead, but found until its record expires.
     provider.kill();
-    let call = run(&[&["-v", "call", "demo.told", "1"][..], &bootstrap].concat());
+    let call = run(&[&["-vv", "call", "demo.told", "1"][..], &bootstrap].concat());
     assert!(!call.status.success());
     let caller_told = String::from_utf8(call.stderr).unwrap();
     assert!(caller_told.contains("WARN macula_rpc"), "{caller_told}");

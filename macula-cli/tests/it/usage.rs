@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use macula_client::{Client, HandlerError};
+use macula_client::{Client, HandlerError, SecretKey};
 use serde_json::json;
 
 use crate::program::{run, run_json, up};
@@ -31,6 +31,17 @@ fn wrong_input_is_a_usage_error() {
     assert_usage_error(&["call", "a.b", "--bootstrap", "127.0.0.1:0"]);
     assert_usage_error(&["call", "a.b", "--bootstrap", NOBODY, "--timeout", "0"]);
     assert_usage_error(&["call", "a.b"]);
+    let call = |args: &[&str]| {
+        assert_usage_error(&[&["call", "a.b", "--bootstrap", NOBODY], args].concat());
+    };
+    call(&["--only", "nobody"]);
+    let node = SecretKey::from_bytes(&[1; SecretKey::LEN_BYTES]).node_id();
+    let node = node.to_string();
+    call(&["--only", &node, "--provider", &node]);
+    call(&["--where", "novalue"]);
+    call(&["--where", "=nokey"]);
+    call(&["--where", "version=1", "--where", "version=2"]);
+    call(&["--where", &format!("key={}", "x".repeat(2000))]);
     assert_usage_error(&["find", "a..b", "--bootstrap", NOBODY]);
     assert_usage_error(&["serve", "a.b"]);
     assert_usage_error(&["serve", "a.b", "--echo", "--reply", "1"]);
