@@ -144,6 +144,11 @@ impl Network {
         identity::secret_key(self.seed, node)
     }
 
+    /// Who a node is; `None` when there is no such node.
+    pub fn node_id(&self, node: usize) -> Option<NodeId> {
+        self.nodes.get(node).map(Node::node_id)
+    }
+
     /// How a node is reached; `None` when there is no such node.
     pub fn contact(&self, node: usize) -> Option<Contact> {
         Some(Contact::clone(self.nodes.get(node)?.contact()))

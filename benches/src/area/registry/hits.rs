@@ -2,23 +2,23 @@
 //! machines for that.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use macula_core::{Key, ServiceName};
-use macula_registry::{Registry, RegistryConfig, ResolveOptions};
+use macula_core::Key;
 use macula_sim::Churn;
-use tokio::task::JoinSet;
-use tokio::time::{Interval, interval, sleep};
 
-use super::{EXPONENT, measured_once, on_paused_clock};
+use super::{measured_once, on_paused_clock};
 use crate::figure::Unit;
-use crate::fixture::{NetworkSearch, SimulatedMesh, Supply, identity};
+use crate::fixture::NetworkSearch;
 use crate::measurement::{Clock, Measurement};
 use crate::session::Session;
 use crate::statistics::{Estimate, Goal};
-use crate::zipf::Zipf;
+
+mod caller;
+
+use caller::Caller;
 
 pub(super) const MEASUREMENTS: &[Measurement] = &[
     Measurement {
@@ -42,11 +42,20 @@ pub(super) const MEASUREMENTS: &[Measurement] = &[
         clock: Clock::Virtual,
         run: most_lookups_crowded,
     },
+    Measurement {
+        name: "the same at both rates: dead providers that calls removed from the cache",
+        unit: Unit::Count,
+        goal: Goal::None,
+        clock: Clock::Virtual,
+        run: removed,
+    },
 ];
 
-/// Calls of names by a Zipf distribution, at one node of a mesh whose nodes come and go as they
-/// were measured to in public networks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Calls of names by a Zipf distribution, at one node of a mesh whose nodes come and go.
+///
+/// The node calls as macula-rpc does: a provider that is dead when called, or serves the name no
+/// more, is removed from the cache, and when none is left the name is looked up again.
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ZipfCalls {
     /// Machines in the mesh besides the caller's.
     pub nodes: usize,
@@ -58,6 +67,8 @@ pub struct ZipfCalls {
     pub counted: u32,
     /// Seconds after that with ten times as many calls.
     pub crowded: u32,
+    /// How long nodes stay.
+    pub churn: Churn,
 }
 
 /// What was counted of the calls.
@@ -65,28 +76,38 @@ pub struct ZipfCalls {
 pub struct Counted {
     /// Calls after the warm-up of names that had a provider.
     pub calls: u64,
-    /// Those answered from the cache, fresh or stale.
+    /// Those answered from the cache, fresh or stale, by a provider that serves the call.
     pub hits: u64,
     /// The most lookups in any minute of one name that had a provider.
     pub most_lookups: u64,
     /// The same while ten times as many calls were made.
     pub most_lookups_crowded: u64,
+    /// Providers that were removed from the cache because a call found that they are gone.
+    pub removed: u64,
 }
 
-const SHORT: ZipfCalls = ZipfCalls {
-    nodes: 999,
-    names: 10_000,
-    warm_up: 120,
-    counted: 300,
-    crowded: 120,
-};
+impl ZipfCalls {
+    fn short() -> Self {
+        Self {
+            nodes: 999,
+            names: 10_000,
+            warm_up: 120,
+            counted: 300,
+            crowded: 120,
+            // As they were measured to in public networks.
+            churn: Churn::default(),
+        }
+    }
 
-const FULL: ZipfCalls = ZipfCalls {
-    warm_up: 600,
-    counted: 1_800,
-    crowded: 600,
-    ..SHORT
-};
+    fn full() -> Self {
+        Self {
+            warm_up: 600,
+            counted: 1_800,
+            crowded: 600,
+            ..Self::short()
+        }
+    }
+}
 
 fn rate(session: &Session) -> anyhow::Result<Estimate> {
     let counted = counted(session)?;
@@ -94,11 +115,21 @@ fn rate(session: &Session) -> anyhow::Result<Estimate> {
 }
 
 fn most_lookups(session: &Session) -> anyhow::Result<Estimate> {
-    count(counted(session)?.most_lookups)
+    some(counted(session)?.most_lookups)
 }
 
 fn most_lookups_crowded(session: &Session) -> anyhow::Result<Estimate> {
-    count(counted(session)?.most_lookups_crowded)
+    some(counted(session)?.most_lookups_crowded)
+}
+
+fn removed(session: &Session) -> anyhow::Result<Estimate> {
+    count(counted(session)?.removed)
+}
+
+/// A mesh in which no search was noted would reach every goal.
+fn some(lookups: u64) -> anyhow::Result<Estimate> {
+    ensure!(lookups > 0, "no search was noted");
+    count(lookups)
 }
 
 fn count(number: u64) -> anyhow::Result<Estimate> {
@@ -107,7 +138,11 @@ fn count(number: u64) -> anyhow::Result<Estimate> {
 
 fn counted(session: &Session) -> anyhow::Result<&'static Counted> {
     static COUNTED: OnceLock<Counted> = OnceLock::new();
-    let calls = if session.is_full() { FULL } else { SHORT };
+    let calls = if session.is_full() {
+        ZipfCalls::full()
+    } else {
+        ZipfCalls::short()
+    };
     measured_once(&COUNTED, || calls.play())
 }
 
@@ -122,6 +157,7 @@ pub fn zipf_hits(names: u32, warm_up_seconds: u32, seconds: u32) -> anyhow::Resu
         warm_up: warm_up_seconds,
         counted: seconds,
         crowded: 0,
+        churn: Churn::default(),
     };
     calls.play()
 }
@@ -135,96 +171,19 @@ impl ZipfCalls {
         on_paused_clock(async {
             let mut caller = Caller::start(self).await?;
             caller.call(self.warm_up, 1).await?;
-            caller.tally = Tally::default();
+            caller.take_tally();
             caller.call(self.counted, 1).await?;
-            let most_lookups = caller.take_most_lookups();
-            let Tally { calls, hits } = caller.tally;
+            let tally = caller.take_tally();
+            let most_lookups = most_in_a_minute(&caller.take_searches());
             caller.call(self.crowded, CROWDED).await?;
             Ok(Counted {
-                calls,
-                hits,
+                calls: tally.calls,
+                hits: tally.hits,
                 most_lookups,
-                most_lookups_crowded: caller.take_most_lookups(),
+                most_lookups_crowded: most_in_a_minute(&caller.take_searches()),
+                removed: caller.removed(),
             })
         })
-    }
-}
-
-/// A node that only calls.
-struct Caller {
-    mesh: Arc<SimulatedMesh>,
-    registry: Arc<Registry<()>>,
-    names: Vec<ServiceName>,
-    options: ResolveOptions,
-    zipf: Zipf,
-    tick: Interval,
-    /// Calls that wait for the network.
-    waiting: JoinSet<()>,
-    tally: Tally,
-}
-
-/// Calls of names that have a provider.
-#[derive(Debug, Clone, Copy, Default)]
-struct Tally {
-    calls: u64,
-    hits: u64,
-}
-
-impl Caller {
-    async fn start(calls: &ZipfCalls) -> anyhow::Result<Self> {
-        let names = (0..calls.names)
-            .map(|n| Ok(format!("bench.hits.name{n}").parse()?))
-            .collect::<anyhow::Result<Vec<ServiceName>>>()?;
-        let mesh = SimulatedMesh::start(calls.nodes, SEED, Some(Churn::default()))?;
-        let supply = Supply::new(names.iter().cloned(), SEED);
-        mesh.provide(supply.staff(PROVIDERS, calls.nodes, ANNOUNCED_OVER));
-        let node = mesh.stayer();
-        sleep(2 * ANNOUNCED_OVER).await;
-        let ours = identity(mesh.secret_key(node), mesh.addresses(node), mesh.clock());
-        Ok(Self {
-            registry: Registry::new(ours, mesh.dht(node), RegistryConfig::default())?,
-            mesh,
-            names,
-            options: ResolveOptions::default(),
-            zipf: Zipf::new(calls.names, EXPONENT, SEED),
-            tick: interval(TICK),
-            waiting: JoinSet::new(),
-            tally: Tally::default(),
-        })
-    }
-
-    /// Makes so many calls a tick, whether or not earlier ones still wait.
-    async fn call(&mut self, seconds: u32, calls_per_tick: u32) -> anyhow::Result<()> {
-        for _ in 0..seconds * TICKS_PER_SECOND {
-            self.tick.tick().await;
-            for _ in 0..calls_per_tick {
-                self.call_one();
-            }
-            while self.waiting.try_join_next().is_some() {}
-            ensure!(self.waiting.len() < MOST_WAITING, "calls are not answered");
-        }
-        Ok(())
-    }
-
-    fn call_one(&mut self) {
-        let rank = self.zipf.draw();
-        let name = &self.names[rank];
-        let is_hit = matches!(self.registry.resolve_now(name, &self.options), Some(Ok(_)));
-        if self.mesh.is_provided(rank) {
-            self.tally.calls += 1;
-            self.tally.hits += u64::from(is_hit);
-        }
-        if !is_hit {
-            let (registry, name) = (Arc::clone(&self.registry), name.clone());
-            self.waiting.spawn(async move {
-                // What a name's first caller is told is not what is counted.
-                let _ = registry.resolve(&name, &ResolveOptions::default()).await;
-            });
-        }
-    }
-
-    fn take_most_lookups(&self) -> u64 {
-        most_in_a_minute(&self.mesh.take_searches())
     }
 }
 
@@ -249,23 +208,8 @@ fn most_within(window: Duration, times: &[Duration]) -> Option<u64> {
     in_window.max()
 }
 
-const SEED: u64 = 1;
-
-/// Nodes that provide each name.
-const PROVIDERS: usize = 3;
-
-/// In how much time all providers announce for the first time.
-const ANNOUNCED_OVER: Duration = Duration::from_secs(30);
-
-/// How far apart calls are when there is one a tick.
-const TICK: Duration = Duration::from_millis(1);
-const TICKS_PER_SECOND: u32 = 1_000;
-
-/// Calls a tick when there are more.
+/// Calls a tick when there are more than one.
 const CROWDED: u32 = 10;
-
-/// A lookup is over within two seconds: as many calls can wait if all of them miss, and more.
-const MOST_WAITING: usize = 50_000;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -273,19 +217,37 @@ const MINUTE: Duration = Duration::from_secs(60);
 mod tests {
     use super::*;
 
-    #[test]
-    fn equal_seeds_count_equal_hits() {
-        let calls = ZipfCalls {
+    fn small() -> ZipfCalls {
+        ZipfCalls {
             nodes: 60,
             names: 50,
             warm_up: 5,
             counted: 70,
             crowded: 20,
-        };
-        let one = calls.play().unwrap();
-        assert_eq!(one, calls.play().unwrap());
+            ..ZipfCalls::short()
+        }
+    }
+
+    #[test]
+    fn equal_seeds_count_equal_hits() {
+        let one = small().play().unwrap();
+        assert_eq!(one, small().play().unwrap());
         assert_eq!(one.calls, 70_000);
         assert!(one.hits > 69_900, "{one:?}");
+        assert!(one.most_lookups > 0, "{one:?}");
+    }
+
+    #[test]
+    fn providers_that_are_gone_are_no_hits_and_are_removed() {
+        let brief = ZipfCalls {
+            churn: Churn::with_median(Duration::from_secs(60)),
+            counted: 200,
+            ..small()
+        };
+        let counted = brief.play().unwrap();
+        assert!(counted.removed > 50, "{counted:?}");
+        assert!(counted.hits < counted.calls, "{counted:?}");
+        assert!(counted.hits * 100 > counted.calls * 99, "{counted:?}");
     }
 
     #[test]
