@@ -45,6 +45,11 @@ pub(super) const MEASUREMENTS: &[Measurement] = &[
         |session| over_dashmap(session, 1, HitBench::local_hit),
     ),
     ratio(
+        "lookup of a local service over DashMap get and clone, two threads",
+        Goal::AtMost(3.0),
+        |session| over_dashmap(session, 2, HitBench::local_hit),
+    ),
+    ratio(
         "moka get over DashMap get and clone, one thread",
         Goal::None,
         |session| over_dashmap(session, 1, HitBench::moka_hit),
