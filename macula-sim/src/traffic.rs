@@ -38,6 +38,11 @@ pub struct Sent {
 }
 
 impl Sent {
+    /// Requests of all kinds.
+    pub fn all(&self) -> u64 {
+        self.pings + self.find_node + self.find_providers + self.stores + self.withdrawals
+    }
+
     pub(crate) fn count(&mut self, request: &Request) {
         let of_kind = match request {
             Request::Ping => &mut self.pings,
