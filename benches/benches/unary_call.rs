@@ -6,6 +6,7 @@ use benches::fixture::{ClientPair, ServicePair};
 use benches::raw_quic::RawQuic;
 use bytes::Bytes;
 use criterion::{Criterion, criterion_group, criterion_main};
+use macula_rpc::Runs;
 use tokio::runtime::Runtime;
 
 #[expect(
@@ -14,7 +15,9 @@ use tokio::runtime::Runtime;
 )]
 fn unary_call(criterion: &mut Criterion) {
     let runtime = Runtime::new().expect("a runtime");
-    let pair = runtime.block_on(ServicePair::start()).expect("a service");
+    let start = |runs| runtime.block_on(ServicePair::start(runs));
+    let pair = start(Runs::Spawned).expect("a service");
+    let inline = start(Runs::Inline).expect("a service");
     let client = runtime.block_on(ClientPair::start()).expect("clients");
     let raw = runtime.block_on(RawQuic::start()).expect("an echo");
     let body = Bytes::from_static(&[0x5a; 64]);
@@ -23,6 +26,11 @@ fn unary_call(criterion: &mut Criterion) {
         bencher
             .to_async(&runtime)
             .iter(async || pair.call(body.clone()).await.expect("a result"));
+    });
+    group.bench_function("warm_call_inline", |bencher| {
+        bencher
+            .to_async(&runtime)
+            .iter(async || inline.call(body.clone()).await.expect("a result"));
     });
     group.bench_function("client_call", |bencher| {
         bencher

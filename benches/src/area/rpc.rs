@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use macula_rpc::Runs;
 
 use super::transport::BODY_BYTES;
 use crate::figure::Unit;
@@ -14,7 +15,8 @@ use crate::raw_quic::RawQuic;
 use crate::session::Session;
 use crate::statistics::{Estimate, Goal};
 
-/// What is measured of macula-rpc. Handlers are spawned, each call in a task of its own.
+/// What is measured of macula-rpc. Handlers are spawned, each call in a task of its own, where it
+/// is not said that they are inline.
 pub(super) const MEASUREMENTS: &[Measurement] = &[
     Measurement {
         name: "warm unary calls of 64 bytes, 64 in flight: rate over a raw stream per request",
@@ -22,6 +24,13 @@ pub(super) const MEASUREMENTS: &[Measurement] = &[
         goal: Goal::AtLeast(2.0),
         clock: Clock::Real,
         run: rate_over_raw,
+    },
+    Measurement {
+        name: "warm unary calls of 64 bytes, 64 in flight, inline: rate over a raw stream per request",
+        unit: Unit::Ratio,
+        goal: Goal::AtLeast(2.7),
+        clock: Clock::Real,
+        run: inline_rate_over_raw,
     },
     Measurement {
         name: "warm unary calls of 64 bytes, 1 in flight: p50 over a bare request",
@@ -47,7 +56,15 @@ pub(super) const MEASUREMENTS: &[Measurement] = &[
 ];
 
 fn rate_over_raw(session: &Session) -> anyhow::Result<Estimate> {
-    let pair = Arc::new(session.block_on(ServicePair::start())?);
+    service_over_raw(session, Runs::Spawned)
+}
+
+fn inline_rate_over_raw(session: &Session) -> anyhow::Result<Estimate> {
+    service_over_raw(session, Runs::Inline)
+}
+
+fn service_over_raw(session: &Session, runs: Runs) -> anyhow::Result<Estimate> {
+    let pair = Arc::new(session.block_on(ServicePair::start(runs))?);
     let call = move || {
         let pair = pair.clone();
         async move { pair.call(body()).await }
@@ -95,7 +112,7 @@ fn beside_request(
     in_flight: usize,
     figure: fn(&Load) -> f64,
 ) -> anyhow::Result<Pairs> {
-    let pair = Arc::new(session.block_on(ServicePair::start())?);
+    let pair = Arc::new(session.block_on(ServicePair::start(Runs::Spawned))?);
     let of_call = pair.clone();
     let call = move || {
         let pair = of_call.clone();
