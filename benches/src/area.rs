@@ -6,6 +6,8 @@ pub mod registry;
 mod rpc;
 mod transport;
 
+use std::sync::OnceLock;
+
 use crate::figure::Area;
 use crate::measurement::Measurement;
 
@@ -22,4 +24,16 @@ impl Area {
         let long = if full { long } else { &[] };
         short.iter().chain(long).copied().flatten()
     }
+}
+
+/// What several figures are read off, measured with the first of them.
+fn measured_once<T>(
+    cell: &'static OnceLock<T>,
+    measure: impl FnOnce() -> anyhow::Result<T>,
+) -> anyhow::Result<&'static T> {
+    if let Some(measured) = cell.get() {
+        return Ok(measured);
+    }
+    let measured = measure()?;
+    Ok(cell.get_or_init(|| measured))
 }

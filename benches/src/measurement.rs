@@ -30,6 +30,21 @@ pub enum Clock {
 }
 
 impl Measurement {
+    /// A ratio of two measurements in real time.
+    pub(crate) const fn ratio(
+        name: &'static str,
+        goal: Goal,
+        run: fn(&Session) -> anyhow::Result<Estimate>,
+    ) -> Self {
+        Self {
+            name,
+            unit: Unit::Ratio,
+            goal,
+            clock: Clock::Real,
+            run,
+        }
+    }
+
     /// Measures the figure now.
     ///
     /// # Errors

@@ -1,7 +1,5 @@
 //! The discovery cache: what a hit costs, and how many calls hit; and what advertising costs.
 
-use std::sync::OnceLock;
-
 use tokio::runtime::Builder;
 
 use crate::measurement::Measurement;
@@ -30,16 +28,4 @@ fn on_paused_clock<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow
         .start_paused(true)
         .build()?;
     runtime.block_on(future)
-}
-
-/// What several figures are read off, measured with the first of them.
-fn measured_once<T>(
-    cell: &'static OnceLock<T>,
-    measure: impl FnOnce() -> anyhow::Result<T>,
-) -> anyhow::Result<&'static T> {
-    if let Some(measured) = cell.get() {
-        return Ok(measured);
-    }
-    let measured = measure()?;
-    Ok(cell.get_or_init(|| measured))
 }

@@ -15,69 +15,69 @@ use self::memory::{connections_held, memory_per_connection};
 use crate::figure::Unit;
 use crate::load::Load;
 use crate::measurement::{Clock, Measurement};
-use crate::session::{Session, Traffic};
-use crate::statistics::{Estimate, Goal};
+use crate::session::Traffic;
+use crate::statistics::Goal;
 
 /// What is measured of macula-transport.
 pub(super) const MEASUREMENTS: &[Measurement] = &[
-    ratio(
+    Measurement::ratio(
         "warm requests of 64 bytes, 64 in flight: rate over a raw stream per request",
         Goal::AtLeast(3.0),
         |session| beside_raw(session, &SMALL.in_flight(64))?.ratio_of(Load::rate),
     ),
-    ratio(
+    Measurement::ratio(
         "the same with everything on one thread",
         Goal::AtLeast(2.0),
         |session| beside_raw(session, &SMALL.in_flight(64).on_one_thread())?.ratio_of(Load::rate),
     ),
-    ratio(
+    Measurement::ratio(
         "warm requests of 64 bytes, 1 in flight: p50 over a raw stream per request",
         Goal::AtMost(1.2),
         |session| beside_raw(session, &SMALL.in_flight(1))?.ratio_of(Load::median_us),
     ),
-    ratio(
+    Measurement::ratio(
         "the same, 1 in flight, with everything on one thread",
         Goal::AtMost(1.2),
         |session| {
             beside_raw(session, &SMALL.in_flight(1).on_one_thread())?.ratio_of(Load::median_us)
         },
     ),
-    ratio(
+    Measurement::ratio(
         "warm requests of 4 KiB, 64 in flight: rate over a raw stream per request",
         Goal::AtLeast(1.2),
         |session| beside_raw(session, &SMALL.in_flight(64).of(4 * KIB))?.ratio_of(Load::rate),
     ),
-    ratio(
+    Measurement::ratio(
         "requests of 16 MiB, 2 in flight: throughput over raw streams",
         Goal::AtLeast(0.9),
         |session| beside_raw(session, &BULK)?.ratio_of(Load::rate),
     ),
-    ratio(
+    Measurement::ratio(
         "20 ms round trip, 1 % loss each way, 2000 a second: p95 over a raw stream per request",
         Goal::AtMost(1.3),
         |session| lossy(session, &LOSSY)?.ratio_of(|load| load.quantile_us(0.95)),
     ),
-    ratio(
+    Measurement::ratio(
         "20 ms round trip, 1 % loss each way, 2000 a second: p99 over a raw stream per request",
         Goal::AtMost(1.1),
         |session| lossy(session, &LOSSY)?.ratio_of(|load| load.quantile_us(0.99)),
     ),
-    ratio(
+    Measurement::ratio(
         "requests of 64 bytes, 64 in flight, beside 8 unread bulk streams: rate over alone",
         Goal::AtLeast(0.9),
         beside_bulk,
     ),
-    ratio(
+    Measurement::ratio(
         "requests of 64 bytes, 2000 a second, while a peer floods: p99 over the quiet p99",
         Goal::AtMost(2.0),
         flood,
     ),
-    ratio(
+    Measurement::ratio(
         "requests of 64 bytes, 2000 a second, while 1000 peers are dialled: p99 over quiet",
         Goal::AtMost(3.0),
         burst,
     ),
-    ratio(
+    Measurement::ratio(
         "memory of an idle connection, less 8 KiB, over a raw one",
         Goal::AtMost(1.1),
         memory_per_connection,
@@ -124,17 +124,3 @@ const LOSSY: Case = Case {
     traffic: Traffic::open(2000.0).for_slices(6),
     ..SMALL
 };
-
-const fn ratio(
-    name: &'static str,
-    goal: Goal,
-    run: fn(&Session) -> anyhow::Result<Estimate>,
-) -> Measurement {
-    Measurement {
-        name,
-        unit: Unit::Ratio,
-        goal,
-        clock: Clock::Real,
-        run,
-    }
-}

@@ -8,6 +8,7 @@ use macula_sim::{
     AnnounceFigures, Churn, Connections, Latency, Population, Report, Scenario, Simulation, Success,
 };
 
+use crate::area::measured_once;
 use crate::part::{self, Cost, Simulated};
 use crate::session::Session;
 use crate::statistics::Estimate;
@@ -182,15 +183,4 @@ fn churned() -> anyhow::Result<&'static Report> {
 fn share(right: usize, of: Success) -> anyhow::Result<Estimate> {
     let share = Estimate::of_share(u64::try_from(right)?, u64::try_from(of.cases)?);
     share.context("no case was counted")
-}
-
-fn measured_once<T>(
-    cell: &'static OnceLock<T>,
-    measure: impl FnOnce() -> anyhow::Result<T>,
-) -> anyhow::Result<&'static T> {
-    if let Some(measured) = cell.get() {
-        return Ok(measured);
-    }
-    let measured = measure()?;
-    Ok(cell.get_or_init(|| measured))
 }

@@ -24,12 +24,12 @@ use crate::statistics::{Estimate, Goal};
 use crate::zipf::Zipf;
 
 pub(super) const MEASUREMENTS: &[Measurement] = &[
-    ratio(
+    Measurement::ratio(
         "hit of the discovery cache over DashMap get and clone, one thread",
         Goal::AtMost(3.0),
         |session| over_dashmap(session, 1, HitBench::hit),
     ),
-    ratio("the same, two threads", Goal::AtMost(3.0), |session| {
+    Measurement::ratio("the same, two threads", Goal::AtMost(3.0), |session| {
         over_dashmap(session, 2, HitBench::hit)
     }),
     Measurement {
@@ -39,47 +39,33 @@ pub(super) const MEASUREMENTS: &[Measurement] = &[
         clock: Clock::Virtual,
         run: counted_allocations,
     },
-    ratio(
+    Measurement::ratio(
         "lookup of a local service over DashMap get and clone, one thread",
         Goal::AtMost(3.0),
         |session| over_dashmap(session, 1, HitBench::local_hit),
     ),
-    ratio(
+    Measurement::ratio(
         "lookup of a local service over DashMap get and clone, two threads",
         Goal::AtMost(3.0),
         |session| over_dashmap(session, 2, HitBench::local_hit),
     ),
-    ratio(
+    Measurement::ratio(
         "moka get over DashMap get and clone, one thread",
         Goal::None,
         |session| over_dashmap(session, 1, HitBench::moka_hit),
     ),
-    ratio("the same, two threads", Goal::None, |session| {
+    Measurement::ratio("the same, two threads", Goal::None, |session| {
         over_dashmap(session, 2, HitBench::moka_hit)
     }),
-    ratio(
+    Measurement::ratio(
         "papaya get and clone over DashMap get and clone, one thread",
         Goal::None,
         |session| over_dashmap(session, 1, HitBench::papaya_hit),
     ),
-    ratio("the same, two threads", Goal::None, |session| {
+    Measurement::ratio("the same, two threads", Goal::None, |session| {
         over_dashmap(session, 2, HitBench::papaya_hit)
     }),
 ];
-
-const fn ratio(
-    name: &'static str,
-    goal: Goal,
-    run: fn(&Session) -> anyhow::Result<Estimate>,
-) -> Measurement {
-    Measurement {
-        name,
-        unit: Unit::Ratio,
-        goal,
-        clock: Clock::Real,
-        run,
-    }
-}
 
 /// Names that hits are spread over.
 const NAMES: u32 = 10_000;

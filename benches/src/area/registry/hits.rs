@@ -9,7 +9,8 @@ use anyhow::{Context, ensure};
 use macula_core::Key;
 use macula_sim::Churn;
 
-use super::{measured_once, on_paused_clock};
+use super::on_paused_clock;
+use crate::area::measured_once;
 use crate::figure::Unit;
 use crate::fixture::NetworkSearch;
 use crate::measurement::{Clock, Measurement};

@@ -18,7 +18,8 @@ use macula_sim::Sent;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
-use super::{measured_once, on_paused_clock};
+use super::on_paused_clock;
+use crate::area::measured_once;
 use crate::cpu;
 use crate::figure::Unit;
 use crate::fixture::{SimulatedMesh, identity};
