@@ -97,8 +97,6 @@ pub enum HealthStatus {
     /// It works, and something does not: a service is not published, or nobody can dial a node
     /// that wants to serve.
     Degraded,
-    /// It is about to leave.
-    Draining,
 }
 
 /// Looking at everything that a node has takes its time, and anybody may ask for it.
@@ -193,9 +191,7 @@ fn health(parts: &Parts) -> NodeHealth {
     let degraded_services = parts.registry.stats().publish.degraded;
     let is_reachable = !parts.endpoint.addresses().is_empty();
     let wants_to_serve = parts.endpoint.role() == Role::Server;
-    let status = if parts.server.is_draining() {
-        HealthStatus::Draining
-    } else if degraded_services > 0 || (wants_to_serve && !is_reachable) {
+    let status = if degraded_services > 0 || (wants_to_serve && !is_reachable) {
         HealthStatus::Degraded
     } else {
         HealthStatus::Ok

@@ -95,11 +95,6 @@ impl Server {
         outcome
     }
 
-    /// Whether it admits no further call, because its node is about to leave.
-    pub fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::SeqCst)
-    }
-
     /// Refuses every further call, with a reply that says that this node shuts down.
     pub fn stop_admitting(&self) {
         self.draining.store(true, Ordering::SeqCst);
