@@ -256,15 +256,15 @@ impl CallIdentity {
         let own = self
             .trace()
             .unwrap_or_else(|| TraceContext::of_call(self.id));
-        let parent_id = self
-            .parent
-            .map(|parent| format!("{:016x}", parent.span_id()));
         tracing::debug_span!(
             "call",
             %service,
             trace_id = format_args!("{:032x}", own.trace_id()),
             span_id = format_args!("{:016x}", own.span_id()),
-            parent_id,
+            // Written only when somebody listens.
+            parent_id = self
+                .parent
+                .map(|parent| format!("{:016x}", parent.span_id())),
         )
     }
 }
