@@ -41,6 +41,7 @@ mod budget;
 mod failover;
 mod health;
 
+mod metrics;
 mod scope;
 mod trace;
 
@@ -69,6 +70,10 @@ pub use health::{BreakerState, ProviderHealth};
 pub use macula_registry::Source;
 pub use macula_transport::Executed;
 pub use message::{CallId, MAX_ERROR_BYTES, MAX_HEADER_BYTES};
+pub use metrics::{
+    Bucket, CalledStats, FailureClass, Latency, MAX_METERED_SERVICES, PerService, ServedStats,
+    ServiceStats,
+};
 pub use selector::{
     Candidate, First, LeastLatency, MAX_COUNTED_SERVICES, ProviderSelector, Random, RoundRobin,
     Selection,
