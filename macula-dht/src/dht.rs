@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use macula_core::{Key, NodeId, ProviderRecord, Withdrawal};
+use macula_core::{Contact, Key, NodeId, ProviderRecord, Withdrawal};
 
 use crate::DhtError;
 
@@ -54,6 +54,22 @@ pub trait Dht: Send + Sync + 'static {
     /// [`DhtError::Unreachable`] when there was nobody to ask and nothing is held here;
     /// [`DhtError::Closed`].
     async fn find(&self, key: Key, options: FindOptions) -> Result<Found, DhtError>;
+
+    /// Finds where a node can be dialled, by its id; `None` when nobody knows.
+    ///
+    /// Ends by `timeout`. The node may have gone since, and is proved by nothing but dialling it.
+    /// Without an implementation of its own a DHT knows services only, and no node.
+    ///
+    /// # Errors
+    /// [`DhtError::Unreachable`] when there was nobody to ask; [`DhtError::Overloaded`];
+    /// [`DhtError::Closed`].
+    async fn locate(
+        &self,
+        _node_id: NodeId,
+        _timeout: Duration,
+    ) -> Result<Option<Contact>, DhtError> {
+        Ok(None)
+    }
 }
 
 /// How to look for providers.

@@ -2,9 +2,10 @@
 
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
-use macula_core::{Contact, Key, ProviderRecord, WallClock, Withdrawal};
+use macula_core::{Contact, Key, NodeId, ProviderRecord, WallClock, Withdrawal};
 use macula_transport::{Endpoint, Peer, ProtocolId, Role};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -184,6 +185,15 @@ impl Dht for KademliaDht {
             trace,
         };
         self.ask(|reply| Command::Find(search, reply)).await?
+    }
+
+    async fn locate(
+        &self,
+        node_id: NodeId,
+        timeout: Duration,
+    ) -> Result<Option<Contact>, DhtError> {
+        self.ask(|reply| Command::Locate(node_id, timeout, reply))
+            .await?
     }
 }
 

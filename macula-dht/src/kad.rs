@@ -30,6 +30,7 @@ mod rtt;
 mod subnet;
 
 mod finds;
+mod locate;
 mod lookup;
 mod lookups;
 

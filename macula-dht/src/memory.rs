@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use macula_core::{Key, ProviderRecord, WallClock, Withdrawal};
+use macula_core::{Contact, Key, NodeId, ProviderRecord, WallClock, Withdrawal};
 use tokio::time::Instant;
 
 mod claims;
@@ -53,6 +53,8 @@ pub struct MemoryDhtStats {
     pub withdraws: u64,
     /// Calls of [`Dht::find`], whatever came of them.
     pub finds: u64,
+    /// Calls of [`Dht::locate`], whatever came of them.
+    pub locates: u64,
     /// Records refused because their key or the whole was full.
     pub full: u64,
     /// Records and withdrawals refused because they are out of their time or superseded.
@@ -244,6 +246,22 @@ impl Dht for MemoryDht {
             FindOutcome::Found
         };
         Ok(found(providers, outcome))
+    }
+
+    /// A node is known while it provides something.
+    async fn locate(
+        &self,
+        node_id: NodeId,
+        timeout: Duration,
+    ) -> Result<Option<Contact>, DhtError> {
+        let arrival = self.arrive(|stats| stats.locates += 1);
+        let in_time = tokio::time::timeout(timeout, arrival).await.is_ok();
+        let mut state = self.state();
+        state.check(Scope::Network)?;
+        let addresses = in_time.then(|| state.claims.addresses(now(), &node_id));
+        Ok(addresses
+            .flatten()
+            .map(|addresses| Contact { node_id, addresses }))
     }
 }
 

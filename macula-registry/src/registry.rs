@@ -3,7 +3,7 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use macula_core::{NodeId, ServiceName};
+use macula_core::{Contact, NodeId, ServiceName};
 use macula_dht::Dht;
 use tokio::runtime::Handle;
 use tokio::sync::broadcast;
@@ -189,6 +189,22 @@ impl<H: Clone + Send + Sync + 'static> Registry<H> {
         }
         let answer = self.resolver.discover(name, options).await;
         answer.map(Elsewhere::of)
+    }
+
+    /// Finds where a node can be dialled, by its id rather than by what it provides: for calls to
+    /// that very node. Nothing is cached.
+    ///
+    /// # Errors
+    /// [`ResolveError::NotFound`], [`ResolveError::TimedOut`] or [`ResolveError::Dht`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves the search to end by itself.
+    pub async fn locate(
+        &self,
+        node_id: NodeId,
+        timeout: Duration,
+    ) -> Result<Contact, ResolveError> {
+        self.resolver.locate(node_id, timeout).await
     }
 
     /// What happens from now on to this node's services and to the providers it knows.

@@ -306,7 +306,7 @@ impl<'a> Simulation<'a> {
                 OperationResult::Found(result) => self.end_find(operation, at, result),
                 OperationResult::Announced(result) => self.end_announcement(operation, at, result),
                 OperationResult::Withdrawn(result) => self.end_withdrawal(operation, at, result),
-                OperationResult::Joined { .. } => {}
+                OperationResult::Located(_) | OperationResult::Joined { .. } => {}
             }
         }
         for node in self.network.take_departed() {

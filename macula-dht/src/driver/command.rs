@@ -1,6 +1,8 @@
 //! What the task is asked to do.
 
-use macula_core::{Contact, DialTarget};
+use std::time::Duration;
+
+use macula_core::{Contact, DialTarget, NodeId};
 use tokio::sync::oneshot;
 
 use crate::kad::Search;
@@ -18,6 +20,12 @@ pub(super) enum Command {
         oneshot::Sender<Result<WithdrawReport, DhtError>>,
     ),
     Find(Search, oneshot::Sender<Result<Found, DhtError>>),
+    /// Where the node is, to be known within so long.
+    Locate(
+        NodeId,
+        Duration,
+        oneshot::Sender<Result<Option<Contact>, DhtError>>,
+    ),
     /// Remember the bootstrap peers, take those that were reached, and look up our own key; the
     /// answer is the number of contacts then.
     Join(Joining, oneshot::Sender<usize>),

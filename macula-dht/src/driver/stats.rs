@@ -1,11 +1,11 @@
 //! Counters and sizes of a node's access to the DHT.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::kad::KadStats;
 
 /// A snapshot.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct DhtStats {
     /// Of the machine.

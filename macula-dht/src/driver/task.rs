@@ -5,7 +5,7 @@ use std::sync::{Arc, MutexGuard};
 use std::time::Instant;
 
 use bytes::Bytes;
-use macula_core::DialTarget;
+use macula_core::{Contact, DialTarget};
 use macula_transport::{DialError, Endpoint, Peer, PeerEvent, ProtocolId, Request};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
@@ -42,6 +42,7 @@ enum Waiting {
     Announce(oneshot::Sender<Result<AnnounceReport, DhtError>>),
     Withdraw(oneshot::Sender<Result<WithdrawReport, DhtError>>),
     Find(oneshot::Sender<Result<Found, DhtError>>),
+    Locate(oneshot::Sender<Result<Option<Contact>, DhtError>>),
     Join(oneshot::Sender<usize>),
 }
 
@@ -103,6 +104,10 @@ impl Task {
             Command::Find(search, reply) => {
                 (self.machine().find(now, search), Waiting::Find(reply))
             }
+            Command::Locate(node_id, timeout, reply) => (
+                self.machine().locate(now, node_id, timeout),
+                Waiting::Locate(reply),
+            ),
             Command::Join(joining, reply) => (self.join(now, joining), Waiting::Join(reply)),
         };
         self.waiting.insert(operation, waiting);
@@ -224,6 +229,9 @@ impl Task {
             (Some(Waiting::Find(reply)), OperationResult::Found(result)) => {
                 let _ = reply.send(result);
             }
+            (Some(Waiting::Locate(reply)), OperationResult::Located(result)) => {
+                let _ = reply.send(result);
+            }
             (Some(Waiting::Join(reply)), OperationResult::Joined { contacts }) => {
                 let _ = reply.send(contacts);
             }
@@ -261,6 +269,7 @@ fn log(result: &OperationResult) {
             "looked up"
         ),
         OperationResult::Found(Err(error)) => tracing::debug!(%error, "lookup failed"),
+        OperationResult::Located(result) => tracing::debug!(?result, "node looked up"),
         OperationResult::Joined { contacts } => tracing::debug!(contacts, "own key looked up"),
     }
 }

@@ -21,7 +21,7 @@ const JOINABLE_FOR: Duration = Duration::from_secs(1);
 const ONE_HOP_ALPHA: usize = 16;
 
 /// No search takes longer; this only keeps instants from overflowing.
-const LONGEST_SEARCH: Duration = Duration::from_secs(60 * 60);
+pub(super) const LONGEST_SEARCH: Duration = Duration::from_secs(60 * 60);
 
 /// Whom one search for providers asks, and who waits for it: its first caller and those who have
 /// joined since. All count as operations, which bounds them.

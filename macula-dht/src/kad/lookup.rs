@@ -230,6 +230,22 @@ impl Lookup {
         self.answered().map(|peer| peer.contact.clone()).collect()
     }
 
+    /// A peer that it has heard of.
+    pub(super) fn contact(&self, node_id: &NodeId) -> Option<&Contact> {
+        let place = self.candidates.place(node_id)?;
+        Some(&self.candidates.at(place).contact)
+    }
+
+    pub(super) fn was_answered_by(&self, node_id: &NodeId) -> bool {
+        let place = self.candidates.place(node_id);
+        place.is_some_and(|place| self.candidates.at(place).state == State::Answered)
+    }
+
+    /// Whether there was nobody to ask.
+    pub(super) fn knew_nobody(&self) -> bool {
+        self.candidates.is_empty()
+    }
+
     /// What it has proved about the neighbourhood of its target; `None` when it was cut short.
     pub(super) fn region(&self, now: Instant) -> Option<Region> {
         if !self.converged {

@@ -45,6 +45,13 @@ pub(super) enum LookupPurpose {
         /// Its placement.
         index: usize,
     },
+    /// Whoever looks for the node is told where it is.
+    Locate {
+        /// Who looks.
+        operation: OperationId,
+        /// The node.
+        node_id: NodeId,
+    },
     /// Whoever joins is told when it ends.
     Join(OperationId),
     /// The contacts met on the way are all there is to it.
@@ -166,6 +173,14 @@ impl RunningLookup {
         }
     }
 
+    /// Whether the node that it looks for has answered.
+    fn has_located(&self) -> bool {
+        match &self.purpose {
+            LookupPurpose::Locate { node_id, .. } => self.lookup.was_answered_by(node_id),
+            _ => false,
+        }
+    }
+
     fn operations(&self) -> usize {
         match &self.purpose {
             LookupPurpose::Find(find) => find.waiters(),
@@ -233,6 +248,9 @@ impl Kademlia {
             let Some(running) = self.lookups.get_mut(lookup_id) else {
                 return;
             };
+            if running.has_located() {
+                return self.end_lookup(now, lookup_id);
+            }
             match running.lookup.poll(now) {
                 Step::Ask(contact) => {
                     let request = running.lookup.request();
@@ -259,6 +277,9 @@ impl Kademlia {
             LookupPurpose::Find(find) => self.end_find(now, lookup, &find),
             LookupPurpose::Walk { operation, index } => {
                 self.handle_walked(now, (operation, index), &lookup);
+            }
+            LookupPurpose::Locate { operation, node_id } => {
+                self.end_locate((operation, node_id), &lookup);
             }
             LookupPurpose::Join(operation) => {
                 let contacts = self.table.len();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use macula_core::{Contact, DialTarget, Key};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::message::Request;
 use crate::{AnnounceReport, DhtError, Found, WithdrawReport};
@@ -59,6 +59,8 @@ pub enum OperationResult {
     Withdrawn(Result<WithdrawReport, DhtError>),
     /// Of [`find`](super::Kademlia::find).
     Found(Result<Found, DhtError>),
+    /// Of [`locate`](super::Kademlia::locate).
+    Located(Result<Option<Contact>, DhtError>),
     /// Of [`join`](super::Kademlia::join).
     Joined {
         /// How many contacts are in the table now.
@@ -99,7 +101,7 @@ pub enum Ask {
 pub const MAX_ASKED: usize = 64;
 
 /// Counters and sizes of the machine.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KadStats {
     /// Contacts in the routing table.
     pub contacts: usize,

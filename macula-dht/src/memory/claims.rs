@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use macula_core::{CLOCK_SKEW, Claim, Key, NodeId, ProviderRecord, Timestamp, Withdrawal};
+use macula_core::{
+    Addresses, CLOCK_SKEW, Claim, Key, NodeId, ProviderRecord, Timestamp, Withdrawal,
+};
 
 use crate::memory::MemoryDhtConfig;
 
@@ -91,6 +93,21 @@ impl Claims {
             }
             Claim::Record(_) | Claim::Withdrawal(_) => None,
         })
+    }
+
+    /// Where a provider is, by the newest of its live records.
+    pub(super) fn addresses(&mut self, now: Instant, provider: &NodeId) -> Option<Addresses> {
+        self.sweep(now);
+        let held = self
+            .by_key
+            .values()
+            .filter_map(|of_key| of_key.get(provider));
+        let records = held.filter_map(|held| match &held.claim {
+            Claim::Record(record) if held.lives(now) => Some(record),
+            Claim::Record(_) | Claim::Withdrawal(_) => None,
+        });
+        let newest = records.max_by_key(|record| record.seq())?;
+        Some(newest.addresses().clone())
     }
 
     /// Moves the expired out of the live, and forgets what need not be remembered.

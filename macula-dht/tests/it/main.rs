@@ -14,6 +14,7 @@ mod holders;
 mod kademlia;
 mod kademlia_dht;
 mod liveness;
+mod locate;
 mod machine;
 mod maintenance;
 mod memory_dht;

@@ -157,6 +157,26 @@ async fn providers_come_with_the_freshest_life_first() {
     assert_eq!(lives, passed.map(|passed| TTL - passed));
 }
 
+#[tokio::test(start_paused = true)]
+async fn node_is_located_while_it_provides_something() {
+    let bed = Bed::new();
+    let node_id = SecretKey::from_bytes(&[1; 32]).node_id();
+    let locate = || bed.dht.locate(node_id, FIND_TIMEOUT);
+    assert_eq!(locate().await, Ok(None));
+    let record = bed.record(1, "a.service", 1);
+    let contact = record.contact();
+    bed.dht.announce(vec![record]).await.unwrap();
+    assert_eq!(locate().await, Ok(Some(contact)));
+    bed.dht.set_latency(FIND_TIMEOUT * 3);
+    let started = Instant::now();
+    assert_eq!(locate().await, Ok(None));
+    assert_eq!(started.elapsed(), FIND_TIMEOUT);
+    bed.dht.set_latency(Duration::ZERO);
+    tokio::time::sleep(TTL).await;
+    assert_eq!(locate().await, Ok(None));
+    assert_eq!(bed.dht.stats().locates, 4);
+}
+
 /// A DHT on a paused clock, and records for it.
 struct Bed {
     dht: Arc<MemoryDht>,

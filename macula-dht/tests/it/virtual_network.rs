@@ -283,6 +283,22 @@ impl VirtualNetwork {
         }
     }
 
+    /// Where this node finds another one by its id.
+    pub(crate) fn locate(
+        &mut self,
+        node: usize,
+        node_id: NodeId,
+    ) -> Result<Option<Contact>, DhtError> {
+        let started = self.now;
+        let operation = self.machine(node).locate(started, node_id, FIND_TIMEOUT);
+        let result = self.finish(node, operation);
+        assert!(self.now - started <= FIND_TIMEOUT, "it ran past its end");
+        match result {
+            OperationResult::Located(result) => result,
+            other => panic!("locate came to {other:?}"),
+        }
+    }
+
     /// Who a find by this node shows, as node indices.
     pub(crate) fn providers(&mut self, node: usize, service: &str) -> Vec<usize> {
         let found = self.find(node, service).unwrap();

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use macula_core::{Key, NodeId, Realm, ServiceName};
+use macula_core::{Contact, Key, NodeId, Realm, ServiceName};
 use macula_dht::{Dht, DhtError, Scope};
 use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep, timeout};
@@ -89,6 +89,19 @@ impl Resolver {
             Ok(answer) => answer,
             Err(_elapsed) => Err(ResolveError::TimedOut),
         }
+    }
+
+    /// Where a node can be dialled.
+    pub(crate) async fn locate(
+        &self,
+        node_id: NodeId,
+        patience: Duration,
+    ) -> Result<Contact, ResolveError> {
+        // It has a moment less, so that what it has heard by then is not lost.
+        let search = self.dht.locate(node_id, patience - patience / 16);
+        let located = timeout(patience, search).await;
+        let located = located.map_err(|_elapsed| ResolveError::TimedOut)??;
+        located.ok_or(ResolveError::NotFound)
     }
 
     /// Waits for lookups until one ends with an answer that these options allow.
