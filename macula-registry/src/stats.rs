@@ -1,9 +1,9 @@
 //! What the registry counted so far.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// A snapshot of a registry's counters and sizes.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RegistryStats {
     /// Services registered now.
     pub local_services: usize,
@@ -19,7 +19,7 @@ pub struct RegistryStats {
 ///
 /// Every resolve is exactly one of [`local_answers`](RegistryStats::local_answers), hits, stale
 /// hits, negative hits and misses; every lookup that has ended is one of the answers or failed.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CacheStats {
     /// Names cached now, those known to have no provider included.
     pub entries: usize,
@@ -54,7 +54,7 @@ pub struct CacheStats {
 }
 
 /// What became of this node's advertisements so far.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PublishStats {
     /// Services whose latest attempt to be published failed.
     pub degraded: usize,

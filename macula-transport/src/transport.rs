@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use macula_core::{DialTarget, NodeId};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{CloseCode, ConnectionError, DialError, StreamError};
 
@@ -83,7 +83,7 @@ pub trait Connection: Send + Sync + 'static {
 }
 
 /// What went over a connection, or over several of them.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Traffic {
     /// Bytes sent, everything that the transport adds included.
     pub bytes_sent: u64,
