@@ -9,6 +9,7 @@
 
 mod access;
 mod caller;
+mod codecs;
 mod failover;
 mod health;
 mod inline;
