@@ -131,7 +131,7 @@ impl From<CallError> for Failure {
             }
             CallError::ServiceNotFound => Class::NotFound,
             CallError::Timeout { .. } => Class::Timeout,
-            CallError::Handler(_) | CallError::HandlerPanicked => Class::Handler,
+            CallError::Handler { .. } | CallError::HandlerPanicked { .. } => Class::Handler,
             CallError::Overloaded { .. }
             | CallError::Denied { .. }
             // As with overload: later, rather than elsewhere.
@@ -171,10 +171,18 @@ mod tests {
                 Class::Timeout,
             ),
             (
-                CallError::Handler(HandlerError::new("no luck")),
+                CallError::Handler {
+                    error: HandlerError::new("no luck"),
+                    attempts: attempts(),
+                },
                 Class::Handler,
             ),
-            (CallError::HandlerPanicked, Class::Handler),
+            (
+                CallError::HandlerPanicked {
+                    attempts: attempts(),
+                },
+                Class::Handler,
+            ),
             (
                 CallError::Overloaded {
                     attempts: attempts(),

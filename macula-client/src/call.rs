@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use macula_core::{Delivery, Metadata, NameError, NodeId, ServiceName};
 use macula_rpc::{
-    Call, CallError, CallOptions, Caller, Codec, CodecError, Executed, Part, Reply, TraceContext,
+    Attempt, Call, CallError, CallOptions, Caller, Codec, CodecError, Part, Reply, TraceContext,
 };
 
 /// A call to be made: set how, then await it for the result.
@@ -123,7 +123,7 @@ impl<Resp> CallBuilder<Resp> {
         let service = self.name.map_err(CallError::Name)?;
         let body = self
             .body
-            .map_err(|error| unreadable(Part::Arguments, &error, Executed::No))?;
+            .map_err(|error| unreadable(Part::Arguments, &error, Vec::new()))?;
         let call = Call {
             service,
             codec: self.codec,
@@ -142,16 +142,17 @@ impl<Resp: Send + 'static> IntoFuture for CallBuilder<Resp> {
         Box::pin(async move {
             let decode = self.decode;
             let reply = self.detailed().await?;
+            let attempts = reply.attempts;
             decode(reply.codec, reply.body)
-                .map_err(|error| unreadable(Part::Result, &error, Executed::Yes))
+                .map_err(|error| unreadable(Part::Result, &error, attempts))
         })
     }
 }
 
-fn unreadable(part: Part, error: &CodecError, executed: Executed) -> CallError {
+fn unreadable(part: Part, error: &CodecError, attempts: Vec<Attempt>) -> CallError {
     CallError::Codec {
         part,
         reason: error.to_string(),
-        executed,
+        attempts,
     }
 }

@@ -157,6 +157,20 @@ impl fmt::Display for Listed<'_> {
     }
 }
 
+/// Shows the attempts before the last one, if there are any: what the last one came to was said.
+pub(crate) struct After<'a>(pub(crate) &'a [Attempt]);
+
+impl fmt::Display for After<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.split_last() {
+            Some((_, before)) if !before.is_empty() => {
+                write!(f, ", after other attempts{}", Listed(before))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 /// Whether any of the attempts can have been carried out.
 pub(crate) fn executed(attempts: &[Attempt]) -> Executed {
     attempts

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use macula_core::{NodeId, ServiceName};
 use macula_registry::{Registry, ResolveOptions, Resolved, Source};
-use macula_transport::{Endpoint, Executed};
+use macula_transport::Endpoint;
 use tokio::time::Instant;
 use tracing::{Instrument, Span};
 
@@ -164,7 +164,7 @@ impl Shared {
             return Err(CallError::TooLarge {
                 part: Part::Arguments,
                 limit_bytes: limit_bytes as u64,
-                executed: Executed::No,
+                attempts: Vec::new(),
             });
         }
         let time = CallTime {
@@ -277,7 +277,7 @@ struct CallTime {
 }
 
 fn report(service: &ServiceName, error: &CallError) {
-    if let CallError::Handler(_) = error {
+    if let CallError::Handler { .. } = error {
         tracing::debug!(%service, %error, "service answered with an error");
     } else {
         tracing::warn!(%service, %error, executed = ?error.executed(), "call failed");

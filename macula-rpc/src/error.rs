@@ -4,7 +4,7 @@ use macula_core::NameError;
 use macula_registry::ResolveError;
 use macula_transport::Executed;
 
-use crate::attempt::{Listed, executed};
+use crate::attempt::{After, Listed, executed};
 use crate::{Attempt, AttemptOutcome, HandlerError};
 
 /// Why a call has no result. [`executed`](Self::executed) says whether it may have run.
@@ -60,12 +60,20 @@ pub enum CallError {
         /// What was tried.
         attempts: Vec<Attempt>,
     },
-    /// The service's own error, verbatim.
-    #[error("service error: {0}")]
-    Handler(HandlerError),
+    /// The service's own error.
+    #[error("service error: {error}{}", After(.attempts))]
+    Handler {
+        /// What it says, verbatim.
+        error: HandlerError,
+        /// What was tried; the last one answered so.
+        attempts: Vec<Attempt>,
+    },
     /// The handler panicked.
-    #[error("handler panicked")]
-    HandlerPanicked,
+    #[error("handler panicked{}", After(.attempts))]
+    HandlerPanicked {
+        /// What was tried; the last one panicked.
+        attempts: Vec<Attempt>,
+    },
     /// Every provider has too much to do. Trying later may help.
     #[error("overloaded{}", Listed(.attempts))]
     Overloaded {
@@ -79,24 +87,24 @@ pub enum CallError {
         attempts: Vec<Attempt>,
     },
     /// The arguments or the result cannot be written or read.
-    #[error("{part} {reason}")]
+    #[error("{part} {reason}{}", After(.attempts))]
     Codec {
         /// Which of them.
         part: Part,
         /// What the codec says, here or at the provider.
         reason: String,
-        /// Whether the call can have been carried out.
-        executed: Executed,
+        /// What was tried; nothing when the arguments could not be written.
+        attempts: Vec<Attempt>,
     },
     /// The arguments or the result are longer than a message may be.
-    #[error("{part} too large: more than {limit_bytes} bytes")]
+    #[error("{part} too large: more than {limit_bytes} bytes{}", After(.attempts))]
     TooLarge {
         /// Which of them.
         part: Part,
         /// The limit.
         limit_bytes: u64,
-        /// Whether the call can have been carried out.
-        executed: Executed,
+        /// What was tried; nothing when the arguments are beyond this node's own limit.
+        attempts: Vec<Attempt>,
     },
     /// The selector chose nobody, or somebody who is not there.
     #[error("selector chose {chosen:?} of {candidates} candidates")]
@@ -137,14 +145,10 @@ impl std::fmt::Display for Part {
 impl CallError {
     /// Whether the call can have been carried out, by any of its attempts.
     pub fn executed(&self) -> Executed {
-        match self {
-            Self::Handler(_) | Self::HandlerPanicked => Executed::Yes,
-            Self::Codec { executed, .. } | Self::TooLarge { executed, .. } => *executed,
-            other => executed(other.attempts()),
-        }
+        executed(self.attempts())
     }
 
-    /// What was tried, in order; empty for errors that do not list it.
+    /// What was tried, in order.
     pub fn attempts(&self) -> &[Attempt] {
         match self {
             Self::AllProvidersFailed { attempts }
@@ -155,9 +159,13 @@ impl CallError {
             | Self::Cancelled { attempts }
             | Self::Overloaded { attempts }
             | Self::Denied { attempts }
+            | Self::Handler { attempts, .. }
+            | Self::HandlerPanicked { attempts }
+            | Self::Codec { attempts, .. }
+            | Self::TooLarge { attempts, .. }
             | Self::Selector { attempts, .. }
             | Self::ShuttingDown { attempts } => attempts,
-            _ => &[],
+            Self::Name(_) | Self::ServiceNotFound | Self::Discovery(_) => &[],
         }
     }
 

@@ -6,7 +6,6 @@ use tokio::time::Instant;
 
 use super::verdict::Verdict;
 use super::{Call, CallIdentity, CallTime, Reply, Shared};
-use crate::attempt;
 use crate::message::{CallHeader, CallMessage};
 use crate::{Attempt, AttemptOutcome, CallError};
 
@@ -62,14 +61,13 @@ fn conclude(verdict: Verdict, attempt: Attempt, time: CallTime) -> Result<Reply,
             _ => CallError::used_up(attempts),
         });
     }
-    let executed = attempt::executed(&attempts);
-    let (body, codec) = verdict.detail.conclude(&verdict.outcome, executed)?;
+    let answer = verdict.detail.conclude(attempts)?;
     Ok(Reply {
-        body,
-        codec,
+        body: answer.body,
+        codec: answer.codec,
         provider,
         source: Source::Local,
-        attempts,
+        attempts: answer.attempts,
         elapsed: Instant::now().saturating_duration_since(time.started),
     })
 }

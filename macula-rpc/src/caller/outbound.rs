@@ -9,9 +9,8 @@ use macula_transport::{ProtocolId, Request};
 use tokio::time::Instant;
 
 use super::local::message_of;
-use super::verdict::Verdict;
+use super::verdict::{Detail, Verdict};
 use super::{Call, CallIdentity, CallTime, Reply, Shared};
-use crate::attempt;
 use crate::failover::ejection::{self, Offered};
 use crate::failover::{GiveUp, Plan, PlanConfig, Step, Try};
 use crate::health::{AttemptUnderWay, ServiceHealth};
@@ -294,7 +293,7 @@ impl<'a> OutboundCall<'a> {
             return Some(Err(CallError::Codec {
                 part: Part::Arguments,
                 reason: "header cannot be encoded".to_owned(),
-                executed: attempt::executed(&self.attempts),
+                attempts: std::mem::take(&mut self.attempts),
             }));
         };
         let request = Request {
@@ -318,28 +317,22 @@ impl<'a> OutboundCall<'a> {
             forced,
         });
         if verdict.outcome.is_final() {
-            return Some(self.conclude(verdict));
+            return Some(self.conclude(contact.node_id, verdict.detail));
         }
         self.fail(tried, &verdict);
         None
     }
 
-    fn conclude(&mut self, verdict: Verdict) -> Result<Reply, CallError> {
-        let executed = attempt::executed(&self.attempts);
-        let attempts = std::mem::take(&mut self.attempts);
-        let provider = attempts.last().map(|attempt| attempt.provider);
-        match verdict.detail.conclude(&verdict.outcome, executed) {
-            Ok((body, codec)) => Ok(Reply {
-                body,
-                codec,
-                provider: provider.unwrap_or_else(|| self.shared.endpoint.node_id()),
-                source: self.source,
-                attempts,
-                elapsed: self.time.started.elapsed(),
-            }),
-            Err(CallError::ShuttingDown { .. }) => Err(CallError::ShuttingDown { attempts }),
-            Err(error) => Err(error),
-        }
+    fn conclude(&mut self, provider: NodeId, detail: Detail) -> Result<Reply, CallError> {
+        let answer = detail.conclude(std::mem::take(&mut self.attempts))?;
+        Ok(Reply {
+            body: answer.body,
+            codec: answer.codec,
+            provider,
+            source: self.source,
+            attempts: answer.attempts,
+            elapsed: self.time.started.elapsed(),
+        })
     }
 
     fn fail(&mut self, tried: Try, verdict: &Verdict) {

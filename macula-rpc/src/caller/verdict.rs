@@ -4,7 +4,7 @@ use bytes::Bytes;
 use macula_transport::{DialError, Executed, Refusal, RequestError, RequestFailure};
 
 use crate::message::{ReplyMessage, Status};
-use crate::{AttemptOutcome, CallError, Codec, Part};
+use crate::{Attempt, AttemptOutcome, CallError, Codec, Part};
 
 /// What became of one attempt.
 #[derive(Debug)]
@@ -20,8 +20,16 @@ pub(super) enum Detail {
     None,
     Result { body: Bytes, codec: Codec },
     Error(crate::HandlerError),
+    Panic,
     Unreadable { part: Part, reason: String },
     TooLarge { part: Part, limit_bytes: u64 },
+}
+
+/// A result, and what was tried for it.
+pub(super) struct Answer {
+    pub(super) body: Bytes,
+    pub(super) codec: Codec,
+    pub(super) attempts: Vec<Attempt>,
 }
 
 impl Verdict {
@@ -65,7 +73,7 @@ impl Verdict {
             Status::Handler(error) => {
                 Self::with(Outcome::Failed, Executed::Yes, Detail::Error(error))
             }
-            Status::Panicked => Self::new(Outcome::Panicked, Executed::Yes),
+            Status::Panicked => Self::with(Outcome::Panicked, Executed::Yes, Detail::Panic),
             Status::NotServed => Self::new(Outcome::NotServed, Executed::No),
             Status::Overloaded => Self::new(Outcome::Overloaded, Executed::No),
             Status::BadArguments(reason) => {
@@ -121,31 +129,30 @@ impl Verdict {
 }
 
 impl Detail {
-    /// What a final outcome comes to: the result, or the error that ends the call.
-    ///
-    /// `executed` covers all attempts of the call.
-    pub(super) fn conclude(
-        self,
-        outcome: &AttemptOutcome,
-        executed: Executed,
-    ) -> Result<(Bytes, Codec), CallError> {
-        match self {
-            Self::Result { body, codec } => Ok((body, codec)),
-            Self::Error(error) => Err(CallError::Handler(error)),
-            Self::Unreadable { part, reason } => Err(CallError::Codec {
+    /// What a final outcome comes to after these attempts: a result, or the error that ends the
+    /// call.
+    pub(super) fn conclude(self, attempts: Vec<Attempt>) -> Result<Answer, CallError> {
+        Err(match self {
+            Self::Result { body, codec } => {
+                return Ok(Answer {
+                    body,
+                    codec,
+                    attempts,
+                });
+            }
+            Self::Error(error) => CallError::Handler { error, attempts },
+            Self::Panic => CallError::HandlerPanicked { attempts },
+            Self::Unreadable { part, reason } => CallError::Codec {
                 part,
                 reason,
-                executed,
-            }),
-            Self::TooLarge { part, limit_bytes } => Err(CallError::TooLarge {
+                attempts,
+            },
+            Self::TooLarge { part, limit_bytes } => CallError::TooLarge {
                 part,
                 limit_bytes,
-                executed,
-            }),
-            Self::None if *outcome == AttemptOutcome::Panicked => Err(CallError::HandlerPanicked),
-            Self::None => Err(CallError::ShuttingDown {
-                attempts: Vec::new(),
-            }),
-        }
+                attempts,
+            },
+            Self::None => CallError::ShuttingDown { attempts },
+        })
     }
 }

@@ -1,10 +1,14 @@
 //! Providers that fail, and the attempts that follow.
 
-use std::num::NonZeroU8;
+use std::num::{NonZeroU8, NonZeroUsize};
+use std::sync::Arc;
 use std::time::Duration;
 
 use macula_core::{Delivery, NodeId};
-use macula_rpc::{AttemptOutcome, CallError, CallOptions, Executed, HandlerError, Service, typed};
+use macula_rpc::{
+    AttemptOutcome, CallError, CallOptions, Executed, First, HandlerError, ServerConfig, Service,
+    typed,
+};
 use tokio::time::Instant;
 
 use crate::mesh::{Counter, Mesh, Node, answers, at_most_once, counts, fails, hangs, name, within};
@@ -264,11 +268,51 @@ async fn an_application_error_comes_back_verbatim_after_one_attempt() {
     let _other = other.serve(SERVICE, counts(&second, 2)).await;
     let error = caller.call::<u32>(SERVICE, &()).await.unwrap_err();
     let expected = HandlerError::new("no such user: ünknown").with_code(7);
-    assert_eq!(error, CallError::Handler(expected));
+    assert!(matches!(&error, CallError::Handler { error, .. } if *error == expected));
+    assert_eq!(tried(&error), [failing.id]);
+    assert_eq!(error.to_string(), "service error: no such user: ünknown");
     assert_eq!(error.executed(), Executed::Yes);
     assert_eq!(caller.caller.stats().attempts, 1);
     assert_eq!(second.count(), 0);
     assert_eq!(caller.cached(SERVICE), [failing.id, other.id]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whatever_the_last_attempt_comes_to_those_before_it_are_listed() {
+    let mesh = Mesh::new();
+    let config = ServerConfig {
+        max_body_bytes: NonZeroUsize::new(4).unwrap(),
+        ..ServerConfig::default()
+    };
+    let dead = mesh.node(1);
+    let (last, caller) = (
+        mesh.node_with(2, Arc::new(First), config),
+        mesh.node(100),
+    );
+    let panics = typed(|(): ()| async move {
+        assert!(std::hint::black_box(false), "by request");
+        Ok(0_u32)
+    });
+    let large = typed(|(): ()| async move { Ok("more than four bytes") });
+    let unreadable = typed(|arguments: u64| async move { Ok(arguments) });
+    let fails = fails("no luck");
+    for (service, handler, said) in [
+        ("app.fails", fails, "service error: no luck"),
+        ("app.panics", panics, "handler panicked"),
+        ("app.unreadable", unreadable, "arguments cannot be decoded"),
+        ("app.large", large, "result too large"),
+    ] {
+        // Kept by forgetting it: the service stays advertised.
+        std::mem::forget(dead.serve(service, answers(1)).await);
+        std::mem::forget(last.serve(service, handler).await);
+        mesh.network.refuse(dead.id);
+        let error = caller.call::<u32>(service, &()).await.unwrap_err();
+        assert_eq!(tried(&error), [dead.id, last.id], "{error}");
+        let text = error.to_string();
+        assert!(text.starts_with(said), "{text}");
+        let before = format!(", after other attempts: 1. {}", dead.id.short());
+        assert!(text.contains(&before), "{text}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -62,7 +62,8 @@ async fn a_panic_inline_is_its_callers_error_and_nobody_elses() {
             caller.call::<u32>("app.bad", &later),
             caller.call::<u32>(SERVICE, &())
         );
-        assert_eq!((bad, good), (Err(CallError::HandlerPanicked), Ok(1)));
+        assert!(matches!(bad, Err(CallError::HandlerPanicked { .. })));
+        assert_eq!(good, Ok(1));
     }
     let stats = provider.server.stats();
     assert_eq!((stats.panicked, stats.running), (2, 0));

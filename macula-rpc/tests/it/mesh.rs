@@ -247,6 +247,18 @@ pub(crate) fn at_most_once() -> CallOptions {
     }
 }
 
+/// The error without the attempts that led to it.
+pub(crate) fn bare(mut error: CallError) -> CallError {
+    match &mut error {
+        CallError::Handler { attempts, .. }
+        | CallError::HandlerPanicked { attempts }
+        | CallError::Codec { attempts, .. }
+        | CallError::TooLarge { attempts, .. } => attempts.clear(),
+        other => panic!("{other}"),
+    }
+    error
+}
+
 /// Fails instead of hanging.
 pub(crate) async fn within<F: Future>(future: F) -> F::Output {
     tokio::time::timeout(Duration::from_secs(600), future)

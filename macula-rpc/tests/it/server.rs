@@ -31,7 +31,7 @@ async fn a_panic_is_an_error_to_its_caller_and_nothing_else() {
         let bad = caller.call::<u32>("app.bad", &());
         let good = caller.call::<u32>("app.good", &());
         let (bad, good) = tokio::join!(bad, good);
-        assert_eq!(bad, Err(CallError::HandlerPanicked));
+        assert!(matches!(bad, Err(CallError::HandlerPanicked { .. })));
         assert_eq!(good, Ok(1));
     }
     assert!(started.elapsed() < Duration::from_secs(1), "at once");
@@ -148,9 +148,9 @@ async fn permits_return_on_success_error_panic_and_cancel() {
         for _ in 0..3 {
             assert_eq!(node.call::<u32>(SERVICE, &0_u8).await, Ok(0));
             let error = node.call::<u32>(SERVICE, &1_u8).await;
-            assert!(matches!(error, Err(CallError::Handler(_))), "{error:?}");
+            assert!(matches!(error, Err(CallError::Handler { .. })), "{error:?}");
             let error = node.call::<u32>(SERVICE, &2_u8).await;
-            assert_eq!(error, Err(CallError::HandlerPanicked));
+            assert!(matches!(error, Err(CallError::HandlerPanicked { .. })));
             let ends = ended.count();
             let error = node.call_with(SERVICE, &3_u8, timeout.clone()).await;
             assert!(matches!(error, Err(CallError::Timeout { .. })), "{error:?}");
