@@ -1,8 +1,11 @@
 //! How many attempts after the first a node may make. A pure machine: `now` is an argument.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
+
+use crate::recent::Recent;
 
 /// Settings of the retry budget that all calls of a node share.
 ///
@@ -20,7 +23,7 @@ pub struct RetryBudget {
 impl RetryBudget {
     /// Over how long it is counted, in whole seconds: what is nine seconds old counts, what is ten
     /// does not.
-    pub const WINDOW: Duration = Duration::from_secs(10);
+    pub const WINDOW: Duration = Recent::WINDOW;
 }
 
 impl Default for RetryBudget {
@@ -32,75 +35,58 @@ impl Default for RetryBudget {
     }
 }
 
-/// Calls and further attempts of the last seconds, counted by the second.
+/// Calls and further attempts of late.
 #[derive(Debug)]
 pub(crate) struct Spending {
     budget: RetryBudget,
-    slots: [Slot; SLOTS],
-    newest: Option<(Instant, usize)>,
-}
-
-#[derive(Debug, Clone, Copy, Default)]
-struct Slot {
-    calls: u64,
-    retries: u64,
+    calls: Recent,
+    /// Held by who asks for leave, so that nobody takes what another was just given. Calls, which
+    /// are many more, only count themselves.
+    retries: Mutex<Recent>,
 }
 
 impl Spending {
     pub(crate) fn new(budget: RetryBudget) -> Self {
         Self {
             budget,
-            slots: [Slot::default(); SLOTS],
-            newest: None,
+            calls: Recent::default(),
+            retries: Mutex::default(),
         }
     }
 
     /// Notes a call.
-    pub(crate) fn call(&mut self, now: Instant) {
-        let at = self.turn_to(now);
-        self.slots[at].calls += 1;
+    pub(crate) fn call(&self, now: Instant) {
+        self.calls.add(now);
     }
 
     /// Takes leave for one more attempt; whether there is any.
-    pub(crate) fn retry(&mut self, now: Instant) -> bool {
-        let at = self.turn_to(now);
-        let may = self.has_left(now);
-        self.slots[at].retries += u64::from(may);
+    pub(crate) fn retry(&self, now: Instant) -> bool {
+        let retries = self.retries();
+        let may = retries.count(now) < self.granted(now);
+        if may {
+            retries.add(now);
+        }
         may
     }
 
     /// Whether there is leave for one more attempt.
-    pub(crate) fn has_left(&mut self, now: Instant) -> bool {
-        self.turn_to(now);
-        let (mut calls, mut retries) = (0_u64, 0);
-        for slot in &self.slots {
-            calls += slot.calls;
-            retries += slot.retries;
-        }
-        let seconds = RetryBudget::WINDOW.as_secs();
-        let share = calls.saturating_mul(self.budget.percent.into()) / 100;
-        let floor = seconds.saturating_mul(self.budget.per_second.into());
-        retries < share.saturating_add(floor)
+    pub(crate) fn has_left(&self, now: Instant) -> bool {
+        self.retries().count(now) < self.granted(now)
     }
 
-    /// The slot of this second, after emptying those whose time is over.
-    fn turn_to(&mut self, now: Instant) -> usize {
-        let (began, at) = *self.newest.get_or_insert((now, 0));
-        let past = now.saturating_duration_since(began).as_secs();
-        if past == 0 {
-            return at;
-        }
-        let steps = usize::try_from(past).unwrap_or(SLOTS).min(SLOTS);
-        for step in 1..=steps {
-            self.slots[(at + step) % SLOTS] = Slot::default();
-        }
-        let at = (at + steps) % SLOTS;
-        self.newest = Some((began + Duration::from_secs(past), at));
-        at
+    /// How many further attempts the calls of late are worth.
+    fn granted(&self, now: Instant) -> u64 {
+        let seconds = RetryBudget::WINDOW.as_secs();
+        let percent = u64::from(self.budget.percent);
+        let share = self.calls.count(now).saturating_mul(percent) / 100;
+        let floor = seconds.saturating_mul(self.budget.per_second.into());
+        share.saturating_add(floor)
+    }
+
+    fn retries(&self) -> MutexGuard<'_, Recent> {
+        self.retries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
-
-const SLOTS: usize = RetryBudget::WINDOW.as_secs() as usize;
 
 #[cfg(test)]
 mod tests {
@@ -115,7 +101,7 @@ mod tests {
     #[test]
     fn a_hundred_are_there_to_begin_with() {
         let now = Instant::now();
-        let mut spending = spending();
+        let spending = spending();
         let granted = (0..1000).filter(|_| spending.retry(now)).count();
         assert_eq!(granted, 100);
     }
@@ -123,7 +109,7 @@ mod tests {
     #[test]
     fn an_outage_adds_a_fifth_and_the_floor() {
         let start = Instant::now();
-        let (mut spending, mut granted) = (spending(), 0);
+        let (spending, mut granted) = (spending(), 0);
         // A minute of 1,000 calls a second that all want to be tried twice more.
         for call in 0..60_000 {
             let now = start + Duration::from_millis(call);
@@ -141,7 +127,7 @@ mod tests {
             percent: 0,
             per_second: 0,
         };
-        let mut spending = Spending::new(nothing);
+        let spending = Spending::new(nothing);
         (0..1000).for_each(|_| spending.call(now));
         assert!(!spending.retry(now));
     }
@@ -153,7 +139,7 @@ mod tests {
             percent: u32::MAX,
             per_second: u32::MAX,
         };
-        let mut spending = Spending::new(boundless);
+        let spending = Spending::new(boundless);
         (0..1000).for_each(|_| spending.call(now));
         assert!((0..10_000).all(|_| spending.retry(now)));
     }
@@ -161,7 +147,7 @@ mod tests {
     #[test]
     fn what_was_spent_comes_back_after_the_window_and_not_before() {
         let start = Instant::now();
-        let mut spending = spending();
+        let spending = spending();
         while spending.retry(start) {}
         let later = start + RetryBudget::WINDOW;
         assert!(!spending.retry(later - Duration::from_millis(1)));
@@ -172,7 +158,7 @@ mod tests {
     #[test]
     fn two_months_idle_or_time_going_back_wedge_nothing() {
         let later = Instant::now() + Duration::from_secs(60 * 24 * 60 * 60);
-        let mut spending = spending();
+        let spending = spending();
         while spending.retry(later) {}
         assert!(!spending.retry(later - Duration::from_secs(1_000_000)));
         assert!(spending.retry(later + Duration::from_secs(60 * 24 * 60 * 60)));
@@ -183,7 +169,7 @@ mod tests {
         fn no_window_grants_more_than_its_share(
             steps in prop::collection::vec((0_u64..500, any::<bool>()), 1..2_000),
         ) {
-            let (mut now, mut spending) = (Instant::now(), spending());
+            let (mut now, spending) = (Instant::now(), spending());
             let (mut calls, mut granted) = (Vec::new(), Vec::new());
             for (millis, is_call) in steps {
                 now += Duration::from_millis(millis);

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -86,7 +86,7 @@ struct Shared {
     config: CallerConfig,
     call_ids: CallIds,
     health: Health,
-    spending: Mutex<Spending>,
+    spending: Spending,
     counters: Counters,
 }
 
@@ -110,7 +110,7 @@ impl Caller {
             registry,
             selector,
             server,
-            spending: Mutex::new(Spending::new(config.retry_budget)),
+            spending: Spending::new(config.retry_budget),
             config,
             call_ids,
             health: Health::default(),
@@ -144,20 +144,6 @@ impl Caller {
 }
 
 impl Shared {
-    /// Takes leave for one more attempt from the budget; whether there was any.
-    fn may_retry(&self, now: Instant) -> bool {
-        self.spending().retry(now)
-    }
-
-    /// Whether there would be leave for one more attempt.
-    fn has_budget(&self, now: Instant) -> bool {
-        self.spending().has_left(now)
-    }
-
-    fn spending(&self) -> MutexGuard<'_, Spending> {
-        self.spending.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     async fn run(&self, call: &Call, started: Instant) -> Result<Reply, CallError> {
         let limit_bytes = self.config.max_body_bytes.get();
         if call.body.len() > limit_bytes {
@@ -192,7 +178,7 @@ impl Shared {
             }
             known = None;
         }
-        self.spending().call(time.started);
+        self.spending.call(time.started);
         OutboundCall::new(self, call, identity, time)
             .after(turned_away)
             .run(known)

@@ -11,7 +11,6 @@ use tokio::time::Instant;
 
 mod breaker;
 mod vitals;
-mod window;
 
 #[cfg(test)]
 mod tests;

@@ -37,6 +37,7 @@ mod selector;
 mod wanted;
 
 mod attempt;
+mod recent;
 mod budget;
 mod failover;
 mod health;

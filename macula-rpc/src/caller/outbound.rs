@@ -81,7 +81,7 @@ impl<'a> OutboundCall<'a> {
                     return Err(self.out_of_budget());
                 }
                 // What a lookup would find could not be tried.
-                Step::Refresh(_) if self.plan.next_number() > 1 && !self.shared.has_budget(now) => {
+                Step::Refresh(_) if self.plan.next_number() > 1 && !self.shared.spending.has_left(now) => {
                     return Err(self.out_of_budget());
                 }
                 Step::TryConnected(node_id) => self.choose_connected(now, node_id),
@@ -218,7 +218,7 @@ impl<'a> OutboundCall<'a> {
 
     /// Whether one more attempt is within the budget that all calls share; the first one always is.
     fn may_go_on(&self, now: Instant) -> bool {
-        self.plan.next_number() == 1 || self.shared.may_retry(now)
+        self.plan.next_number() == 1 || self.shared.spending.retry(now)
     }
 
     fn out_of_budget(self) -> CallError {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::window::Window;
+use crate::recent::Recent;
 
 /// Whether a provider may be called, by what became of the latest attempts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
@@ -21,13 +21,14 @@ pub enum BreakerState {
 /// A circuit breaker.
 ///
 /// Opens after [`CONSECUTIVE_FAILURES`], or when less than [`LEAST_SUCCESS_PERCENT`] of at least
-/// [`LEAST_OUTCOMES`] in the window succeeded. After a pause, [`FIRST_PAUSE`] doubling up to
+/// [`LEAST_OUTCOMES`] of late ([`Recent`]) succeeded. After a pause, [`FIRST_PAUSE`] doubling up to
 /// [`LONGEST_PAUSE`], one probe is admitted; if it succeeds all is as before.
 #[derive(Debug, Default)]
 pub(super) struct Breaker {
     pause: Option<Pause>,
     consecutive_failures: u32,
-    window: Window,
+    succeeded: Recent,
+    failed: Recent,
 }
 
 #[derive(Debug)]
@@ -70,7 +71,7 @@ impl Breaker {
     }
 
     pub(super) fn succeeded(&mut self, now: Instant, admission: Admission) {
-        self.window.count(now, true);
+        self.succeeded.add(now);
         match (&self.pause, admission) {
             // Begun before the breaker opened, beside those that failed: nothing new.
             (Some(_), Admission::Usual) => {}
@@ -81,7 +82,7 @@ impl Breaker {
 
     pub(super) fn failed(&mut self, now: Instant, admission: Admission) {
         self.consecutive_failures = self.consecutive_failures.saturating_add(1);
-        self.window.count(now, false);
+        self.failed.add(now);
         if let Some(pause) = &mut self.pause {
             // What was begun before the breaker opened tells nothing new.
             if admission == Admission::Probe {
@@ -106,8 +107,8 @@ impl Breaker {
     }
 
     fn has_failed_enough(&self, now: Instant) -> bool {
-        let (succeeded, failed) = self.window.counts(now);
-        let all = succeeded + failed;
+        let succeeded = self.succeeded.count(now);
+        let all = succeeded + self.failed.count(now);
         self.consecutive_failures >= CONSECUTIVE_FAILURES
             || (all >= LEAST_OUTCOMES && succeeded * 100 < LEAST_SUCCESS_PERCENT * all)
     }
@@ -126,10 +127,10 @@ impl Pause {
 const CONSECUTIVE_FAILURES: u32 = 5;
 
 /// A breaker opens when fewer of the latest outcomes were successes.
-const LEAST_SUCCESS_PERCENT: u32 = 80;
+const LEAST_SUCCESS_PERCENT: u64 = 80;
 
 /// So many outcomes say something about a share.
-const LEAST_OUTCOMES: u32 = 10;
+const LEAST_OUTCOMES: u64 = 10;
 
 /// How long a breaker stays open at first, and at most.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
