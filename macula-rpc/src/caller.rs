@@ -179,7 +179,8 @@ impl Shared {
             known = None;
         }
         self.spending.call(time.started);
-        OutboundCall::new(self, call, identity, time)
+        let health = self.health.of(time.started, &call.service);
+        OutboundCall::new(self, call, &health, identity, time)
             .after(turned_away)
             .run(known)
             .await

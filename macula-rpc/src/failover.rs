@@ -3,13 +3,13 @@
 //! Pure: no clock, no I/O. The caller asks [`Plan::next`] what to do, does it, and tells the plan
 //! how it went.
 
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use macula_core::{Contact, Delivery, NodeId, Provider};
 use macula_transport::Executed;
 use tokio::time::Instant;
-
-use crate::Candidate;
 
 pub(crate) mod ejection;
 
@@ -25,14 +25,17 @@ pub(crate) struct PlanConfig {
 
 /// Whom to try, and what was tried.
 ///
-/// Invariant: no node is in `untried` twice, nor a tried one unless all its attempts were not
-/// executed and its record names an address that none of them had.
+/// Invariant: no node is `untried` that was tried, unless all its attempts were not executed and
+/// its record names an address that none of them had.
 #[derive(Debug)]
 pub(crate) struct Plan {
     config: PlanConfig,
     /// A connected node to try without knowing a record of it.
     connected: Option<NodeId>,
-    untried: Vec<Candidate>,
+    /// What was found last; all calls that found the same share it.
+    found: Option<Arc<[Provider]>>,
+    /// Which of those that were found may be tried.
+    untried: Vec<usize>,
     failed: Vec<Failed>,
     made: u8,
     at_most_once: bool,
@@ -42,7 +45,7 @@ pub(crate) struct Plan {
 
 #[derive(Debug)]
 struct Failed {
-    target: Target,
+    contact: Contact,
     executed: Executed,
 }
 
@@ -72,17 +75,11 @@ pub(crate) enum GiveUp {
     UsedUp,
 }
 
-/// Whom one attempt goes to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Target {
-    Found(Provider),
-    Connected(NodeId),
-}
-
 /// One try: whom, and how long it may take, its dial included.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Try {
-    pub(crate) target: Target,
+    /// Without addresses when it is a connected node of which no record is known.
+    pub(crate) contact: Contact,
     /// Counted from one.
     pub(crate) number: u8,
     pub(crate) timeout: Duration,
@@ -94,6 +91,7 @@ impl Plan {
     pub(crate) fn new(config: PlanConfig) -> Self {
         Self {
             connected: None,
+            found: None,
             untried: Vec::new(),
             failed: Vec::new(),
             made: 0,
@@ -119,24 +117,32 @@ impl Plan {
         self.connected = Some(node_id);
     }
 
-    /// Takes a provider into consideration; says whether it may be tried.
-    pub(crate) fn offer(&mut self, candidate: Candidate) -> bool {
-        self.at_most_once |= candidate.provider.delivery() == Delivery::AtMostOnce;
-        let eligible = self.is_eligible(&candidate.provider);
-        if eligible {
-            self.untried.push(candidate);
+    /// Takes the wanted ones of those that were found into consideration, in place of all found
+    /// before; says whether any may be tried.
+    pub(crate) fn offer(
+        &mut self,
+        found: Arc<[Provider]>,
+        is_wanted: impl Fn(&Provider) -> bool,
+    ) -> bool {
+        self.untried.clear();
+        self.untried.reserve_exact(found.len());
+        for (index, provider) in found.iter().enumerate() {
+            if !is_wanted(provider) {
+                continue;
+            }
+            self.at_most_once |= provider.delivery() == Delivery::AtMostOnce;
+            if self.may_try(provider) {
+                self.untried.push(index);
+            }
         }
-        eligible
+        self.found = Some(found);
+        !self.untried.is_empty()
     }
 
-    /// The same, to note how they are doing.
-    pub(crate) fn untried_mut(&mut self) -> &mut [Candidate] {
-        &mut self.untried
-    }
-
-    /// The candidates to choose from, in the order they were offered.
-    pub(crate) fn untried(&self) -> &[Candidate] {
-        &self.untried
+    /// The providers to choose from, in the order they were found.
+    pub(crate) fn untried(&self) -> impl ExactSizeIterator<Item = &Provider> {
+        let found = self.found.as_deref().unwrap_or_default();
+        self.untried.iter().map(|index| &found[*index])
     }
 
     /// Which attempt the next one is, counted from one.
@@ -168,30 +174,28 @@ impl Plan {
         }
     }
 
-    /// Begins the attempt at the candidate with this index; `None` when there is none.
+    /// Begins the attempt at the untried provider with this index; `None` when there is none.
     pub(crate) fn begin(&mut self, now: Instant, index: usize) -> Option<Try> {
+        let contact = self.untried().nth(index)?.contact();
         let candidates_left = self.untried.len();
-        if index >= candidates_left {
-            return None;
-        }
-        let candidate = self.untried.remove(index);
-        Some(self.begin_at(now, Target::Found(candidate.provider), candidates_left))
+        self.untried.remove(index);
+        Some(self.begin_at(now, contact, candidates_left))
     }
 
     /// Begins the attempt at the connected node.
     pub(crate) fn begin_connected(&mut self, now: Instant, node_id: NodeId) -> Try {
         self.connected = None;
         // Over a connection that stands, a failure that permits another attempt shows at once.
-        self.begin_at(now, Target::Connected(node_id), 1)
+        self.begin_at(now, Contact::new(node_id, []), 1)
     }
 
-    fn begin_at(&mut self, now: Instant, target: Target, candidates_left: usize) -> Try {
+    fn begin_at(&mut self, now: Instant, contact: Contact, candidates_left: usize) -> Try {
         let allowed = self.config.max_attempts.saturating_sub(self.made).max(1);
         let attempts_left = candidates_left.clamp(1, usize::from(allowed));
         let attempts_left = u32::try_from(attempts_left).unwrap_or(u32::MAX);
         self.made = self.next_number();
         Try {
-            target,
+            contact,
             number: self.made,
             timeout: self.remaining(now) / attempts_left,
             takes_all: attempts_left == 1,
@@ -202,8 +206,12 @@ impl Plan {
     pub(crate) fn failed(&mut self, tried: Try, executed: Executed, timed_out: bool) {
         // The peer's clock may end the attempt a moment before ours does: still the deadline.
         self.out_of_time |= timed_out && tried.takes_all;
+        let found = self.found.as_deref().unwrap_or_default();
+        // An answer should name nobody twice, but whoever gave it may be wrong.
+        self.untried
+            .retain(|index| found[*index].node_id() != tried.contact.node_id);
         self.failed.push(Failed {
-            target: tried.target,
+            contact: tried.contact,
             executed,
         });
     }
@@ -214,54 +222,20 @@ impl Plan {
             .any(|failed| failed.executed != Executed::No)
     }
 
-    fn is_eligible(&self, provider: &Provider) -> bool {
+    /// Whether a provider was not tried yet, or may be again.
+    fn may_try(&self, provider: &Provider) -> bool {
         let node_id = provider.node_id();
-        let listed = self
-            .untried
-            .iter()
-            .any(|candidate| candidate.provider.node_id() == node_id);
-        if listed || self.connected == Some(node_id) {
-            return false;
-        }
-        let mut tried = self
-            .failed
-            .iter()
-            .filter(|failed| failed.target.node_id() == node_id)
-            .peekable();
-        if tried.peek().is_none() {
-            return true;
-        }
-        let tried: Vec<&Failed> = tried.collect();
-        let is_new = |address| !tried.iter().any(|failed| failed.target.had(address));
-        tried.iter().all(|failed| failed.executed == Executed::No)
-            && provider.addresses().iter().any(is_new)
+        let tried = || self.failed.iter().filter(|it| it.contact.node_id == node_id);
+        let is_new = |address: &SocketAddr| tried().all(|it| !it.contact.addresses.contains(address));
+        let is_elsewhere = || {
+            tried().all(|failed| failed.executed == Executed::No)
+                && provider.addresses().iter().any(is_new)
+        };
+        self.connected != Some(node_id) && (tried().next().is_none() || is_elsewhere())
     }
 
     fn remaining(&self, now: Instant) -> Duration {
         self.config.deadline.saturating_duration_since(now)
-    }
-}
-
-impl Target {
-    pub(crate) fn node_id(&self) -> NodeId {
-        match self {
-            Self::Found(provider) => provider.node_id(),
-            Self::Connected(node_id) => *node_id,
-        }
-    }
-
-    pub(crate) fn contact(&self) -> Contact {
-        match self {
-            Self::Found(provider) => provider.contact(),
-            Self::Connected(node_id) => Contact::new(*node_id, []),
-        }
-    }
-
-    fn had(&self, address: &std::net::SocketAddr) -> bool {
-        match self {
-            Self::Found(provider) => provider.addresses().contains(address),
-            Self::Connected(_) => false,
-        }
     }
 }
 

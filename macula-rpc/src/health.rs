@@ -1,11 +1,10 @@
 //! How providers are doing, as far as the calls of this node tell.
 
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use dashmap::DashMap;
+use foldhash::fast::RandomState;
 use macula_core::{NodeId, ServiceName};
 use tokio::time::Instant;
 
@@ -45,7 +44,7 @@ pub struct ProviderHealth {
 /// What is known of all providers of all services that were called lately.
 #[derive(Debug, Default)]
 pub(crate) struct Health {
-    services: DashMap<ServiceName, Arc<ServiceHealth>>,
+    services: papaya::HashMap<ServiceName, Arc<ServiceHealth>, RandomState>,
     /// Counts for services beyond the bound: their providers are known together.
     crowd: Arc<ServiceHealth>,
     last_sweep: Mutex<Option<Instant>>,
@@ -55,33 +54,42 @@ pub(crate) struct Health {
 /// where another of the same node is well.
 #[derive(Debug, Default)]
 pub(crate) struct ServiceHealth {
-    providers: Mutex<BTreeMap<NodeId, Vitals>>,
-    attempts: AtomicU64,
+    known: Mutex<Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    providers: HashMap<NodeId, Vitals, RandomState>,
+    /// Each provider hears the numbers of its attempts in their order.
+    attempts: u64,
 }
 
 /// An attempt under way; dropped without an end it counts as given up.
 #[derive(Debug)]
-pub(crate) struct AttemptUnderWay {
-    service: Arc<ServiceHealth>,
+pub(crate) struct AttemptUnderWay<'a> {
+    service: &'a ServiceHealth,
     node_id: NodeId,
     number: u64,
     admission: Admission,
-    condition: Condition,
     with_dial: bool,
+    /// When it ended, and how.
+    ended: Option<(Instant, Condition)>,
 }
 
 impl Health {
     pub(crate) fn of(&self, now: Instant, service: &ServiceName) -> Arc<ServiceHealth> {
-        if let Some(known) = self.services.get(service) {
-            return Arc::clone(&known);
+        let services = self.services.pin();
+        if let Some(known) = services.get(service) {
+            return Arc::clone(known);
         }
-        if self.services.len() >= MAX_SERVICES {
+        if services.len() >= MAX_SERVICES {
             self.sweep(now);
         }
-        if self.services.len() >= MAX_SERVICES {
+        // Newcomers that race may overshoot the bound by one each.
+        if services.len() >= MAX_SERVICES {
             return Arc::clone(&self.crowd);
         }
-        Arc::clone(&self.services.entry(service.clone()).or_default())
+        Arc::clone(services.get_or_insert_with(service.clone(), Arc::default))
     }
 
     /// Forgets the services that were not called for long. Not for every call of a service that
@@ -96,6 +104,7 @@ impl Health {
             // One that a call holds is about to be used, even if nobody is known there yet.
             let is_held = |service: &Arc<ServiceHealth>| Arc::strong_count(service) > 1;
             self.services
+                .pin()
                 .retain(|_, service| is_held(service) || !service.is_idle(now, FORGOTTEN_AFTER));
         }
     }
@@ -103,69 +112,72 @@ impl Health {
 
 impl ServiceHealth {
     /// Notes of each candidate what is known of it now.
-    pub(crate) fn examine(&self, now: Instant, candidates: &mut [Candidate]) {
-        let known = self.providers();
+    pub(crate) fn examine(&self, now: Instant, candidates: &mut [Candidate<'_>]) {
+        let known = self.known();
         for candidate in candidates {
-            let vitals = known.get(&candidate.provider.node_id());
-            candidate.health =
-                vitals.map_or_else(ProviderHealth::default, |vitals| vitals.snapshot(now));
+            if let Some(vitals) = known.providers.get(&candidate.provider.node_id()) {
+                candidate.health = vitals.snapshot(now);
+            }
         }
     }
 
     /// Notes that an attempt begins; `None` when the provider's breaker does not admit it, unless
     /// it is `forced`.
     pub(crate) fn begin(
-        self: &Arc<Self>,
+        &self,
         now: Instant,
         node_id: NodeId,
         forced: bool,
-    ) -> Option<AttemptUnderWay> {
-        let mut providers = self.providers();
-        // Under the lock: each provider hears the numbers in their order.
-        let number = self.attempts.fetch_add(1, Ordering::Relaxed);
-        if providers.len() >= MAX_PROVIDERS && !providers.contains_key(&node_id) {
-            make_room(&mut providers, now);
-        }
-        let vitals = providers.entry(node_id).or_default();
-        let admission = vitals.begin(now, number, forced)?;
-        drop(providers);
+    ) -> Option<AttemptUnderWay<'_>> {
+        let (number, admission) = self.known().begin(now, node_id, forced)?;
         Some(AttemptUnderWay {
-            service: Arc::clone(self),
+            service: self,
             node_id,
             number,
             admission,
-            condition: Condition::Unknown,
             with_dial: false,
+            ended: None,
         })
     }
 
     fn is_idle(&self, now: Instant, since: Duration) -> bool {
-        self.providers()
-            .values()
-            .all(|vitals| vitals.is_idle(now, since))
+        let known = self.known();
+        known.providers.values().all(|it| it.is_idle(now, since))
     }
 
-    fn providers(&self) -> MutexGuard<'_, BTreeMap<NodeId, Vitals>> {
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Known {
+    fn begin(&mut self, now: Instant, node_id: NodeId, forced: bool) -> Option<(u64, Admission)> {
+        if self.providers.len() >= MAX_PROVIDERS && !self.providers.contains_key(&node_id) {
+            self.make_room(now);
+        }
+        self.attempts += 1;
+        let vitals = self.providers.entry(node_id).or_default();
+        let admission = vitals.begin(now, self.attempts, forced)?;
+        Some((self.attempts, admission))
+    }
+
+    /// Forgets who was not called for long, or else who was not called for longest; who has not
+    /// answered yet only if all have not.
+    fn make_room(&mut self, now: Instant) {
         self.providers
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+            .retain(|_, vitals| !vitals.is_idle(now, FORGOTTEN_AFTER));
+        if self.providers.len() >= MAX_PROVIDERS {
+            let providers = self.providers.iter();
+            let oldest = providers
+                // The ids, for those that are alike: nothing depends on the order of the map.
+                .min_by_key(|(id, vitals)| (vitals.is_under_way(), vitals.last_used(), **id))
+                .map(|(node_id, _)| *node_id);
+            oldest.map(|node_id| self.providers.remove(&node_id));
+        }
     }
 }
 
-/// Forgets who was not called for long, or else who was not called for longest; who has not
-/// answered yet only if all have not.
-fn make_room(providers: &mut BTreeMap<NodeId, Vitals>, now: Instant) {
-    providers.retain(|_, vitals| !vitals.is_idle(now, FORGOTTEN_AFTER));
-    if providers.len() >= MAX_PROVIDERS {
-        let oldest = providers
-            .iter()
-            .min_by_key(|(_, vitals)| (vitals.is_under_way(), vitals.last_used()))
-            .map(|(node_id, _)| *node_id);
-        oldest.map(|node_id| providers.remove(&node_id));
-    }
-}
-
-impl AttemptUnderWay {
+impl AttemptUnderWay<'_> {
     /// One line for each change, not for each attempt.
     fn tell(&self, before: BreakerState, after: BreakerState) {
         let provider = self.node_id.short();
@@ -191,22 +203,23 @@ impl AttemptUnderWay {
         self
     }
 
-    /// Notes how it ended.
-    pub(crate) fn ended(mut self, condition: Condition) {
-        self.condition = condition;
+    /// Notes when it ended, and how.
+    pub(crate) fn ended(mut self, now: Instant, condition: Condition) {
+        self.ended = Some((now, condition));
     }
 }
 
-impl Drop for AttemptUnderWay {
+impl Drop for AttemptUnderWay<'_> {
     fn drop(&mut self) {
-        let now = Instant::now();
-        let mut providers = self.service.providers();
-        if let Some(vitals) = providers.get_mut(&self.node_id) {
+        let given_up = || (Instant::now(), Condition::Unknown);
+        let (now, condition) = self.ended.unwrap_or_else(given_up);
+        let mut known = self.service.known();
+        if let Some(vitals) = known.providers.get_mut(&self.node_id) {
             let latency = vitals.end(now, self.number).filter(|_| !self.with_dial);
             let before = vitals.breaker(now);
-            vitals.judge(now, self.admission, self.condition, latency);
+            vitals.judge(now, self.admission, condition, latency);
             let after = vitals.breaker(now);
-            drop(providers);
+            drop(known);
             self.tell(before, after);
         }
     }

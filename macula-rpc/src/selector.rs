@@ -4,6 +4,7 @@ use macula_core::{Provider, ServiceName};
 
 use crate::ProviderHealth;
 
+mod draws;
 mod first;
 mod least_latency;
 mod random;
@@ -33,12 +34,12 @@ pub struct Selection<'a> {
     /// Which attempt of the call this is, counted from one.
     pub attempt: u8,
     /// The providers that were not tried yet, in the order of discovery.
-    pub candidates: &'a [Candidate],
+    pub candidates: &'a [Candidate<'a>],
 }
 
 impl<'a> Selection<'a> {
     /// Brings together what a selector is asked about.
-    pub fn new(service: &'a ServiceName, attempt: u8, candidates: &'a [Candidate]) -> Self {
+    pub fn new(service: &'a ServiceName, attempt: u8, candidates: &'a [Candidate<'a>]) -> Self {
         Self {
             service,
             attempt,
@@ -48,24 +49,27 @@ impl<'a> Selection<'a> {
 }
 
 /// A provider considered for one call.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
-pub struct Candidate {
+pub struct Candidate<'a> {
     /// What it claims.
-    pub provider: Provider,
+    pub provider: &'a Provider,
     /// Whether this node has a connection to it.
     pub connected: bool,
     /// How it is doing, as far as this node has called it.
     pub health: ProviderHealth,
+    /// Its place among all that were not tried yet.
+    pub(crate) index: usize,
 }
 
-impl Candidate {
-    /// A candidate.
-    pub fn new(provider: Provider, connected: bool) -> Self {
+impl<'a> Candidate<'a> {
+    /// A candidate of whose health nothing is known.
+    pub fn new(provider: &'a Provider, connected: bool) -> Self {
         Self {
             provider,
             connected,
             health: ProviderHealth::default(),
+            index: 0,
         }
     }
 }

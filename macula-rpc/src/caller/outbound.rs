@@ -11,10 +11,12 @@ use tokio::time::Instant;
 use super::local::message_of;
 use super::verdict::{Detail, Verdict};
 use super::{Call, CallIdentity, CallTime, Reply, Shared};
-use crate::failover::ejection::{self, Offered};
+use crate::failover::ejection;
 use crate::failover::{GiveUp, Plan, PlanConfig, Step, Try};
 use crate::health::{AttemptUnderWay, ServiceHealth};
-use crate::{Attempt, AttemptOutcome, CallError, Candidate, Part, Selection, Service};
+use crate::{
+    Attempt, AttemptOutcome, BreakerState, CallError, Candidate, Part, Selection, Service,
+};
 
 /// What the registry answers.
 pub(super) type Known = Result<Resolved<Service>, ResolveError>;
@@ -22,26 +24,32 @@ pub(super) type Known = Result<Resolved<Service>, ResolveError>;
 pub(super) struct OutboundCall<'a> {
     shared: &'a Shared,
     call: &'a Call,
+    health: &'a ServiceHealth,
     identity: CallIdentity,
     time: CallTime,
+    /// When the clock was read last: after whatever was waited for.
+    now: Instant,
     plan: Plan,
-    health: Arc<ServiceHealth>,
     /// Where the candidates came from.
     source: Source,
     attempts: Vec<Attempt>,
 }
 
 /// An attempt that begins.
-struct Begun {
+struct Begun<'a> {
     tried: Try,
     /// Counts for its provider's health.
-    under_way: Option<AttemptUnderWay>,
+    under_way: Option<AttemptUnderWay<'a>>,
 }
+
+/// What the selector chose although it is not there, of so many candidates.
+struct NoChoice(Option<usize>, usize);
 
 impl<'a> OutboundCall<'a> {
     pub(super) fn new(
         shared: &'a Shared,
         call: &'a Call,
+        health: &'a ServiceHealth,
         identity: CallIdentity,
         time: CallTime,
     ) -> Self {
@@ -56,10 +64,11 @@ impl<'a> OutboundCall<'a> {
         Self {
             shared,
             call,
+            health,
             identity,
             time,
+            now: time.started,
             plan,
-            health: shared.health.of(time.started, &call.service),
             source: Source::Fresh,
             attempts: Vec::new(),
         }
@@ -67,7 +76,10 @@ impl<'a> OutboundCall<'a> {
 
     /// Goes on where this node's own service turned the call away.
     pub(super) fn after(mut self, turned_away: Option<Attempt>) -> Self {
-        self.attempts.extend(turned_away);
+        if let Some(attempt) = turned_away {
+            self.attempts.push(attempt);
+            self.now = Instant::now();
+        }
         self
     }
 
@@ -75,17 +87,14 @@ impl<'a> OutboundCall<'a> {
     pub(super) async fn run(mut self, known: Option<Known>) -> Result<Reply, CallError> {
         self.discover(known).await?;
         loop {
-            let now = Instant::now();
-            let begun = match self.plan.next(now) {
-                Step::TryConnected(_) | Step::Choose if !self.may_go_on(now) => {
+            let begun = match self.plan.next(self.now) {
+                Step::TryConnected(_) | Step::Choose if !self.may_go_on() => {
                     return Err(self.out_of_budget());
                 }
                 // What a lookup would find could not be tried.
-                Step::Refresh(_) if self.plan.next_number() > 1 && !self.shared.spending.has_left(now) => {
-                    return Err(self.out_of_budget());
-                }
-                Step::TryConnected(node_id) => self.choose_connected(now, node_id),
-                Step::Choose => self.choose(now)?,
+                Step::Refresh(_) if !self.could_go_on() => return Err(self.out_of_budget()),
+                Step::TryConnected(node_id) => self.choose_connected(node_id),
+                Step::Choose => self.choose()?,
                 Step::Refresh(timeout) => {
                     self.refresh(timeout).await;
                     continue;
@@ -101,24 +110,22 @@ impl<'a> OutboundCall<'a> {
     /// Finds the first candidates: without a wait when they are cached.
     async fn discover(&mut self, known: Option<Known>) -> Result<(), CallError> {
         let force_refresh = self.call.options.force_refresh;
-        if let Some(Ok(resolved)) = &known
-            && self.offer_all(resolved)
-        {
-            return Ok(());
-        }
-        if !force_refresh && self.offer_pinned_connection() {
-            return Ok(());
-        }
         let found = match known {
+            Some(Ok(resolved)) => {
+                // When it names nobody who is wanted, a newer one may.
+                let _ = self.offer(resolved) || self.offer_pinned_connection();
+                return Ok(());
+            }
+            _ if !force_refresh && self.offer_pinned_connection() => return Ok(()),
             Some(Err(error)) => Err(error),
-            _ => {
-                let timeout = self.plan.lookup_timeout(Instant::now());
+            None => {
+                let timeout = self.plan.lookup_timeout(self.now);
                 self.resolve(timeout, force_refresh).await
             }
         };
         match found {
             Ok(resolved) => {
-                self.offer_all(&resolved);
+                self.offer(resolved);
             }
             Err(error) if self.offer_pinned_connection() => {
                 tracing::debug!(service = %self.call.service, %error, "not found, but connected");
@@ -156,8 +163,8 @@ impl<'a> OutboundCall<'a> {
         self.shared.counters.refreshed();
         match self.resolve(timeout, true).await {
             Ok(resolved) => {
-                self.offer_all(&resolved);
-                self.repair(&resolved);
+                self.offer(resolved.clone());
+                self.repair(resolved.providers());
             }
             Err(error) => {
                 tracing::debug!(service = %self.call.service, %error, "no newer providers");
@@ -165,49 +172,35 @@ impl<'a> OutboundCall<'a> {
         }
     }
 
-    async fn resolve(&self, timeout: Duration, force_refresh: bool) -> Known {
+    async fn resolve(&mut self, timeout: Duration, force_refresh: bool) -> Known {
         let options = ResolveOptions {
             timeout,
             skip_local: true,
             force_refresh,
             cache_ttl: self.call.options.cache_ttl,
         };
-        self.shared
-            .registry
-            .resolve(&self.call.service, &options)
-            .await
+        let registry = &self.shared.registry;
+        let known = registry.resolve(&self.call.service, &options).await;
+        self.now = Instant::now();
+        known
     }
 
     /// Takes the providers into consideration; says whether any may be tried.
-    fn offer_all(&mut self, resolved: &Resolved<Service>) -> bool {
+    fn offer(&mut self, resolved: Resolved<Service>) -> bool {
         self.source = resolved.source();
-        for provider in resolved.providers() {
-            if self.is_wanted(provider) {
-                let connected = self.shared.endpoint.is_connected(&provider.node_id());
-                self.plan.offer(Candidate::new(provider.clone(), connected));
-            }
-        }
-        !self.plan.untried().is_empty()
-    }
-
-    /// This node itself was asked before; a record of its own is an old one.
-    fn is_wanted(&self, provider: &Provider) -> bool {
-        let node_id = provider.node_id();
-        let options = &self.call.options;
-        let is_meant = options.provider.is_none_or(|pinned| node_id == pinned);
-        is_meant
-            && node_id != self.shared.endpoint.node_id()
-            && options.wanted.admits(&node_id, provider.metadata())
+        let Some(found) = elsewhere(resolved) else {
+            return false;
+        };
+        let (shared, call) = (self.shared, self.call);
+        self.plan.offer(found, |it| is_wanted(shared, call, it))
     }
 
     /// Takes those out of a new answer that have just proved dead under the same record.
-    fn repair(&self, resolved: &Resolved<Service>) {
-        let untried = self.plan.untried();
-        for provider in resolved.providers() {
-            let node_id = provider.node_id();
+    fn repair(&self, found: &[Provider]) {
+        for node_id in found.iter().map(Provider::node_id) {
             let is_dead =
                 |attempt: &Attempt| attempt.provider == node_id && attempt.outcome.is_dead_end();
-            let is_new = untried.iter().any(|c| c.provider.node_id() == node_id);
+            let is_new = self.plan.untried().any(|it| it.node_id() == node_id);
             if !is_new && self.attempts.iter().any(is_dead) {
                 self.shared
                     .registry
@@ -216,9 +209,15 @@ impl<'a> OutboundCall<'a> {
         }
     }
 
-    /// Whether one more attempt is within the budget that all calls share; the first one always is.
-    fn may_go_on(&self, now: Instant) -> bool {
-        self.plan.next_number() == 1 || self.shared.spending.retry(now)
+    /// Takes leave for one more attempt from the budget that all calls share; the first one needs
+    /// none.
+    fn may_go_on(&self) -> bool {
+        self.plan.next_number() == 1 || self.shared.spending.retry(self.now)
+    }
+
+    /// Whether there would be leave for one more attempt.
+    fn could_go_on(&self) -> bool {
+        self.plan.next_number() == 1 || self.shared.spending.has_left(self.now)
     }
 
     fn out_of_budget(self) -> CallError {
@@ -228,65 +227,67 @@ impl<'a> OutboundCall<'a> {
     }
 
     /// A connection that stands is used whatever became of the attempts before.
-    fn choose_connected(&mut self, now: Instant, node_id: NodeId) -> Begun {
+    fn choose_connected(&mut self, node_id: NodeId) -> Begun<'a> {
         Begun {
-            tried: self.plan.begin_connected(now, node_id),
-            under_way: self.health.begin(now, node_id, true),
+            tried: self.plan.begin_connected(self.now, node_id),
+            under_way: self.health.begin(self.now, node_id, true),
         }
     }
 
-    fn choose(&mut self, now: Instant) -> Result<Begun, CallError> {
-        self.health.examine(now, self.plan.untried_mut());
-        let mut offered = ejection::offered(self.plan.untried());
-        loop {
-            let position = self.select(&offered)?;
-            let Offered { index, forced } = offered[position];
-            // Another call may have become the probe of its breaker in this moment.
-            let is_last = offered.len() == 1;
-            let node_id = self.plan.untried()[index].provider.node_id();
-            let Some(under_way) = self.health.begin(now, node_id, forced || is_last) else {
-                offered.remove(position);
-                continue;
-            };
-            let is_connected = self.shared.endpoint.is_connected(&node_id);
-            return match self.plan.begin(now, index) {
-                Some(tried) => Ok(Begun {
-                    tried,
-                    under_way: Some(under_way.with_dial(!is_connected)),
-                }),
-                None => Err(self.no_choice(Some(position), offered.len())),
-            };
-        }
-    }
-
-    /// The position of the selector's choice in what is offered.
-    fn select(&mut self, offered: &[Offered]) -> Result<usize, CallError> {
-        let all = self.plan.untried();
-        let some: Vec<Candidate>;
-        let candidates = if offered.len() == all.len() {
-            all
-        } else {
-            some = offered.iter().map(|it| all[it.index].clone()).collect();
-            &some
-        };
-        let number = self.plan.next_number();
-        let selection = Selection::new(&self.call.service, number, candidates);
-        let chosen = self.shared.selector.select(&selection);
-        chosen
-            .filter(|position| *position < offered.len())
-            .ok_or_else(|| self.no_choice(chosen, offered.len()))
-    }
-
-    fn no_choice(&mut self, chosen: Option<usize>, candidates: usize) -> CallError {
-        CallError::Selector {
+    fn choose(&mut self) -> Result<Begun<'a>, CallError> {
+        let chosen = self.select().and_then(|(index, under_way)| {
+            let tried = self.plan.begin(self.now, index);
+            let under_way = Some(under_way);
+            tried
+                .map(|tried| Begun { tried, under_way })
+                .ok_or(NoChoice(Some(index), self.plan.untried().len()))
+        });
+        chosen.map_err(|NoChoice(chosen, candidates)| CallError::Selector {
             chosen,
             candidates,
             attempts: std::mem::take(&mut self.attempts),
+        })
+    }
+
+    /// Has the selector choose one of those whose breakers admit an attempt; which of the untried
+    /// ones it is.
+    fn select(&self) -> Result<(usize, AttemptUnderWay<'a>), NoChoice> {
+        let mut candidates = self.candidates();
+        ejection::leave_out(&mut candidates);
+        let number = self.plan.next_number();
+        loop {
+            let selection = Selection::new(&self.call.service, number, &candidates);
+            let chosen = self.shared.selector.select(&selection);
+            let Some((at, it)) = chosen.and_then(|at| Some((at, candidates.get(at)?))) else {
+                return Err(NoChoice(chosen, candidates.len()));
+            };
+            // Nobody else is left, or too many would be left out.
+            let forced = candidates.len() == 1 || it.health.breaker == BreakerState::Open;
+            let node_id = it.provider.node_id();
+            if let Some(under_way) = self.health.begin(self.now, node_id, forced) {
+                return Ok((it.index, under_way.with_dial(!it.connected)));
+            }
+            // Another call has become the probe of its breaker in this moment.
+            candidates.remove(at);
         }
     }
 
+    /// Those that may be tried, and how they are doing.
+    fn candidates(&self) -> Vec<Candidate<'_>> {
+        let mut candidates = Vec::with_capacity(self.plan.untried().len());
+        for (index, provider) in self.plan.untried().enumerate() {
+            let connected = self.shared.endpoint.is_connected(&provider.node_id());
+            candidates.push(Candidate {
+                index,
+                ..Candidate::new(provider, connected)
+            });
+        }
+        self.health.examine(self.now, &mut candidates);
+        candidates
+    }
+
     /// Makes one attempt; `None` when the call goes on.
-    async fn attempt(&mut self, begun: Begun) -> Option<Result<Reply, CallError>> {
+    async fn attempt(&mut self, begun: Begun<'a>) -> Option<Result<Reply, CallError>> {
         let Begun { tried, under_way } = begun;
         self.shared.counters.attempt(tried.number);
         let Ok(body) = message_of(self.call, self.identity, tried.number).encode() else {
@@ -301,23 +302,24 @@ impl<'a> OutboundCall<'a> {
             timeout: tried.timeout,
             body,
         };
-        let started = Instant::now();
-        let contact = tried.target.contact();
-        let answer = self.shared.endpoint.request(&contact, request).await;
+        let began = self.now;
+        let answer = self.shared.endpoint.request(&tried.contact, request).await;
+        self.now = Instant::now();
         let verdict = Verdict::of_answer(answer);
         let forced = under_way.as_ref().is_some_and(AttemptUnderWay::is_forced);
         if let Some(under_way) = under_way {
-            under_way.ended(verdict.outcome.condition(verdict.executed));
+            under_way.ended(self.now, verdict.outcome.condition(verdict.executed));
         }
+        let provider = tried.contact.node_id;
         self.attempts.push(Attempt {
-            provider: contact.node_id,
+            provider,
             outcome: verdict.outcome.clone(),
             executed: verdict.executed,
-            elapsed: started.elapsed(),
+            elapsed: self.now.saturating_duration_since(began),
             forced,
         });
         if verdict.outcome.is_final() {
-            return Some(self.conclude(contact.node_id, verdict.detail));
+            return Some(self.conclude(provider, verdict.detail));
         }
         self.fail(tried, &verdict);
         None
@@ -331,12 +333,12 @@ impl<'a> OutboundCall<'a> {
             provider,
             source: self.source,
             attempts: answer.attempts,
-            elapsed: self.time.started.elapsed(),
+            elapsed: self.now.saturating_duration_since(self.time.started),
         })
     }
 
     fn fail(&mut self, tried: Try, verdict: &Verdict) {
-        let provider = tried.target.node_id();
+        let provider = tried.contact.node_id;
         tracing::debug!(
             service = %self.call.service,
             provider = %provider.short(),
@@ -365,5 +367,26 @@ impl<'a> OutboundCall<'a> {
             GiveUp::UsedUp if attempts.is_empty() => CallError::ServiceNotFound,
             GiveUp::UsedUp => CallError::used_up(attempts),
         }
+    }
+}
+
+/// This node itself was asked before; a record of its own is an old one.
+fn is_wanted(shared: &Shared, call: &Call, provider: &Provider) -> bool {
+    let node_id = provider.node_id();
+    let options = &call.options;
+    let is_meant = options.provider.is_none_or(|pinned| node_id == pinned);
+    is_meant
+        && node_id != shared.endpoint.node_id()
+        && options.wanted.admits(&node_id, provider.metadata())
+}
+
+/// The other nodes that were found.
+fn elsewhere(resolved: Resolved<Service>) -> Option<Arc<[Provider]>> {
+    match resolved {
+        Resolved::Local(_) => None,
+        Resolved::Fresh(found)
+        | Resolved::Stale(found)
+        | Resolved::Dht(found)
+        | Resolved::Direct(found) => Some(found),
     }
 }

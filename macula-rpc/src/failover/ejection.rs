@@ -2,39 +2,26 @@
 
 use crate::{BreakerState, Candidate};
 
-/// A candidate that a call may go to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Offered {
-    /// Its place among all.
-    pub(crate) index: usize,
-    /// Whether it is tried although its breaker is open.
-    pub(crate) forced: bool,
-}
-
 /// Leaves out those whose breakers are open, but never more than half of all, and nobody when
 /// all are: what looks dead everywhere is more likely this node's own trouble, and somebody has to
 /// be tried. The worst are left out first.
-pub(crate) fn offered(candidates: &[Candidate]) -> Vec<Offered> {
-    let is_open = |candidate: &Candidate| candidate.health.breaker == BreakerState::Open;
-    let mut open: Vec<usize> = (0..candidates.len())
-        .filter(|index| is_open(&candidates[*index]))
-        .collect();
-    let may_be_left_out = match open.len() == candidates.len() {
-        true => 0,
-        false => candidates.len() / 2,
-    };
-    open.sort_by(|a, b| {
+pub(crate) fn leave_out(candidates: &mut Vec<Candidate<'_>>) {
+    let open = candidates.iter().filter(|it| is_open(it)).count();
+    if open == 0 || open == candidates.len() {
+        return;
+    }
+    for _ in 0..open.min(candidates.len() / 2) {
         let failing = |index: &usize| candidates[*index].health.failing;
-        failing(b).total_cmp(&failing(a))
-    });
-    open.truncate(may_be_left_out);
-    (0..candidates.len())
-        .filter(|index| !open.contains(index))
-        .map(|index| Offered {
-            index,
-            forced: is_open(&candidates[index]),
-        })
-        .collect()
+        let worst = (0..candidates.len())
+            .rev()
+            .filter(|index| is_open(&candidates[*index]))
+            .max_by(|a, b| failing(a).total_cmp(&failing(b)));
+        worst.map(|index| candidates.remove(index));
+    }
+}
+
+fn is_open(candidate: &Candidate<'_>) -> bool {
+    candidate.health.breaker == BreakerState::Open
 }
 
 #[cfg(test)]
@@ -56,7 +43,8 @@ mod tests {
                     candidate.health.breaker = BreakerState::Open;
                 }
             }
-            let offered = offered(&all);
+            let mut offered = all.clone();
+            leave_out(&mut offered);
             let count = open.iter().filter(|(is_open, _)| *is_open).count();
             let left_out = all.len() - offered.len();
             prop_assert_eq!(left_out, match count == all.len() {
@@ -68,12 +56,9 @@ mod tests {
             let is_offered = |index: usize| offered.iter().any(|it| it.index == index);
             for (index, (is_open, failing)) in open.iter().enumerate() {
                 prop_assert!(*is_open || is_offered(index), "those that are well are offered");
-                for it in offered.iter().filter(|it| it.forced && !is_offered(index)) {
+                for it in offered.iter().filter(|it| is_open(it) && !is_offered(index)) {
                     prop_assert!(open[it.index].1 <= *failing, "the worst are left out");
                 }
-            }
-            for it in &offered {
-                prop_assert_eq!(it.forced, open[it.index].0);
             }
         }
     }

@@ -45,8 +45,12 @@ fn provider(node: u8, port: u16, delivery: Delivery) -> Provider {
     RECORDS[usize::from(index)].clone()
 }
 
-fn plain(node: u8) -> Candidate {
-    Candidate::new(provider(node, 0, Delivery::AtLeastOnce), false)
+fn plain(node: u8) -> Provider {
+    provider(node, 0, Delivery::AtLeastOnce)
+}
+
+fn offer(plan: &mut Plan, found: impl IntoIterator<Item = Provider>) -> bool {
+    plan.offer(found.into_iter().collect(), |_| true)
 }
 
 fn plan(timeout: Duration, max_attempts: u8, delivery: Delivery) -> (Plan, Instant) {
@@ -65,7 +69,7 @@ const FIVE_SECONDS: Duration = Duration::from_secs(5);
 #[test]
 fn attempts_share_the_time_that_is_left() {
     let (mut plan, now) = plan(FIVE_SECONDS, 3, Delivery::AtLeastOnce);
-    (0..2).for_each(|node| assert!(plan.offer(plain(node))));
+    assert!(offer(&mut plan, (0..2).map(plain)));
     let first = plan.begin(now, 0).unwrap();
     assert_eq!(first.timeout, FIVE_SECONDS / 2, "two providers, two shares");
     let now = now + Duration::from_secs(1);
@@ -77,7 +81,7 @@ fn attempts_share_the_time_that_is_left() {
 #[test]
 fn two_black_holes_leave_time_for_the_third_provider() {
     let (mut plan, mut now) = plan(FIVE_SECONDS, 3, Delivery::AtLeastOnce);
-    (0..3).for_each(|node| assert!(plan.offer(plain(node))));
+    assert!(offer(&mut plan, (0..3).map(plain)));
     for _ in 0..2 {
         let tried = plan.begin(now, 0).unwrap();
         now += tried.timeout;
@@ -106,11 +110,12 @@ fn a_node_is_tried_again_only_at_a_new_address_and_if_it_executed_nothing() {
         (Executed::Yes, 1, false),
     ] {
         let (mut plan, now) = plan(FIVE_SECONDS, 3, Delivery::AtLeastOnce);
-        assert!(plan.offer(plain(0)));
+        assert!(offer(&mut plan, [plain(0)]));
         let tried = plan.begin(now, 0).unwrap();
         plan.failed(tried, executed, false);
-        let again = Candidate::new(provider(0, port, Delivery::AtLeastOnce), false);
-        assert_eq!(plan.offer(again), eligible, "{executed:?} at port {port}");
+        let again = [provider(0, port, Delivery::AtLeastOnce)];
+        let eligible_again = offer(&mut plan, again);
+        assert_eq!(eligible_again, eligible, "{executed:?} at port {port}");
     }
 }
 
@@ -121,8 +126,7 @@ fn a_record_can_be_stricter_than_the_call_but_not_laxer() {
         (Delivery::AtLeastOnce, Delivery::AtMostOnce),
     ] {
         let (mut plan, now) = plan(FIVE_SECONDS, 3, call);
-        plan.offer(Candidate::new(provider(0, 0, record), false));
-        plan.offer(Candidate::new(provider(1, 0, record), false));
+        offer(&mut plan, [0, 1].map(|node| provider(node, 0, record)));
         let tried = plan.begin(now, 0).unwrap();
         plan.failed(tried, Executed::Unknown, false);
         assert_eq!(plan.next(now), Step::GiveUp(GiveUp::PerhapsExecuted));
@@ -132,7 +136,7 @@ fn a_record_can_be_stricter_than_the_call_but_not_laxer() {
 #[test]
 fn a_call_that_may_run_once_goes_on_when_nothing_was_executed() {
     let (mut plan, now) = plan(FIVE_SECONDS, 3, Delivery::AtMostOnce);
-    (0..2).for_each(|node| assert!(plan.offer(plain(node))));
+    assert!(offer(&mut plan, (0..2).map(plain)));
     let tried = plan.begin(now, 0).unwrap();
     plan.failed(tried, Executed::No, false);
     assert_eq!(plan.next(now), Step::Choose);
@@ -141,7 +145,7 @@ fn a_call_that_may_run_once_goes_on_when_nothing_was_executed() {
 #[test]
 fn an_attempt_that_had_all_the_time_ends_the_call_when_it_times_out() {
     let (mut plan, now) = plan(FIVE_SECONDS, 3, Delivery::AtLeastOnce);
-    plan.offer(plain(0));
+    offer(&mut plan, [plain(0)]);
     let tried = plan.begin(now, 0).unwrap();
     plan.failed(tried, Executed::Unknown, true);
     let a_moment_early = now + FIVE_SECONDS - Duration::from_millis(1);
@@ -152,21 +156,44 @@ fn an_attempt_that_had_all_the_time_ends_the_call_when_it_times_out() {
 fn a_connected_node_is_tried_first_and_found_addresses_of_it_after() {
     let (mut plan, now) = plan(FIVE_SECONDS, 3, Delivery::AtLeastOnce);
     let found = plain(0);
-    let node_id = found.provider.node_id();
+    let node_id = found.node_id();
     plan.offer_connected(node_id);
     assert_eq!(plan.next(now), Step::TryConnected(node_id));
     let tried = plan.begin_connected(now, node_id);
     plan.failed(tried, Executed::No, false);
     assert!(matches!(plan.next(now), Step::Refresh(_)));
     plan.forbid_refresh();
-    assert!(plan.offer(found));
+    assert!(offer(&mut plan, [found]));
     assert_eq!(plan.next(now), Step::Choose);
+}
+
+#[test]
+fn only_those_that_are_wanted_are_tried_and_say_how_strict_they_are() {
+    let (mut plan, now) = plan(FIVE_SECONDS, 3, Delivery::AtLeastOnce);
+    let strict = provider(0, 0, Delivery::AtMostOnce);
+    let found: Arc<[Provider]> = [strict, plain(1), plain(2)].into();
+    let unwanted = found[0].node_id();
+    assert!(plan.offer(found, |provider| provider.node_id() != unwanted));
+    let tried = plan.begin(now, 0).unwrap();
+    assert_eq!(tried.contact, plain(1).contact());
+    plan.failed(tried, Executed::Unknown, false);
+    assert_eq!(plan.next(now), Step::Choose, "who is not wanted has no say");
+}
+
+#[test]
+fn a_node_that_is_named_twice_is_tried_once() {
+    let (mut plan, now) = plan(FIVE_SECONDS, 3, Delivery::AtLeastOnce);
+    let again = provider(0, 1, Delivery::AtLeastOnce);
+    assert!(offer(&mut plan, [plain(0), again]));
+    let tried = plan.begin(now, 0).unwrap();
+    plan.failed(tried, Executed::No, false);
+    assert_eq!(plan.untried().len(), 0);
 }
 
 #[test]
 fn an_index_out_of_range_begins_nothing() {
     let (mut plan, now) = plan(FIVE_SECONDS, 3, Delivery::AtLeastOnce);
-    plan.offer(plain(0));
+    offer(&mut plan, [plain(0)]);
     assert_eq!(plan.begin(now, 1), None);
     assert_eq!(plan.next_number(), 1);
     assert_eq!(plan.untried().len(), 1);
@@ -294,30 +321,23 @@ impl History {
     }
 }
 
-fn offer(plan: &mut Plan, history: &mut History, providers: &[Provider]) {
-    for provider in providers {
-        let known: Vec<NodeId> = plan
-            .untried()
-            .iter()
-            .map(|candidate| candidate.provider.node_id())
-            .collect();
-        let expected = history.may_try(provider) && !known.contains(&provider.node_id());
-        let offered = plan.offer(Candidate::new(provider.clone(), false));
-        assert_eq!(offered, expected);
-        // A record that is not taken still says how strict its service is.
-        history.offered.push(provider.clone());
-    }
+fn tell(plan: &mut Plan, history: &mut History, found: &[Provider]) {
+    offer(plan, found.iter().cloned());
+    let expected = found.iter().filter(|provider| history.may_try(provider));
+    assert!(plan.untried().eq(expected));
+    // A record that is not taken still says how strict its service is.
+    history.offered.extend_from_slice(found);
 }
 
 fn attempt(plan: &mut Plan, history: &mut History, scenario: &Scenario) {
     let fate = scenario.fates[history.tried.len()];
     let index = fate.choice % plan.untried().len();
-    let chosen = plan.untried()[index].provider.clone();
+    let chosen = plan.untried().nth(index).unwrap().clone();
     assert!(history.may_try(&chosen), "tried twice");
     let left = plan.untried().len();
     let allowed = usize::from(scenario.max_attempts) - history.tried.len();
     let tried = plan.begin(history.now, index).unwrap();
-    assert_eq!(tried.target, Target::Found(chosen.clone()));
+    assert_eq!(tried.contact, chosen.contact());
     assert_eq!(usize::from(tried.number), history.tried.len() + 1);
     let shares = u32::try_from(left.min(allowed)).unwrap();
     assert_eq!(tried.timeout, (history.deadline - history.now) / shares);
@@ -338,9 +358,9 @@ fn check_end(reason: GiveUp, plan: &Plan, history: &History, scenario: &Scenario
     match reason {
         GiveUp::PerhapsExecuted => assert!(perhaps),
         GiveUp::OutOfTime => assert!(late && !perhaps),
-        GiveUp::AttemptsSpent => assert!(spent && !plan.untried().is_empty() && !perhaps),
+        GiveUp::AttemptsSpent => assert!(spent && plan.untried().len() > 0 && !perhaps),
         GiveUp::UsedUp => {
-            assert!(plan.untried().is_empty() && !late && !perhaps);
+            assert!(plan.untried().len() == 0 && !late && !perhaps);
             assert!(spent || (history.refreshes == 1 && history.left() == 0));
         }
     }
@@ -357,18 +377,18 @@ proptest! {
             offered: Vec::new(),
             refreshes: 0,
         };
-        offer(&mut plan, &mut history, &scenario.first);
+        tell(&mut plan, &mut history, &scenario.first);
         let mut ended = None;
         for _ in 0..usize::from(scenario.max_attempts) + 2 {
             match plan.next(history.now) {
                 Step::Choose => attempt(&mut plan, &mut history, &scenario),
                 Step::Refresh(timeout) => {
                     prop_assert!(timeout <= (history.deadline - history.now) * 2 / 5);
-                    prop_assert!(plan.untried().is_empty());
+                    prop_assert_eq!(plan.untried().len(), 0);
                     history.refreshes += 1;
                     history.now += timeout;
                     plan.forbid_refresh();
-                    offer(&mut plan, &mut history, &scenario.refreshed);
+                    tell(&mut plan, &mut history, &scenario.refreshed);
                 }
                 Step::TryConnected(_) => prop_assert!(false, "nobody is connected"),
                 Step::GiveUp(reason) => {

@@ -28,16 +28,17 @@ fn numbered(i: usize) -> ServiceName {
 
 fn snapshot(service: &ServiceHealth, node_id: &NodeId) -> ProviderHealth {
     let now = Instant::now();
-    let known = service.providers();
+    let known = service.known();
     known
+        .providers
         .get(node_id)
         .map_or_else(ProviderHealth::default, |vitals| vitals.snapshot(now))
 }
 
-async fn attempt(service: &Arc<ServiceHealth>, node_id: NodeId, takes: Duration, how: Condition) {
+async fn attempt(service: &ServiceHealth, node_id: NodeId, takes: Duration, how: Condition) {
     let under_way = service.begin(Instant::now(), node_id, true).unwrap();
     advance(takes).await;
-    under_way.ended(how);
+    under_way.ended(Instant::now(), how);
 }
 
 #[tokio::test(start_paused = true)]
@@ -82,7 +83,7 @@ async fn attempts_under_way_are_counted_until_they_end_or_are_given_up() {
     let known = snapshot(&service, &node(1));
     assert_eq!((known.in_flight, known.waiting), (2, Some(SLOW)));
     drop(first);
-    second.ended(Condition::Well);
+    second.ended(Instant::now(), Condition::Well);
     let known = snapshot(&service, &node(1));
     assert_eq!((known.in_flight, known.waiting), (0, None));
     assert_eq!(known.latency, Some(Duration::ZERO));
@@ -115,7 +116,7 @@ async fn what_is_known_is_bounded_and_the_longest_unused_goes_first() {
         advance(Duration::from_millis(1)).await;
         attempt(&service, ids(i), Duration::ZERO, Condition::Well).await;
     }
-    let known = service.providers();
+    let known = &service.known().providers;
     assert_eq!(known.len(), MAX_PROVIDERS);
     assert!(!known.contains_key(&ids(0)) && known.contains_key(&ids(MAX_PROVIDERS)));
 }
@@ -156,7 +157,7 @@ async fn one_answer_makes_nobody_look_more_than_twenty_times_slower() {
 
 #[tokio::test(start_paused = true)]
 async fn what_was_learnt_of_a_slow_provider_is_not_forgotten_as_soon_as_it_is_known() {
-    let service = Arc::new(ServiceHealth::default());
+    let service = ServiceHealth::default();
     let slow = FORGOTTEN_AFTER * 2;
     attempt(&service, ids(0), slow, Condition::Well).await;
     assert!(!service.is_idle(Instant::now(), FORGOTTEN_AFTER));
@@ -164,36 +165,36 @@ async fn what_was_learnt_of_a_slow_provider_is_not_forgotten_as_soon_as_it_is_kn
         attempt(&service, ids(i), Duration::ZERO, Condition::Well).await;
         advance(Duration::from_millis(1)).await;
     }
-    assert!(!service.providers().contains_key(&ids(0)), "by now it is");
+    assert!(!service.known().providers.contains_key(&ids(0)), "by now it is");
     advance(FORGOTTEN_AFTER).await;
     assert!(service.is_idle(Instant::now(), FORGOTTEN_AFTER));
 }
 
 #[tokio::test(start_paused = true)]
 async fn who_has_not_answered_yet_is_not_forgotten_for_others() {
-    let service = Arc::new(ServiceHealth::default());
+    let service = ServiceHealth::default();
     let waits = service.begin(Instant::now(), ids(0), false).unwrap();
     for i in 1..2 * MAX_PROVIDERS {
         advance(Duration::from_millis(1)).await;
         attempt(&service, ids(i), Duration::ZERO, Condition::Well).await;
     }
     assert_eq!(snapshot(&service, &ids(0)).in_flight, 1);
-    assert_eq!(service.providers().len(), MAX_PROVIDERS);
-    waits.ended(Condition::Ill);
+    assert_eq!(service.known().providers.len(), MAX_PROVIDERS);
+    waits.ended(Instant::now(), Condition::Ill);
     assert!(snapshot(&service, &ids(0)).failing > 0.0);
 }
 
 #[tokio::test(start_paused = true)]
 async fn who_is_being_asked_is_bounded_too_and_an_end_that_nobody_remembers_does_no_harm() {
-    let service = Arc::new(ServiceHealth::default());
+    let service = ServiceHealth::default();
     let begin = |i| service.begin(Instant::now(), ids(i), false).unwrap();
     let all: Vec<_> = (0..2 * MAX_PROVIDERS).map(begin).collect();
-    assert_eq!(service.providers().len(), MAX_PROVIDERS);
+    assert_eq!(service.known().providers.len(), MAX_PROVIDERS);
     let again = begin(0);
     for under_way in all {
-        under_way.ended(Condition::Well);
+        under_way.ended(Instant::now(), Condition::Well);
     }
-    assert_eq!(service.providers().len(), MAX_PROVIDERS);
+    assert_eq!(service.known().providers.len(), MAX_PROVIDERS);
     assert_eq!(snapshot(&service, &ids(0)).in_flight, 1);
     drop(again);
     assert_eq!(snapshot(&service, &ids(0)).in_flight, 0);
@@ -201,7 +202,7 @@ async fn who_is_being_asked_is_bounded_too_and_an_end_that_nobody_remembers_does
 
 #[test]
 fn attempts_of_many_threads_leave_nothing_behind() {
-    let service = Arc::new(ServiceHealth::default());
+    let service = ServiceHealth::default();
     let begin = || service.begin(Instant::now(), node(1), true);
     std::thread::scope(|scope| {
         for _ in 0..4 {
@@ -271,9 +272,9 @@ fn operations() -> impl Strategy<Value = Vec<Operation>> {
 
 /// Which attempts are under way, and since when.
 #[derive(Default)]
-struct Oracle(Vec<(usize, Instant, AttemptUnderWay)>);
+struct Oracle<'a>(Vec<(usize, Instant, AttemptUnderWay<'a>)>);
 
-impl Oracle {
+impl<'a> Oracle<'a> {
     fn check(&self, service: &ServiceHealth) {
         for node in 0..3 {
             let of_node = || self.0.iter().filter(|(of, ..)| *of == node);
@@ -285,7 +286,7 @@ impl Oracle {
         }
     }
 
-    async fn apply(&mut self, service: &Arc<ServiceHealth>, operation: Operation) {
+    async fn apply(&mut self, service: &'a ServiceHealth, operation: Operation) {
         match operation {
             Operation::Begin { node, forced } => {
                 let before = snapshot(service, &ids(node)).breaker;
@@ -298,7 +299,7 @@ impl Oracle {
                 let (node, _, under_way) = self.0.remove(which);
                 let before = snapshot(service, &ids(node)).breaker;
                 let decides = under_way.admission != Admission::Usual;
-                under_way.ended(how);
+                under_way.ended(Instant::now(), how);
                 let after = snapshot(service, &ids(node)).breaker;
                 match how {
                     Condition::Well | Condition::Alive if decides => {
@@ -321,7 +322,8 @@ proptest! {
         let mut runtime = tokio::runtime::Builder::new_current_thread();
         let runtime = runtime.enable_time().start_paused(true).build().unwrap();
         runtime.block_on(async {
-            let (service, mut oracle) = (Arc::new(ServiceHealth::default()), Oracle::default());
+            let service = ServiceHealth::default();
+            let mut oracle = Oracle::default();
             for operation in operations {
                 oracle.apply(&service, operation).await;
                 oracle.check(&service);

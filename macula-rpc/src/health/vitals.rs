@@ -126,6 +126,10 @@ struct Fading {
 impl Fading {
     /// Adds a sample; the longer since the last one, the more it counts.
     fn add(&mut self, now: Instant, sample: f64) {
+        if self.value == sample {
+            self.at = Some(now);
+            return;
+        }
         let kept = self.at.map_or(1.0, |at| weight(at, now));
         // In a burst of samples each still moves the mean.
         let kept = kept.min(1.0 - LEAST_SHARE);
@@ -156,7 +160,12 @@ impl Fading {
     }
 
     fn at(&self, now: Instant) -> Option<f64> {
-        self.at.map(|at| self.value * weight(at, now))
+        // Nothing stays nothing: most providers never fail.
+        let faded = |at| match self.value == 0.0 {
+            true => 0.0,
+            false => self.value * weight(at, now),
+        };
+        self.at.map(faded)
     }
 }
 

@@ -1,11 +1,10 @@
 //! Of two drawn at random, most likely the quicker.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use rand::rngs::StdRng;
-use rand::{RngExt, SeedableRng};
+use rand::RngExt;
 
+use super::draws::Draws;
 use super::{ProviderSelector, Selection};
 use crate::ProviderHealth;
 
@@ -20,21 +19,21 @@ use crate::ProviderHealth;
 /// and who was slow is looked at now and then.
 #[derive(Debug)]
 pub struct LeastLatency {
-    rng: Mutex<StdRng>,
+    draws: Draws,
 }
 
 impl LeastLatency {
     /// The same seed draws the same pairs.
     pub fn new(seed: u64) -> Self {
         Self {
-            rng: Mutex::new(StdRng::seed_from_u64(seed)),
+            draws: Draws::new(seed),
         }
     }
 
     /// Two different indices below `count`, which is two at least, and where the choice between
     /// them falls, from 0 to 1.
     fn draw(&self, count: usize) -> (usize, usize, f64) {
-        let mut rng = self.rng.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut rng = self.draws.next();
         let one = rng.random_range(..count);
         let other = rng.random_range(..count - 1);
         let other = other + usize::from(other >= one);

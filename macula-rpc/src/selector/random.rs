@@ -1,23 +1,21 @@
 //! Any of them.
 
-use std::sync::{Mutex, PoisonError};
+use rand::RngExt;
 
-use rand::rngs::StdRng;
-use rand::{RngExt, SeedableRng};
-
+use super::draws::Draws;
 use super::{ProviderSelector, Selection};
 
 /// Chooses uniformly among the candidates.
 #[derive(Debug)]
 pub struct Random {
-    rng: Mutex<StdRng>,
+    draws: Draws,
 }
 
 impl Random {
     /// The same seed gives the same choices.
     pub fn new(seed: u64) -> Self {
         Self {
-            rng: Mutex::new(StdRng::seed_from_u64(seed)),
+            draws: Draws::new(seed),
         }
     }
 }
@@ -28,7 +26,6 @@ impl ProviderSelector for Random {
         if count <= 1 {
             return count.checked_sub(1);
         }
-        let mut rng = self.rng.lock().unwrap_or_else(PoisonError::into_inner);
-        Some(rng.random_range(..count))
+        Some(self.draws.next().random_range(..count))
     }
 }

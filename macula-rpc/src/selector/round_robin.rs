@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use dashmap::DashMap;
+use foldhash::fast::RandomState;
 use macula_core::ServiceName;
 
 use super::{ProviderSelector, Selection};
@@ -16,7 +16,7 @@ pub const MAX_COUNTED_SERVICES: usize = 16_384;
 /// next attempt goes to the candidate after the one that failed.
 #[derive(Debug, Default)]
 pub struct RoundRobin {
-    turns: DashMap<ServiceName, AtomicUsize>,
+    turns: papaya::HashMap<ServiceName, AtomicUsize, RandomState>,
     shared_turn: AtomicUsize,
 }
 
@@ -27,14 +27,15 @@ impl RoundRobin {
     }
 
     fn with_turn<R>(&self, service: &ServiceName, f: impl FnOnce(&AtomicUsize) -> R) -> R {
-        if let Some(turn) = self.turns.get(service) {
-            return f(&turn);
+        let turns = self.turns.pin();
+        if let Some(turn) = turns.get(service) {
+            return f(turn);
         }
         // Racing newcomers may overshoot the bound by one entry each.
-        if self.turns.len() >= MAX_COUNTED_SERVICES {
+        if turns.len() >= MAX_COUNTED_SERVICES {
             return f(&self.shared_turn);
         }
-        f(&self.turns.entry(service.clone()).or_default())
+        f(turns.get_or_insert_with(service.clone(), AtomicUsize::default))
     }
 }
 

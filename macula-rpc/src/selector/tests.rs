@@ -1,3 +1,4 @@
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use macula_core::{
@@ -7,8 +8,9 @@ use macula_core::{
 
 use super::*;
 
-pub(crate) fn candidates(count: u8) -> Vec<Candidate> {
-    (0..count)
+/// Signed once, for signing is slow.
+static PROVIDERS: LazyLock<Vec<Provider>> = LazyLock::new(|| {
+    (0..20)
         .map(|i| {
             let draft = RecordDraft {
                 realm: Realm::default(),
@@ -23,16 +25,25 @@ pub(crate) fn candidates(count: u8) -> Vec<Candidate> {
             };
             let record =
                 ProviderRecord::sign(&SecretKey::from_bytes(&[i; 32]), draft).expect("draft");
-            Candidate::new(record.into(), false)
+            record.into()
         })
         .collect()
+});
+
+pub(crate) fn candidates(count: u8) -> Vec<Candidate<'static>> {
+    let providers = &PROVIDERS[..usize::from(count)];
+    let candidate = |(index, provider)| Candidate {
+        index,
+        ..Candidate::new(provider, false)
+    };
+    providers.iter().enumerate().map(candidate).collect()
 }
 
 fn service(name: &str) -> ServiceName {
     name.parse().unwrap()
 }
 
-fn pick(selector: &dyn ProviderSelector, name: &str, candidates: &[Candidate]) -> Option<usize> {
+fn pick(selector: &dyn ProviderSelector, name: &str, candidates: &[Candidate<'_>]) -> Option<usize> {
     selector.select(&Selection::new(&service(name), 1, candidates))
 }
 

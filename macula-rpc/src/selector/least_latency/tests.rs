@@ -5,6 +5,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use macula_core::{NodeId, SecretKey, ServiceName};
+use rand::rngs::StdRng;
+use rand::SeedableRng;
 use tokio::task::LocalSet;
 use tokio::time::{Instant, sleep};
 
@@ -32,7 +34,7 @@ struct Traffic {
     service: ServiceName,
     health: Arc<ServiceHealth>,
     selector: LeastLatency,
-    candidates: RefCell<Vec<Candidate>>,
+    candidates: Vec<Candidate<'static>>,
     behaviour: Cell<Behaviour>,
     to_first: Cell<u32>,
     failed: Cell<u32>,
@@ -45,7 +47,7 @@ impl Traffic {
         Rc::new(Self {
             health: Health::default().of(Instant::now(), &service),
             selector: LeastLatency::new(7),
-            candidates: RefCell::new(candidates(PROVIDERS)),
+            candidates: candidates(PROVIDERS),
             behaviour: Cell::new(behaviour),
             to_first: Cell::new(0),
             failed: Cell::new(0),
@@ -88,16 +90,13 @@ impl Traffic {
         sleep(takes.mul_f64(jitter)).await;
         self.failed
             .set(self.failed.get() + u32::from(condition == Condition::Ill));
-        under_way.ended(condition);
+        under_way.ended(Instant::now(), condition);
     }
 
     fn choose(&self, now: Instant) -> NodeId {
-        let mut all = self.candidates.borrow_mut();
-        self.health.examine(now, &mut all);
-        let offered: Vec<Candidate> = ejection::offered(&all)
-            .iter()
-            .map(|it| all[it.index].clone())
-            .collect();
+        let mut offered = self.candidates.clone();
+        self.health.examine(now, &mut offered);
+        ejection::leave_out(&mut offered);
         let selection = Selection::new(&self.service, 1, &offered);
         let chosen = self.selector.select(&selection).unwrap();
         assert_ne!(offered[chosen].health.breaker, BreakerState::Open);
