@@ -33,16 +33,20 @@ pub struct Selection<'a> {
     pub service: &'a ServiceName,
     /// Which attempt of the call this is, counted from one.
     pub attempt: u8,
+    /// How many candidates were chosen for this call before: they were tried, or another call had
+    /// just begun to find out whether they are well again. They are not among these.
+    pub chosen_before: usize,
     /// The providers that were not tried yet, in the order of discovery.
     pub candidates: &'a [Candidate<'a>],
 }
 
 impl<'a> Selection<'a> {
-    /// Brings together what a selector is asked about.
+    /// Brings together what a selector is asked about; every attempt before chose one candidate.
     pub fn new(service: &'a ServiceName, attempt: u8, candidates: &'a [Candidate<'a>]) -> Self {
         Self {
             service,
             attempt,
+            chosen_before: usize::from(attempt.saturating_sub(1)),
             candidates,
         }
     }

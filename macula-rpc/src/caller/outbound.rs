@@ -254,9 +254,10 @@ impl<'a> OutboundCall<'a> {
     fn select(&self) -> Result<(usize, AttemptUnderWay<'a>), NoChoice> {
         let mut candidates = self.candidates();
         ejection::leave_out(&mut candidates);
-        let number = self.plan.next_number();
+        let (number, mut lost) = (self.plan.next_number(), 0);
         loop {
-            let selection = Selection::new(&self.call.service, number, &candidates);
+            let mut selection = Selection::new(&self.call.service, number, &candidates);
+            selection.chosen_before += lost;
             let chosen = self.shared.selector.select(&selection);
             let Some((at, it)) = chosen.and_then(|at| Some((at, candidates.get(at)?))) else {
                 return Err(NoChoice(chosen, candidates.len()));
@@ -269,6 +270,7 @@ impl<'a> OutboundCall<'a> {
             }
             // Another call has become the probe of its breaker in this moment.
             candidates.remove(at);
+            lost += 1;
         }
     }
 

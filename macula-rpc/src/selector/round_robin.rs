@@ -12,8 +12,8 @@ pub const MAX_COUNTED_SERVICES: usize = 16_384;
 
 /// Chooses the candidates of each service in turn.
 ///
-/// Only first attempts advance the turn, so that a call that fails over takes nobody's turn; its
-/// next attempt goes to the candidate after the one that failed.
+/// Only the first choice for a call advances the turn, so that a call that fails over takes
+/// nobody's turn; it goes on with the candidate after the one that was of no use.
 #[derive(Debug, Default)]
 pub struct RoundRobin {
     turns: papaya::HashMap<ServiceName, AtomicUsize, RandomState>,
@@ -45,13 +45,13 @@ impl ProviderSelector for RoundRobin {
         if left == 0 {
             return None;
         }
-        let retries = usize::from(selection.attempt.saturating_sub(1));
-        let turn = self.with_turn(selection.service, |turn| match retries {
+        let gone = selection.chosen_before;
+        let turn = self.with_turn(selection.service, |turn| match gone {
             0 => turn.fetch_add(1, Ordering::Relaxed),
             _ => turn.load(Ordering::Relaxed).wrapping_sub(1),
         });
-        // Each one that failed is gone from the list: its place is now its successor's.
-        let place = (left..=left + retries)
+        // Each one that was chosen is gone from the list: its place is now its successor's.
+        let place = (left..=left + gone)
             .rev()
             .fold(turn, |place, len| place % len);
         Some(place)

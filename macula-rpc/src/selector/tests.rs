@@ -182,6 +182,29 @@ fn round_robin_stays_even_while_one_provider_fails_over() {
 }
 
 #[test]
+fn round_robin_stays_even_while_another_call_is_quicker_to_probe() {
+    let three = candidates(3);
+    let selector = RoundRobin::new();
+    let name = service("app.f");
+    let mut first_choices = [0; 3];
+    for _ in 0..9 {
+        let first = pick(&selector, "app.f", &three).unwrap();
+        first_choices[first] += 1;
+        if first == 1 {
+            let mut others = three.clone();
+            others.remove(first);
+            let again = Selection {
+                chosen_before: 1,
+                ..Selection::new(&name, 1, &others)
+            };
+            let next = selector.select(&again).unwrap();
+            assert_eq!(others[next], three[2], "its successor takes over");
+        }
+    }
+    assert_eq!(first_choices, [3, 3, 3]);
+}
+
+#[test]
 fn round_robin_shares_a_counter_beyond_its_bound() {
     let three = candidates(3);
     let selector = RoundRobin::new();
