@@ -21,7 +21,8 @@ pub struct Attempt {
     /// How long it took.
     pub elapsed: Duration,
     /// Whether it was made although the provider had failed so often that it was to be left alone:
-    /// so had all others.
+    /// so had all others that the call may go to, of which a pinned call has none, or too many of
+    /// them to leave them all out.
     pub forced: bool,
 }
 

@@ -145,6 +145,11 @@ impl Plan {
         self.untried.iter().map(|index| &found[*index])
     }
 
+    /// Whether what may have run is not repeated: the call, or a record of the service, says so.
+    pub(crate) fn is_at_most_once(&self) -> bool {
+        self.at_most_once
+    }
+
     /// Which attempt the next one is, counted from one.
     pub(crate) fn next_number(&self) -> u8 {
         self.made.saturating_add(1)

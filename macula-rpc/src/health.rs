@@ -37,7 +37,8 @@ pub struct ProviderHealth {
     pub in_flight: usize,
     /// For how long the oldest of them has been.
     pub waiting: Option<Duration>,
-    /// Whether it may be called.
+    /// Whether it may be called. To a call that may run only once a breaker seems open for longer:
+    /// it is not to find out whether the provider is well again while another call may.
     pub breaker: BreakerState,
 }
 
@@ -111,12 +112,18 @@ impl Health {
 }
 
 impl ServiceHealth {
-    /// Notes of each candidate what is known of it now.
-    pub(crate) fn examine(&self, now: Instant, candidates: &mut [Candidate<'_>]) {
+    /// Notes of each candidate what is known of it now, to a call that may run only once or to any
+    /// other.
+    pub(crate) fn examine(
+        &self,
+        now: Instant,
+        candidates: &mut [Candidate<'_>],
+        at_most_once: bool,
+    ) {
         let known = self.known();
         for candidate in candidates {
             if let Some(vitals) = known.providers.get(&candidate.provider.node_id()) {
-                candidate.health = vitals.snapshot(now);
+                candidate.health = vitals.snapshot(now, at_most_once);
             }
         }
     }

@@ -253,7 +253,7 @@ impl<'a> OutboundCall<'a> {
     /// ones it is.
     fn select(&self) -> Result<(usize, AttemptUnderWay<'a>), NoChoice> {
         let mut candidates = self.candidates();
-        ejection::leave_out(&mut candidates);
+        ejection::leave_out(&mut candidates, self.plan.is_at_most_once());
         let (number, mut lost) = (self.plan.next_number(), 0);
         loop {
             let mut selection = Selection::new(&self.call.service, number, &candidates);
@@ -284,7 +284,9 @@ impl<'a> OutboundCall<'a> {
                 ..Candidate::new(provider, connected)
             });
         }
-        self.health.examine(self.now, &mut candidates);
+        let at_most_once = self.plan.is_at_most_once();
+        self.health
+            .examine(self.now, &mut candidates, at_most_once);
         candidates
     }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::vitals::DECAY;
 use crate::recent::Recent;
 
 /// Whether a provider may be called, by what became of the latest attempts.
@@ -23,6 +24,10 @@ pub enum BreakerState {
 /// Opens after [`CONSECUTIVE_FAILURES`], or when less than [`LEAST_SUCCESS_PERCENT`] of at least
 /// [`LEAST_OUTCOMES`] of late ([`Recent`]) succeeded. After a pause, [`FIRST_PAUSE`] doubling up to
 /// [`LONGEST_PAUSE`], one probe is admitted; if it succeeds all is as before.
+///
+/// A call that may run only once makes a bad probe: where it fails, it fails for good. It leaves
+/// that to others, but not for longer than [`PATIENCE`], or else a service all of whose calls are
+/// such would never see a provider again.
 #[derive(Debug, Default)]
 pub(super) struct Breaker {
     pause: Option<Pause>,
@@ -55,6 +60,14 @@ impl Breaker {
             None => BreakerState::Closed,
             Some(pause) if pause.admits_probe(now) => BreakerState::HalfOpen,
             Some(_) => BreakerState::Open,
+        }
+    }
+
+    /// The same, as a call sees it that may run only once.
+    pub(super) fn state_for_once(&self, now: Instant) -> BreakerState {
+        match &self.pause {
+            Some(pause) if now < pause.until + PATIENCE => BreakerState::Open,
+            _ => self.state(now),
         }
     }
 
@@ -132,12 +145,16 @@ const LEAST_SUCCESS_PERCENT: u64 = 80;
 /// So many outcomes say something about a share.
 const LEAST_OUTCOMES: u64 = 10;
 
-/// How long a breaker stays open at first, and at most.
+/// How long a breaker stays open at first, and at most: a provider that is well again has to be
+/// found out early enough to have its share after three decay periods.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+const LONGEST_PAUSE: Duration = DECAY;
 
 /// A probe that has not ended by then no longer keeps others from trying.
-const LONGEST_PROBE: Duration = Duration::from_secs(60);
+const LONGEST_PROBE: Duration = DECAY;
+
+/// For how long a call that may run only once waits for another to be the probe.
+const PATIENCE: Duration = DECAY;
 
 #[cfg(test)]
 mod tests {
@@ -199,6 +216,22 @@ mod tests {
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
         assert_eq!(pause, LONGEST_PAUSE);
+    }
+
+    #[test]
+    fn a_call_that_may_run_once_leaves_the_probe_to_others_for_a_while() {
+        let now = Instant::now();
+        let breaker = opened(now);
+        let half_open = now + FIRST_PAUSE;
+        assert_eq!(breaker.state(half_open), BreakerState::HalfOpen);
+        for wait in [Duration::ZERO, PATIENCE - Duration::from_nanos(1)] {
+            let state = breaker.state_for_once(half_open + wait);
+            assert_eq!(state, BreakerState::Open);
+        }
+        let state = breaker.state_for_once(half_open + PATIENCE);
+        assert_eq!(state, BreakerState::HalfOpen);
+        let closed = Breaker::default();
+        assert_eq!(closed.state_for_once(now), BreakerState::Closed);
     }
 
     #[test]

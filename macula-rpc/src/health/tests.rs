@@ -32,7 +32,7 @@ fn snapshot(service: &ServiceHealth, node_id: &NodeId) -> ProviderHealth {
     known
         .providers
         .get(node_id)
-        .map_or_else(ProviderHealth::default, |vitals| vitals.snapshot(now))
+        .map_or_else(ProviderHealth::default, |vitals| vitals.snapshot(now, false))
 }
 
 async fn attempt(service: &ServiceHealth, node_id: NodeId, takes: Duration, how: Condition) {

@@ -101,14 +101,18 @@ impl Vitals {
         self.breaker.state(now)
     }
 
-    pub(super) fn snapshot(&self, now: Instant) -> ProviderHealth {
+    /// What is known of it now, to a call that may run only once or to any other.
+    pub(super) fn snapshot(&self, now: Instant, at_most_once: bool) -> ProviderHealth {
         let oldest = self.in_flight.front();
         ProviderHealth {
             latency: self.latency.at(now).map(Duration::from_secs_f64),
             failing: self.failing.at(now).unwrap_or(0.0),
             in_flight: self.in_flight.len(),
             waiting: oldest.map(|(_, began)| now.saturating_duration_since(*began)),
-            breaker: self.breaker.state(now),
+            breaker: match at_most_once {
+                true => self.breaker.state_for_once(now),
+                false => self.breaker.state(now),
+            },
         }
     }
 }

@@ -95,8 +95,8 @@ impl Traffic {
 
     fn choose(&self, now: Instant) -> NodeId {
         let mut offered = self.candidates.clone();
-        self.health.examine(now, &mut offered);
-        ejection::leave_out(&mut offered);
+        self.health.examine(now, &mut offered, false);
+        ejection::leave_out(&mut offered, false);
         let selection = Selection::new(&self.service, 1, &offered);
         let chosen = self.selector.select(&selection).unwrap();
         assert_ne!(offered[chosen].health.breaker, BreakerState::Open);
