@@ -179,10 +179,15 @@ impl Plan {
         }
     }
 
-    /// Begins the attempt at the untried provider with this index; `None` when there is none.
-    pub(crate) fn begin(&mut self, now: Instant, index: usize) -> Option<Try> {
+    /// Begins the attempt at the untried provider with this index, which is connected or not;
+    /// `None` when there is none.
+    pub(crate) fn begin(&mut self, now: Instant, index: usize, connected: bool) -> Option<Try> {
         let contact = self.untried().nth(index)?.contact();
-        let candidates_left = self.untried.len();
+        let candidates_left = match connected && self.at_most_once {
+            // Whatever takes its time there may have run, and is the last attempt.
+            true => 1,
+            false => self.untried.len(),
+        };
         self.untried.remove(index);
         Some(self.begin_at(now, contact, candidates_left))
     }

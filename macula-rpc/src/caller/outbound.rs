@@ -42,6 +42,14 @@ struct Begun<'a> {
     under_way: Option<AttemptUnderWay<'a>>,
 }
 
+/// Who is tried next.
+struct Chosen<'a> {
+    /// Its place among the untried ones.
+    index: usize,
+    connected: bool,
+    under_way: AttemptUnderWay<'a>,
+}
+
 /// What the selector chose although it is not there, of so many candidates.
 struct NoChoice(Option<usize>, usize);
 
@@ -235,23 +243,22 @@ impl<'a> OutboundCall<'a> {
     }
 
     fn choose(&mut self) -> Result<Begun<'a>, CallError> {
-        let chosen = self.select().and_then(|(index, under_way)| {
-            let tried = self.plan.begin(self.now, index);
-            let under_way = Some(under_way);
+        let begun = self.select().and_then(|chosen| {
+            let tried = self.plan.begin(self.now, chosen.index, chosen.connected);
+            let under_way = Some(chosen.under_way);
             tried
                 .map(|tried| Begun { tried, under_way })
-                .ok_or(NoChoice(Some(index), self.plan.untried().len()))
+                .ok_or(NoChoice(Some(chosen.index), self.plan.untried().len()))
         });
-        chosen.map_err(|NoChoice(chosen, candidates)| CallError::Selector {
+        begun.map_err(|NoChoice(chosen, candidates)| CallError::Selector {
             chosen,
             candidates,
             attempts: std::mem::take(&mut self.attempts),
         })
     }
 
-    /// Has the selector choose one of those whose breakers admit an attempt; which of the untried
-    /// ones it is.
-    fn select(&self) -> Result<(usize, AttemptUnderWay<'a>), NoChoice> {
+    /// Has the selector choose one of those whose breakers admit an attempt.
+    fn select(&self) -> Result<Chosen<'a>, NoChoice> {
         let mut candidates = self.candidates();
         ejection::leave_out(&mut candidates, self.plan.is_at_most_once());
         let (number, mut lost) = (self.plan.next_number(), 0);
@@ -266,7 +273,11 @@ impl<'a> OutboundCall<'a> {
             let forced = candidates.len() == 1 || it.health.breaker == BreakerState::Open;
             let node_id = it.provider.node_id();
             if let Some(under_way) = self.health.begin(self.now, node_id, forced) {
-                return Ok((it.index, under_way.with_dial(!it.connected)));
+                return Ok(Chosen {
+                    index: it.index,
+                    connected: it.connected,
+                    under_way: under_way.with_dial(!it.connected),
+                });
             }
             // Another call has become the probe of its breaker in this moment.
             candidates.remove(at);

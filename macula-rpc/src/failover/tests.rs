@@ -70,11 +70,11 @@ const FIVE_SECONDS: Duration = Duration::from_secs(5);
 fn attempts_share_the_time_that_is_left() {
     let (mut plan, now) = plan(FIVE_SECONDS, 3, Delivery::AtLeastOnce);
     assert!(offer(&mut plan, (0..2).map(plain)));
-    let first = plan.begin(now, 0).unwrap();
+    let first = plan.begin(now, 0, false).unwrap();
     assert_eq!(first.timeout, FIVE_SECONDS / 2, "two providers, two shares");
     let now = now + Duration::from_secs(1);
     plan.failed(first, Executed::No, false);
-    let second = plan.begin(now, 0).unwrap();
+    let second = plan.begin(now, 0, false).unwrap();
     assert_eq!(second.timeout, Duration::from_secs(4), "all that is left");
 }
 
@@ -83,12 +83,12 @@ fn two_black_holes_leave_time_for_the_third_provider() {
     let (mut plan, mut now) = plan(FIVE_SECONDS, 3, Delivery::AtLeastOnce);
     assert!(offer(&mut plan, (0..3).map(plain)));
     for _ in 0..2 {
-        let tried = plan.begin(now, 0).unwrap();
+        let tried = plan.begin(now, 0, false).unwrap();
         now += tried.timeout;
         plan.failed(tried, Executed::Unknown, true);
         assert_eq!(plan.next(now), Step::Choose);
     }
-    let last = plan.begin(now, 0).unwrap();
+    let last = plan.begin(now, 0, false).unwrap();
     assert!(last.timeout > Duration::from_millis(1600), "{last:?}");
 }
 
@@ -111,7 +111,7 @@ fn a_node_is_tried_again_only_at_a_new_address_and_if_it_executed_nothing() {
     ] {
         let (mut plan, now) = plan(FIVE_SECONDS, 3, Delivery::AtLeastOnce);
         assert!(offer(&mut plan, [plain(0)]));
-        let tried = plan.begin(now, 0).unwrap();
+        let tried = plan.begin(now, 0, false).unwrap();
         plan.failed(tried, executed, false);
         let again = [provider(0, port, Delivery::AtLeastOnce)];
         let eligible_again = offer(&mut plan, again);
@@ -127,7 +127,7 @@ fn a_record_can_be_stricter_than_the_call_but_not_laxer() {
     ] {
         let (mut plan, now) = plan(FIVE_SECONDS, 3, call);
         offer(&mut plan, [0, 1].map(|node| provider(node, 0, record)));
-        let tried = plan.begin(now, 0).unwrap();
+        let tried = plan.begin(now, 0, false).unwrap();
         plan.failed(tried, Executed::Unknown, false);
         assert_eq!(plan.next(now), Step::GiveUp(GiveUp::PerhapsExecuted));
     }
@@ -137,16 +137,30 @@ fn a_record_can_be_stricter_than_the_call_but_not_laxer() {
 fn a_call_that_may_run_once_goes_on_when_nothing_was_executed() {
     let (mut plan, now) = plan(FIVE_SECONDS, 3, Delivery::AtMostOnce);
     assert!(offer(&mut plan, (0..2).map(plain)));
-    let tried = plan.begin(now, 0).unwrap();
+    let tried = plan.begin(now, 0, false).unwrap();
     plan.failed(tried, Executed::No, false);
     assert_eq!(plan.next(now), Step::Choose);
+}
+
+#[test]
+fn a_call_that_may_run_once_waits_for_a_connected_provider_until_its_deadline() {
+    for (delivery, connected, shares) in [
+        (Delivery::AtMostOnce, true, 1),
+        (Delivery::AtMostOnce, false, 3),
+        (Delivery::AtLeastOnce, true, 3),
+    ] {
+        let (mut plan, now) = plan(FIVE_SECONDS, 3, delivery);
+        assert!(offer(&mut plan, (0..3).map(plain)));
+        let tried = plan.begin(now, 0, connected).unwrap();
+        assert_eq!(tried.timeout, FIVE_SECONDS / shares);
+    }
 }
 
 #[test]
 fn an_attempt_that_had_all_the_time_ends_the_call_when_it_times_out() {
     let (mut plan, now) = plan(FIVE_SECONDS, 3, Delivery::AtLeastOnce);
     offer(&mut plan, [plain(0)]);
-    let tried = plan.begin(now, 0).unwrap();
+    let tried = plan.begin(now, 0, false).unwrap();
     plan.failed(tried, Executed::Unknown, true);
     let a_moment_early = now + FIVE_SECONDS - Duration::from_millis(1);
     assert_eq!(plan.next(a_moment_early), Step::GiveUp(GiveUp::OutOfTime));
@@ -174,7 +188,7 @@ fn only_those_that_are_wanted_are_tried_and_say_how_strict_they_are() {
     let found: Arc<[Provider]> = [strict, plain(1), plain(2)].into();
     let unwanted = found[0].node_id();
     assert!(plan.offer(found, |provider| provider.node_id() != unwanted));
-    let tried = plan.begin(now, 0).unwrap();
+    let tried = plan.begin(now, 0, false).unwrap();
     assert_eq!(tried.contact, plain(1).contact());
     plan.failed(tried, Executed::Unknown, false);
     assert_eq!(plan.next(now), Step::Choose, "who is not wanted has no say");
@@ -185,7 +199,7 @@ fn a_node_that_is_named_twice_is_tried_once() {
     let (mut plan, now) = plan(FIVE_SECONDS, 3, Delivery::AtLeastOnce);
     let again = provider(0, 1, Delivery::AtLeastOnce);
     assert!(offer(&mut plan, [plain(0), again]));
-    let tried = plan.begin(now, 0).unwrap();
+    let tried = plan.begin(now, 0, false).unwrap();
     plan.failed(tried, Executed::No, false);
     assert_eq!(plan.untried().len(), 0);
 }
@@ -194,7 +208,7 @@ fn a_node_that_is_named_twice_is_tried_once() {
 fn an_index_out_of_range_begins_nothing() {
     let (mut plan, now) = plan(FIVE_SECONDS, 3, Delivery::AtLeastOnce);
     offer(&mut plan, [plain(0)]);
-    assert_eq!(plan.begin(now, 1), None);
+    assert_eq!(plan.begin(now, 1, false), None);
     assert_eq!(plan.next_number(), 1);
     assert_eq!(plan.untried().len(), 1);
 }
@@ -336,7 +350,7 @@ fn attempt(plan: &mut Plan, history: &mut History, scenario: &Scenario) {
     assert!(history.may_try(&chosen), "tried twice");
     let left = plan.untried().len();
     let allowed = usize::from(scenario.max_attempts) - history.tried.len();
-    let tried = plan.begin(history.now, index).unwrap();
+    let tried = plan.begin(history.now, index, false).unwrap();
     assert_eq!(tried.contact, chosen.contact());
     assert_eq!(usize::from(tried.number), history.tried.len() + 1);
     let shares = u32::try_from(left.min(allowed)).unwrap();
