@@ -16,15 +16,30 @@ tokio::task_local! {
 pub(crate) struct Inherited {
     pub(crate) deadline: Instant,
     pub(crate) trace: TraceContext,
+    /// Which attempt of its own call the handler answers, counted from one.
+    pub(crate) attempt: u8,
     /// How many handlers on the spot it is within.
     pub(crate) depth: u8,
 }
 
-/// When a call made now with this timeout ends: within a handler no later than the handler.
+/// When a call made now with this timeout ends: within a handler a while before the handler has to,
+/// so that what the handler makes of a failure still reaches its own caller. Who hears nothing in
+/// time tries another provider, which would try in vain as well, and so on in every tier.
 pub(crate) fn deadline(now: Instant, timeout: Duration) -> Instant {
     let own = now + timeout.min(MAX_CALL_TIMEOUT);
-    let inherited = HANDLER.try_with(|handler| handler.deadline);
+    let inherited = HANDLER.try_with(|handler| {
+        let left = handler.deadline.saturating_duration_since(now);
+        now + (left - (left / RESERVED_SHARE).min(LONGEST_RESERVE))
+    });
     inherited.map_or(own, |inherited| own.min(inherited))
+}
+
+/// Whether a call is made within a handler that answers a further attempt of its own call. What may
+/// have run is not repeated for it: attempts of one tier would multiply those of the next.
+pub(crate) fn is_repetition() -> bool {
+    HANDLER
+        .try_with(|handler| handler.attempt > 1)
+        .unwrap_or(false)
 }
 
 /// The trace of the handler that a call is made in, if it is.
@@ -36,6 +51,12 @@ pub(crate) fn trace() -> Option<TraceContext> {
 pub(crate) fn depth() -> u8 {
     HANDLER.try_with(|handler| handler.depth).unwrap_or(0)
 }
+
+/// Of the time that a handler has left, one part in so many is not for its calls.
+const RESERVED_SHARE: u32 = 10;
+
+/// The most that is: an answer does not need longer, however far away its caller is.
+const LONGEST_RESERVE: Duration = Duration::from_millis(500);
 
 /// Runs a handler whose calls inherit this.
 pub(crate) fn run<F: Future>(inherited: Inherited, handler: F) -> impl Future<Output = F::Output> {

@@ -206,6 +206,7 @@ impl Server {
         let inherited = Inherited {
             deadline,
             trace: call.context.trace,
+            attempt: call.context.attempt,
             depth: match runs {
                 Runs::Spawned => 0,
                 Runs::Inline => depth + 1,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use macula_core::{Metadata, NodeId, Provider};
+use macula_core::{Delivery, Metadata, NodeId, Provider};
 use macula_registry::{ResolveError, ResolveOptions, Resolved, Source};
 use macula_transport::{ProtocolId, Request};
 use tokio::time::Instant;
@@ -15,7 +15,7 @@ use crate::failover::ejection;
 use crate::failover::{GiveUp, Plan, PlanConfig, Step, Try};
 use crate::health::{AttemptUnderWay, ServiceHealth};
 use crate::{
-    Attempt, AttemptOutcome, BreakerState, CallError, Candidate, Part, Selection, Service,
+    Attempt, AttemptOutcome, BreakerState, CallError, Candidate, Part, Selection, Service, scope,
 };
 
 /// What the registry answers.
@@ -67,7 +67,10 @@ impl<'a> OutboundCall<'a> {
             deadline: time.deadline,
             max_attempts: max_attempts.get(),
             lookup_percent: shared.config.lookup_percent,
-            delivery: options.delivery.unwrap_or_default(),
+            delivery: match scope::is_repetition() {
+                true => Delivery::AtMostOnce,
+                false => options.delivery.unwrap_or_default(),
+            },
         });
         Self {
             shared,
