@@ -23,6 +23,7 @@ use breaker::Admission;
 use vitals::Vitals;
 
 use crate::Candidate;
+use crate::wanted::Looked;
 
 /// What is known of a provider of a service, from the attempts of this node at it.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -56,6 +57,8 @@ pub(crate) struct Health {
 #[derive(Debug, Default)]
 pub(crate) struct ServiceHealth {
     known: Mutex<Known>,
+    /// Whether those who are wanted were looked for.
+    pub(crate) looked: Looked,
 }
 
 #[derive(Debug, Default)]

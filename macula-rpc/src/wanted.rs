@@ -1,9 +1,11 @@
 //! Which providers a call may go to.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use macula_core::{Metadata, NodeId};
+use macula_core::{Metadata, NodeId, ServiceName};
+use tokio::time::Instant;
 
 /// Which of a service's providers a call may go to; all of them by default.
 ///
@@ -27,6 +29,34 @@ impl Wanted {
     }
 }
 
+/// When a service was last looked up for calls that want none of the providers known.
+///
+/// While nobody meets what is wanted every such call would look again, past the cache.
+#[derive(Debug, Default)]
+pub(crate) struct Looked(Mutex<Option<(ServiceName, Instant)>>);
+
+impl Looked {
+    /// It is looked up now.
+    pub(crate) fn note(&self, now: Instant, service: &ServiceName) {
+        *self.last() = Some((service.clone(), now));
+    }
+
+    /// Whether that was so lately that looking again would tell nothing new.
+    pub(crate) fn lately(&self, now: Instant, service: &ServiceName) -> bool {
+        let is_young = |at: Instant| now.saturating_duration_since(at) < NOBODY_WANTED;
+        let last = self.last();
+        last.as_ref()
+            .is_some_and(|(name, at)| name == service && is_young(*at))
+    }
+
+    fn last(&self) -> MutexGuard<'_, Option<(ServiceName, Instant)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How long "nobody who is wanted provides it" counts, as the registry's "nobody provides it" does.
+const NOBODY_WANTED: Duration = Duration::from_secs(1);
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -44,6 +74,16 @@ mod tests {
             metadata.insert(key, value).unwrap();
         }
         metadata
+    }
+
+    #[test]
+    fn what_was_looked_up_a_moment_ago_is_not_looked_up_again() {
+        let (now, looked) = (Instant::now(), Looked::default());
+        let [one, other] = ["app.f", "app.g"].map(|name| name.parse::<ServiceName>().unwrap());
+        assert!(!looked.lately(now, &one));
+        looked.note(now, &one);
+        assert!(looked.lately(now, &one) && !looked.lately(now, &other));
+        assert!(!looked.lately(now + NOBODY_WANTED, &one));
     }
 
     #[test]

@@ -171,6 +171,13 @@ impl<'a> OutboundCall<'a> {
     /// Looks again, because the candidates are used up.
     async fn refresh(&mut self, timeout: Duration) {
         self.plan.forbid_refresh();
+        if self.plan.next_number() == 1 {
+            // There were none, for nobody who is known is wanted.
+            if self.has_just_looked() {
+                return;
+            }
+            self.health.looked.note(self.now, &self.call.service);
+        }
         self.shared.counters.refreshed();
         match self.resolve(timeout, true).await {
             Ok(resolved) => {
@@ -181,6 +188,12 @@ impl<'a> OutboundCall<'a> {
                 tracing::debug!(service = %self.call.service, %error, "no newer providers");
             }
         }
+    }
+
+    /// Whether who provides the service was looked up a moment ago.
+    fn has_just_looked(&self) -> bool {
+        matches!(self.source, Source::Dht | Source::Direct)
+            || self.health.looked.lately(self.now, &self.call.service)
     }
 
     async fn resolve(&mut self, timeout: Duration, force_refresh: bool) -> Known {

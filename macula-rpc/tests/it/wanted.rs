@@ -1,6 +1,7 @@
 //! Calls that may go to some of the providers only.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use macula_core::{Metadata, NodeId};
 use macula_registry::{AdvertiseOptions, Advertisement};
@@ -79,6 +80,26 @@ async fn a_call_goes_to_none_but_those_that_say_what_is_wanted() {
     }
     let none = call(&caller, saying(version("3"))).await.unwrap_err();
     assert_eq!(none, CallError::ServiceNotFound);
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_that_want_nobody_who_is_known_look_again_once_a_second() {
+    let mesh = Mesh::new();
+    let (old, new, caller) = (mesh.node(1), mesh.node(2), mesh.node(100));
+    let _old = serve(&old, 1, version("1")).await;
+    let lookups = || caller.registry.stats().cache.lookups;
+    let none = || call(&caller, saying(version("2")));
+    assert_eq!(none().await.unwrap_err(), CallError::ServiceNotFound);
+    assert_eq!(lookups(), 1, "the answer of the network is not doubted");
+    for second in 0..3 {
+        for _ in 0..100 {
+            assert_eq!(none().await.unwrap_err(), CallError::ServiceNotFound);
+        }
+        assert_eq!(lookups(), 2 + second);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    let _new = serve(&new, 2, version("2")).await;
+    assert_eq!(none().await.unwrap().provider, new.id, "and finds who joins");
 }
 
 #[tokio::test(start_paused = true)]
