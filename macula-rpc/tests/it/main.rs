@@ -16,5 +16,6 @@ mod inline;
 mod mesh;
 mod recovery;
 mod server;
+mod tiers;
 mod trace;
 mod wanted;
