@@ -74,6 +74,21 @@ async fn what_is_known_of_an_idle_provider_fades_within_three_decay_periods() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn two_months_idle_or_time_going_back_wedge_nothing() {
+    let service = ServiceHealth::default();
+    let now = Instant::now() + Duration::from_secs(60 * 24 * 60 * 60);
+    let later = now + Duration::from_secs(60 * 24 * 60 * 60);
+    for at in [now, now - Duration::from_secs(1_000_000), later] {
+        let attempt = service.begin(at, node(1), false).unwrap();
+        attempt.ended(at - SLOW, Condition::Well);
+        let known = service.known();
+        let known = known.providers[&node(1)].snapshot(at, false);
+        assert_eq!((known.in_flight, known.waiting), (0, None));
+        assert!(known.failing == 0.0 && known.latency.unwrap() < SLOW);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn attempts_under_way_are_counted_until_they_end_or_are_given_up() {
     let health = Health::default();
     let service = health.of(Instant::now(), &service());

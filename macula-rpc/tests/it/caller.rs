@@ -1,12 +1,14 @@
 //! What a caller sees: the same values and errors from here and from afar, in either codec.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use macula_core::Delivery;
 use macula_rpc::{
-    CallContext, CallError, CallOptions, Caller, Codec, Executed, Handler, HandlerError, Part,
-    RoundRobin, ServerConfig, Source, raw, typed, typed_with_context,
+    Access, CallContext, CallError, CallOptions, Caller, Codec, Executed, Handler, HandlerError,
+    Part, RoundRobin, ServerConfig, Service, ServiceOptions, Source, raw, typed, typed_with_context,
 };
 use macula_transport::Executor;
 use serde::{Deserialize, Serialize};
@@ -317,6 +319,29 @@ async fn nine_calls_over_three_providers_are_shared_evenly() {
     assert_eq!(nodes.map(|node| node.server.stats().calls), [3, 3, 3]);
 }
 
+#[tokio::test(start_paused = true)]
+async fn nine_calls_begin_evenly_while_one_of_three_providers_fails_over() {
+    let mesh = Mesh::new();
+    let config = ServerConfig::default();
+    let caller = mesh.node_with(100, Arc::new(RoundRobin::new()), config);
+    let denying = ServiceOptions {
+        access: Access::only([]),
+        ..ServiceOptions::default()
+    };
+    let nodes = [mesh.node(1), mesh.node(2), mesh.node(3)];
+    for (node, options) in nodes.iter().zip([denying, ServiceOptions::default(), ServiceOptions::default()]) {
+        let service = Service::with_options(answers(1), options);
+        // Kept by forgetting it: the service stays advertised.
+        std::mem::forget(node.serve_as("app.f", service, Delivery::AtLeastOnce).await);
+    }
+    let mut begun = nodes.iter().map(|node| (node.id, 0)).collect::<BTreeMap<_, _>>();
+    for _ in 0..9 {
+        let reply = caller.call_with("app.f", &(), CallOptions::default()).await;
+        *begun.get_mut(&reply.unwrap().attempts[0].provider).unwrap() += 1;
+    }
+    assert!(begun.values().all(|first| *first == 3), "{begun:?}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nodes_with_a_runtime_of_their_own_are_called_from_any_other() {
     let mesh = Mesh::new();
@@ -402,7 +427,7 @@ async fn a_nested_call_inherits_the_time_that_is_left() {
     let _last = last.serve("app.hangs", hanging).await;
     let started = Instant::now();
     let error = caller.call::<u32>("app.middle", &1_u32).await.unwrap_err();
-    assert!(matches!(error, CallError::Timeout { .. }), "{error}");
+    assert!(matches!(error, CallError::Handler { .. }), "{error}");
     let granted = granted.lock().unwrap().take();
     assert!(granted.is_some_and(|granted| granted <= Duration::from_secs(5)));
     ended.reaches(1).await;

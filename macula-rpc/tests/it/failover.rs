@@ -195,6 +195,45 @@ async fn what_was_not_executed_is_tried_elsewhere_even_at_most_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_connection_lost_before_the_call_is_no_reason_to_stop_even_at_most_once() {
+    let mesh = Mesh::new();
+    let (lost, good, caller) = (mesh.node(1), mesh.node(2), mesh.node(100));
+    let _lost = lost.serve(SERVICE, answers(1)).await;
+    let _good = good.serve(SERVICE, answers(2)).await;
+    assert_eq!(caller.call::<u32>(SERVICE, &()).await, Ok(1));
+    mesh.network.kill(lost.id);
+    mesh.network.refuse(lost.id);
+    let reply = caller.call_with(SERVICE, &(), at_most_once()).await;
+    let reply = reply.unwrap();
+    let tried: Vec<_> = reply.attempts.iter().map(|a| a.executed).collect();
+    assert_eq!(tried, [Executed::No, Executed::Yes]);
+    assert_eq!(reply.provider, good.id);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_may_run_once_waits_for_its_provider_until_the_deadline() {
+    let mesh = Mesh::new();
+    let (slow, other, caller) = (mesh.node(1), mesh.node(2), mesh.node(100));
+    let (begun, ended, second) = (Counter::default(), Counter::default(), Counter::default());
+    let sleeps = typed(|(): ()| async {
+        tokio::time::sleep(Duration::from_secs(4)).await;
+        Ok(1_u32)
+    });
+    let _slow = slow.serve(SERVICE, sleeps).await;
+    let _other = other.serve(SERVICE, counts(&second, 2)).await;
+    let _hangs = slow.serve("app.hangs", hangs(&begun, &ended)).await;
+    let _counts = other.serve("app.hangs", counts(&second, 2)).await;
+    caller.endpoint.connect(&slow.contact().into()).await.unwrap();
+    let reply = caller.call_with(SERVICE, &(), at_most_once()).await;
+    assert_eq!(reply.unwrap().provider, slow.id);
+    let error = caller.call_with("app.hangs", &(), at_most_once()).await;
+    let error = error.unwrap_err();
+    assert!(matches!(error, CallError::Timeout { .. }), "{error}");
+    assert_eq!(error.executed(), Executed::Unknown);
+    assert_eq!((tried(&error), second.count()), (vec![slow.id], 0));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_provider_that_no_longer_serves_is_left_for_the_next() {
     let mesh = Mesh::new();
     let (gone, good, caller) = (mesh.node(1), mesh.node(2), mesh.node(100));

@@ -1,8 +1,12 @@
 //! Providers that fail again and again, and outages of all of them.
 
-use macula_rpc::{AttemptOutcome, CallError, CallOptions, Executed};
+use std::time::Duration;
 
-use crate::mesh::{Counter, Mesh, Node, answers, hangs};
+use macula_rpc::{AttemptOutcome, Call, CallError, CallOptions, Codec, Executed};
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+
+use crate::mesh::{Counter, Mesh, Node, answers, at_most_once, fails, hangs, name, within};
 
 const SERVICE: &str = "app.f";
 
@@ -13,21 +17,21 @@ async fn overloaded(mesh: &Mesh, seed: u8, caller: &Node) -> (Node, impl Drop + 
     let service = node.serve_limited(SERVICE, hangs(&begun, &ended), 1).await;
     let options = CallOptions {
         provider: Some(node.id),
-        timeout: std::time::Duration::from_secs(24 * 60 * 60),
+        timeout: Duration::from_secs(24 * 60 * 60),
         ..CallOptions::default()
     };
-    let (held, name) = (caller.caller.clone(), service.name().clone());
-    let call = macula_rpc::Call {
-        options,
-        ..macula_rpc::Call::new(
-            name,
-            macula_rpc::Codec::Postcard,
-            macula_rpc::Codec::Postcard.encode(&()).unwrap(),
-        )
-    };
-    let holding = tokio::spawn(async move { held.call(call).await });
+    let held = caller.caller.clone();
+    let holding = tokio::spawn(async move { held.call(call(options)).await });
     begun.reaches(1).await;
     (node, Held(holding.abort_handle(), service))
+}
+
+fn call(options: CallOptions) -> Call {
+    let body = Codec::Postcard.encode(&()).unwrap();
+    Call {
+        options,
+        ..Call::new(name(SERVICE), Codec::Postcard, body)
+    }
 }
 
 struct Held(
@@ -57,6 +61,99 @@ async fn a_provider_that_fails_again_and_again_is_left_alone() {
         tried_bad += usize::from(reply.attempts[0].provider == bad.id);
     }
     assert_eq!(tried_bad, 5, "its breaker opens after five");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hundred_callers_find_out_once_whether_a_provider_is_well_again() {
+    let mesh = Mesh::new();
+    let (good, caller) = (mesh.node(2), mesh.node(100));
+    let _good = good.serve(SERVICE, answers(2)).await;
+    let (bad, _held) = overloaded(&mesh, 1, &caller).await;
+    for _ in 0..5 {
+        caller.call::<u32>(SERVICE, &()).await.unwrap();
+    }
+    let asked = bad.server.stats().calls;
+    // The first pause and the second, which is twice as long.
+    for pause in [1, 2] {
+        let before = bad.server.stats().calls;
+        sleep(Duration::from_millis(pause * 1000 - 50)).await;
+        caller.call::<u32>(SERVICE, &()).await.unwrap();
+        assert_eq!(bad.server.stats().calls, before, "not before the pause ends");
+        sleep(Duration::from_millis(100)).await;
+        let calls = (0..100).map(|_| {
+            let caller = caller.caller.clone();
+            async move { caller.call(call(CallOptions::default())).await }
+        });
+        let replies = within(calls.collect::<JoinSet<_>>().join_all()).await;
+        assert!(replies.iter().all(Result::is_ok));
+        assert_eq!(bad.server.stats().calls, before + 1, "one of a hundred");
+    }
+    assert_eq!(bad.server.stats().calls, asked + 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_may_run_once_is_the_probe_only_where_nobody_else_would_be() {
+    let mesh = Mesh::new();
+    let (good, caller) = (mesh.node(2), mesh.node(100));
+    let _good = good.serve(SERVICE, answers(2)).await;
+    let (bad, _held) = overloaded(&mesh, 1, &caller).await;
+    for _ in 0..5 {
+        caller.call::<u32>(SERVICE, &()).await.unwrap();
+    }
+    let asked = bad.server.stats().calls;
+    let once = async || {
+        let reply = caller.call_with(SERVICE, &(), at_most_once()).await;
+        assert_eq!(reply.unwrap().provider, good.id);
+    };
+    // Its breaker would have it looked at by now.
+    for _ in 0..9 {
+        sleep(Duration::from_secs(1)).await;
+        once().await;
+    }
+    assert_eq!(bad.server.stats().calls, asked, "others may do so");
+    sleep(Duration::from_secs(10)).await;
+    once().await;
+    assert_eq!(bad.server.stats().calls, asked + 1, "but nobody did");
+    mesh.network.refuse(good.id);
+    mesh.network.kill(good.id);
+    let error = caller.call_with(SERVICE, &(), at_most_once()).await;
+    let asked: Vec<_> = error.unwrap_err().attempts().to_vec();
+    assert_eq!(asked[0].provider, good.id);
+    assert_eq!((asked[1].provider, asked[1].forced), (bad.id, true));
+}
+
+#[tokio::test(start_paused = true)]
+async fn errors_of_the_service_itself_are_no_ill_health() {
+    let mesh = Mesh::new();
+    let (failing, other, caller) = (mesh.node(1), mesh.node(2), mesh.node(100));
+    let _failing = failing.serve(SERVICE, fails("no luck")).await;
+    let _other = other.serve(SERVICE, answers(2)).await;
+    for _ in 0..50 {
+        let error = caller.call::<u32>(SERVICE, &()).await.unwrap_err();
+        let attempts: Vec<_> = error.attempts().iter().map(|a| a.provider).collect();
+        assert_eq!(attempts, [failing.id], "{error}");
+        assert!(!error.attempts()[0].forced);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pinned_provider_is_called_whatever_its_breaker_says_and_the_attempt_tells() {
+    let mesh = Mesh::new();
+    let (good, caller) = (mesh.node(2), mesh.node(100));
+    let _good = good.serve(SERVICE, answers(2)).await;
+    let (bad, _held) = overloaded(&mesh, 1, &caller).await;
+    let pinned = CallOptions {
+        provider: Some(bad.id),
+        ..CallOptions::default()
+    };
+    for made in 0..10 {
+        let error = caller.call_with(SERVICE, &(), pinned.clone()).await;
+        let error = error.unwrap_err();
+        let [attempt] = error.attempts() else {
+            panic!("{error}");
+        };
+        assert_eq!((attempt.provider, attempt.forced), (bad.id, made >= 5));
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use macula_core::{
-    Delivery, NodeId, Provider, Realm, SecretKey, ServiceName, Timestamp, UnsavedSequence,
+    Contact, Delivery, NodeId, Provider, Realm, SecretKey, ServiceName, Timestamp, UnsavedSequence,
     WallClock,
 };
 use macula_dht::MemoryDht;
@@ -198,6 +198,11 @@ impl Node {
             options,
         };
         within(self.caller.call(call)).await
+    }
+
+    /// Where it is dialled.
+    pub(crate) fn contact(&self) -> Contact {
+        Contact::new(self.id, self.endpoint.addresses().iter().copied())
     }
 
     /// Whom the cache knows, in the order of their seeds.

@@ -144,6 +144,20 @@ async fn one_that_fails_fast_gets_little_until_it_recovers() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn one_that_failed_for_longer_than_breakers_may_pause_recovers_as_soon() {
+    LocalSet::new()
+        .run_until(async {
+            let traffic = Traffic::new(Behaviour::FailsFast);
+            traffic.share(70).await;
+            traffic.behaviour.set(Behaviour::Usual);
+            traffic.share(30).await;
+            let recovered = traffic.share(10).await;
+            assert!(recovered > 0.05, "{recovered}");
+        })
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn one_that_hangs_loses_traffic_before_its_first_timeout() {
     LocalSet::new()
         .run_until(async {
