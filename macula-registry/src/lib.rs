@@ -33,5 +33,5 @@ pub use event::RegistryEvent;
 pub use identity::Identity;
 pub use local::LocalService;
 pub use registry::Registry;
-pub use resolve::{ResolveOptions, Resolved, Source};
+pub use resolve::{MAX_WANTED, ResolveOptions, Resolved, Source};
 pub use stats::{CacheStats, PublishStats, RegistryStats};

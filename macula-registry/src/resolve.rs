@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::fmt;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,7 +34,18 @@ pub struct ResolveOptions {
     /// fresh for this caller, and what this caller's lookup finds is kept as fresh for so long.
     /// Zero neither reads nor fills the cache.
     pub cache_ttl: Option<Duration>,
+    /// How many providers are enough for a lookup that begins now, in place of
+    /// [`RegistryConfig::want`](crate::RegistryConfig::want), and the most kept; at most
+    /// [`MAX_WANTED`]. For those who look for particular ones among many. A lookup that is under
+    /// way stays as it is.
+    pub want: Option<NonZeroUsize>,
 }
+
+/// The most providers that one lookup finds.
+pub const MAX_WANTED: NonZeroUsize = match NonZeroUsize::new(256) {
+    Some(most) => most,
+    None => NonZeroUsize::MIN,
+};
 
 impl Default for ResolveOptions {
     fn default() -> Self {
@@ -42,6 +54,7 @@ impl Default for ResolveOptions {
             skip_local: false,
             force_refresh: false,
             cache_ttl: None,
+            want: None,
         }
     }
 }

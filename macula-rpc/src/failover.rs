@@ -117,19 +117,17 @@ impl Plan {
         self.connected = Some(node_id);
     }
 
-    /// Takes the wanted ones of those that were found into consideration, in place of all found
-    /// before; says whether any may be tried.
+    /// Takes the wanted ones of those that were found into consideration, the first
+    /// [`MAX_CANDIDATES`] of them, in place of all found before; says whether any may be tried.
     pub(crate) fn offer(
         &mut self,
         found: Arc<[Provider]>,
         is_wanted: impl Fn(&Provider) -> bool,
     ) -> bool {
         self.untried.clear();
-        self.untried.reserve_exact(found.len());
-        for (index, provider) in found.iter().enumerate() {
-            if !is_wanted(provider) {
-                continue;
-            }
+        self.untried.reserve_exact(found.len().min(MAX_CANDIDATES));
+        let wanted = found.iter().enumerate().filter(|(_, it)| is_wanted(it));
+        for (index, provider) in wanted.take(MAX_CANDIDATES) {
             self.at_most_once |= provider.delivery() == Delivery::AtMostOnce;
             if self.may_try(provider) {
                 self.untried.push(index);
@@ -248,6 +246,9 @@ impl Plan {
         self.config.deadline.saturating_duration_since(now)
     }
 }
+
+/// The most providers that one call chooses from.
+const MAX_CANDIDATES: usize = 64;
 
 #[cfg(test)]
 mod tests;

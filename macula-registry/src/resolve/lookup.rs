@@ -1,5 +1,6 @@
 //! One search for a name: the whole network, then the connected peers.
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,13 +10,15 @@ use tokio::time::timeout;
 
 use super::Elsewhere;
 use crate::cache::Discovered;
-use crate::{RegistryConfig, ResolveError};
+use crate::ResolveError;
 
 /// Searches for a name, within bounds.
 #[derive(Clone)]
 pub(super) struct Lookup {
     pub(super) dht: Arc<dyn Dht>,
     pub(super) key: Key,
+    /// How many providers are enough, and the most kept.
+    pub(super) want: NonZeroUsize,
     pub(super) network_timeout: Duration,
     pub(super) direct_timeout: Duration,
 }
@@ -55,28 +58,21 @@ impl Discovery {
 
 impl Lookup {
     /// Ends within the two timeouts together.
-    pub(super) async fn run(&self, config: &RegistryConfig) -> Result<Discovery, ResolveError> {
-        let network = self
-            .find(config, Scope::Network, self.network_timeout)
-            .await;
+    pub(super) async fn run(&self) -> Result<Discovery, ResolveError> {
+        let network = self.find(Scope::Network, self.network_timeout).await;
         let in_vain = match network {
             Err(error) if !is_definite(error) => error,
             definite => return definite,
         };
         // The network gave no answer. A mesh that lost its DHT serves what it can.
-        self.find(config, Scope::Connected, self.direct_timeout)
+        self.find(Scope::Connected, self.direct_timeout)
             .await
             .map_err(|_| in_vain)
     }
 
-    async fn find(
-        &self,
-        config: &RegistryConfig,
-        scope: Scope,
-        time: Duration,
-    ) -> Result<Discovery, ResolveError> {
+    async fn find(&self, scope: Scope, time: Duration) -> Result<Discovery, ResolveError> {
         let options = FindOptions {
-            want: config.want,
+            want: self.want,
             timeout: time,
             scope,
             trace: false,
@@ -87,18 +83,18 @@ impl Lookup {
             self.dht.find(self.key, options),
         );
         let found = find.await.map_err(|_| ResolveError::Inconclusive)??;
-        let found = self.usable(found, config.want.get())?;
+        let found = self.usable(found)?;
         Ok(Discovery { scope, found })
     }
 
-    fn usable(&self, found: Found, want: usize) -> Result<Discovered, ResolveError> {
+    fn usable(&self, found: Found) -> Result<Discovered, ResolveError> {
         let outcome = found.outcome;
         let usable: Discovered = found
             .providers
             .into_iter()
             .filter(|p| p.record.key() == self.key && !p.life.is_zero())
             .map(|p| (Provider::from(p.record), p.life))
-            .take(want)
+            .take(self.want.get())
             .collect();
         match outcome {
             _ if !usable.is_empty() => Ok(usable),

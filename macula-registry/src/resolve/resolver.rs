@@ -14,7 +14,7 @@ use super::flight::{Answer, Boarding, Flight, Flights, Landed};
 use super::lookup::{Discovery, Lookup};
 use super::search::{Purpose, Search};
 use super::tally::{Kind, Tally};
-use super::{Elsewhere, ResolveOptions};
+use super::{Elsewhere, MAX_WANTED, ResolveOptions};
 use crate::cache::{Cache, Discovered, Keep, Look};
 use crate::event::Events;
 use crate::{CacheStats, RegistryConfig, ResolveError};
@@ -264,6 +264,9 @@ impl Resolver {
         let lookup = Lookup {
             dht: Arc::clone(&self.dht),
             key: Key::of_service(&self.realm, flight.name()),
+            want: options
+                .want
+                .map_or(self.config.want, |want| want.min(MAX_WANTED)),
             // Whoever waits longer than most lets the network be searched for longer.
             network_timeout: network.max(patience.saturating_sub(direct)),
             direct_timeout: direct,
@@ -271,7 +274,7 @@ impl Resolver {
         let fresh = options.cache_ttl.unwrap_or(self.config.cache_fresh);
         let search = Search::new(self, flight);
         self.runtime.spawn(async move {
-            let outcome = lookup.run(&search.resolver().config).await;
+            let outcome = lookup.run().await;
             search.end(|resolver, flight| resolver.keep(flight, outcome, fresh, purpose));
         });
     }

@@ -30,10 +30,6 @@ impl Search {
         }
     }
 
-    pub(super) fn resolver(&self) -> &Resolver {
-        &self.resolver
-    }
-
     /// Gives everybody the answer to which the resolver comes.
     pub(super) fn end(mut self, answer: impl FnOnce(&Resolver, &Flight) -> Answer) {
         if let Some(flight) = self.flight.take() {

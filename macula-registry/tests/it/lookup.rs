@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use macula_core::NodeId;
 use macula_dht::{DhtError, MemoryDht};
-use macula_registry::{RegistryConfig, ResolveError, ResolveOptions, Source};
+use macula_registry::{MAX_WANTED, RegistryConfig, ResolveError, ResolveOptions, Source};
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
@@ -44,6 +44,27 @@ async fn hundred_at_once(
         });
     }
     in_time(callers.join_all()).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_looks_for_particular_providers_may_want_more_of_them() {
+    let records: Vec<_> = (1..=40).map(|seed| (seed, 300)).collect();
+    let dht = ScriptedDht::new(slow(found(&records)));
+    let node = Node::new(99, dht.clone());
+    let count = async |want: Option<usize>| {
+        let options = ResolveOptions {
+            force_refresh: true,
+            want: want.and_then(NonZeroUsize::new),
+            ..patient()
+        };
+        let resolved = node.registry.resolve(&name("app.echo"), &options).await;
+        resolved.unwrap().providers().len()
+    };
+    assert_eq!(count(None).await, RegistryConfig::default().want.get());
+    assert_eq!(count(Some(30)).await, 30);
+    assert_eq!(count(Some(usize::MAX)).await, 40);
+    let wanted: Vec<_> = dht.finds().iter().map(|find| find.want).collect();
+    assert_eq!(wanted[2], MAX_WANTED);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,10 +1,11 @@
 //! One call to other nodes: discovery, selection, attempts.
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
 use macula_core::{Delivery, Metadata, NodeId, Provider};
-use macula_registry::{ResolveError, ResolveOptions, Resolved, Source};
+use macula_registry::{MAX_WANTED, ResolveError, ResolveOptions, Resolved, Source};
 use macula_transport::{ProtocolId, Request};
 use tokio::time::Instant;
 
@@ -131,7 +132,7 @@ impl<'a> OutboundCall<'a> {
             Some(Err(error)) => Err(error),
             None => {
                 let timeout = self.plan.lookup_timeout(self.now);
-                self.resolve(timeout, force_refresh).await
+                self.resolve(timeout, force_refresh, None).await
             }
         };
         match found {
@@ -173,13 +174,16 @@ impl<'a> OutboundCall<'a> {
         self.plan.forbid_refresh();
         if self.plan.next_number() == 1 {
             // There were none, for nobody who is known is wanted.
-            if self.has_just_looked() {
+            let (looked, service) = (&self.health.looked, &self.call.service);
+            if looked.lately(self.now, service) {
                 return;
             }
-            self.health.looked.note(self.now, &self.call.service);
+            looked.note(self.now, service);
         }
         self.shared.counters.refreshed();
-        match self.resolve(timeout, true).await {
+        // Those who are wanted may be beyond the first ones of many.
+        let want = (self.plan.next_number() == 1).then_some(MAX_WANTED);
+        match self.resolve(timeout, true, want).await {
             Ok(resolved) => {
                 self.offer(resolved.clone());
                 self.repair(resolved.providers());
@@ -190,18 +194,18 @@ impl<'a> OutboundCall<'a> {
         }
     }
 
-    /// Whether who provides the service was looked up a moment ago.
-    fn has_just_looked(&self) -> bool {
-        matches!(self.source, Source::Dht | Source::Direct)
-            || self.health.looked.lately(self.now, &self.call.service)
-    }
-
-    async fn resolve(&mut self, timeout: Duration, force_refresh: bool) -> Known {
+    async fn resolve(
+        &mut self,
+        timeout: Duration,
+        force_refresh: bool,
+        want: Option<NonZeroUsize>,
+    ) -> Known {
         let options = ResolveOptions {
             timeout,
             skip_local: true,
             force_refresh,
             cache_ttl: self.call.options.cache_ttl,
+            want,
         };
         let registry = &self.shared.registry;
         let known = registry.resolve(&self.call.service, &options).await;

@@ -90,7 +90,7 @@ async fn calls_that_want_nobody_who_is_known_look_again_once_a_second() {
     let lookups = || caller.registry.stats().cache.lookups;
     let none = || call(&caller, saying(version("2")));
     assert_eq!(none().await.unwrap_err(), CallError::ServiceNotFound);
-    assert_eq!(lookups(), 1, "the answer of the network is not doubted");
+    assert_eq!(lookups(), 2, "and once more for the rest of many");
     for second in 0..3 {
         for _ in 0..100 {
             assert_eq!(none().await.unwrap_err(), CallError::ServiceNotFound);
@@ -100,6 +100,33 @@ async fn calls_that_want_nobody_who_is_known_look_again_once_a_second() {
     }
     let _new = serve(&new, 2, version("2")).await;
     assert_eq!(none().await.unwrap().provider, new.id, "and finds who joins");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_wanted_is_found_among_any_number() {
+    let mesh = Mesh::new();
+    let caller = mesh.node(100);
+    let (mut nodes, mut advertisements) = (Vec::new(), Vec::new());
+    for seed in 1..=50 {
+        let node = mesh.node(seed);
+        advertisements.push(serve(&node, u32::from(seed), version(&seed.to_string())).await);
+        nodes.push(node.id);
+        std::mem::forget(node);
+    }
+    for (node_id, seed) in nodes.iter().zip(1..) {
+        let options = CallOptions {
+            provider: Some(*node_id),
+            ..CallOptions::default()
+        };
+        let pinned = caller.call_with(SERVICE, &(), options).await.unwrap();
+        let named = call(&caller, only(&[*node_id])).await.unwrap();
+        let said = call(&caller, saying(version(&format!("{seed}")))).await.unwrap();
+        for reply in [pinned, named, said] {
+            assert_eq!(reply.provider, *node_id);
+        }
+    }
+    let lookups = caller.registry.stats().cache.lookups;
+    assert_eq!(lookups, 2, "one for some, and one for all");
 }
 
 #[tokio::test(start_paused = true)]
