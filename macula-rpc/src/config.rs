@@ -44,10 +44,12 @@ pub const DEFAULT_RETIRE_TIMEOUT: Duration = Duration::from_secs(1);
 /// How one call wants to be made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CallOptions {
-    /// How long the caller waits, discovery and every attempt included. Within a handler never
-    /// longer than the handler's own caller does. At most [`MAX_CALL_TIMEOUT`].
+    /// How long the caller waits, discovery and every attempt included. Within a handler a little
+    /// less than the handler's own caller does, so that the handler can still say what became of
+    /// it. At most [`MAX_CALL_TIMEOUT`].
     pub timeout: Duration,
-    /// How often the handler may run; the stricter of this and the service's record counts.
+    /// How often the handler may run; the stricter of this and the service's record counts. Within
+    /// a handler that answers a further attempt of its own call, once at most.
     pub delivery: Option<Delivery>,
     /// How many providers to try; the caller's setting when there is none.
     pub max_attempts: Option<NonZeroU8>,

@@ -23,8 +23,9 @@ use typed::{Raw, Typed};
 /// Answers the calls to one service.
 ///
 /// Runs in a task of its own, or where calls come in ([`Runs`](crate::Runs)), and is dropped at the
-/// deadline or when the caller gives up. Calls it makes there end by its deadline; those of tasks it
-/// spawns are bounded by their options only.
+/// deadline or when the caller gives up. Calls it makes there end a little before its deadline, and
+/// in a further attempt they are made at most once; those of tasks it spawns are bounded by their
+/// options only.
 #[async_trait]
 pub trait Handler: Send + Sync + 'static {
     /// Answers one call; the result is encoded in the codec of the call.
