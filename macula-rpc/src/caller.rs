@@ -1,8 +1,8 @@
 //! Makes calls: at this node if it provides the service, else at one of its providers.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;

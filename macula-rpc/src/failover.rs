@@ -233,8 +233,13 @@ impl Plan {
     /// Whether a provider was not tried yet, or may be again.
     fn may_try(&self, provider: &Provider) -> bool {
         let node_id = provider.node_id();
-        let tried = || self.failed.iter().filter(|it| it.contact.node_id == node_id);
-        let is_new = |address: &SocketAddr| tried().all(|it| !it.contact.addresses.contains(address));
+        let tried = || {
+            self.failed
+                .iter()
+                .filter(|it| it.contact.node_id == node_id)
+        };
+        let is_new =
+            |address: &SocketAddr| tried().all(|it| !it.contact.addresses.contains(address));
         let is_elsewhere = || {
             tried().all(|failed| failed.executed == Executed::No)
                 && provider.addresses().iter().any(is_new)

@@ -37,10 +37,10 @@ mod selector;
 mod wanted;
 
 mod attempt;
-mod recent;
 mod budget;
 mod failover;
 mod health;
+mod recent;
 
 mod metrics;
 mod scope;

@@ -48,7 +48,9 @@ async fn a_service_error_reaches_the_caller_verbatim_local_or_remote() {
             .call::<_, _, ()>("demo.fails", &())
             .await
             .unwrap_err();
-        assert!(matches!(&error, CallError::Handler { error, .. } if error.to_string() == "no luck"));
+        assert!(
+            matches!(&error, CallError::Handler { error, .. } if error.to_string() == "no luck")
+        );
         assert_eq!(error.executed(), Executed::Yes);
     }
     net.shutdown().await;

@@ -9,8 +9,8 @@ use macula_dht::{Dht, DhtError, FindOptions, FindOutcome, Found, Scope};
 use tokio::time::timeout;
 
 use super::Elsewhere;
-use crate::cache::Discovered;
 use crate::ResolveError;
+use crate::cache::Discovered;
 
 /// Searches for a name, within bounds.
 #[derive(Clone)]

@@ -316,8 +316,7 @@ impl<'a> OutboundCall<'a> {
             });
         }
         let at_most_once = self.plan.is_at_most_once();
-        self.health
-            .examine(self.now, &mut candidates, at_most_once);
+        self.health.examine(self.now, &mut candidates, at_most_once);
         candidates
     }
 

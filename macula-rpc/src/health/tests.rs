@@ -32,7 +32,9 @@ fn snapshot(service: &ServiceHealth, node_id: &NodeId) -> ProviderHealth {
     known
         .providers
         .get(node_id)
-        .map_or_else(ProviderHealth::default, |vitals| vitals.snapshot(now, false))
+        .map_or_else(ProviderHealth::default, |vitals| {
+            vitals.snapshot(now, false)
+        })
 }
 
 async fn attempt(service: &ServiceHealth, node_id: NodeId, takes: Duration, how: Condition) {
@@ -180,7 +182,10 @@ async fn what_was_learnt_of_a_slow_provider_is_not_forgotten_as_soon_as_it_is_kn
         attempt(&service, ids(i), Duration::ZERO, Condition::Well).await;
         advance(Duration::from_millis(1)).await;
     }
-    assert!(!service.known().providers.contains_key(&ids(0)), "by now it is");
+    assert!(
+        !service.known().providers.contains_key(&ids(0)),
+        "by now it is"
+    );
     advance(FORGOTTEN_AFTER).await;
     assert!(service.is_idle(Instant::now(), FORGOTTEN_AFTER));
 }

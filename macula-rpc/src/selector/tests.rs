@@ -43,7 +43,11 @@ fn service(name: &str) -> ServiceName {
     name.parse().unwrap()
 }
 
-fn pick(selector: &dyn ProviderSelector, name: &str, candidates: &[Candidate<'_>]) -> Option<usize> {
+fn pick(
+    selector: &dyn ProviderSelector,
+    name: &str,
+    candidates: &[Candidate<'_>],
+) -> Option<usize> {
     selector.select(&Selection::new(&service(name), 1, candidates))
 }
 

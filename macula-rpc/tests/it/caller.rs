@@ -8,7 +8,8 @@ use bytes::Bytes;
 use macula_core::Delivery;
 use macula_rpc::{
     Access, CallContext, CallError, CallOptions, Caller, Codec, Executed, Handler, HandlerError,
-    Part, RoundRobin, ServerConfig, Service, ServiceOptions, Source, raw, typed, typed_with_context,
+    Part, RoundRobin, ServerConfig, Service, ServiceOptions, Source, raw, typed,
+    typed_with_context,
 };
 use macula_transport::Executor;
 use serde::{Deserialize, Serialize};
@@ -329,12 +330,19 @@ async fn nine_calls_begin_evenly_while_one_of_three_providers_fails_over() {
         ..ServiceOptions::default()
     };
     let nodes = [mesh.node(1), mesh.node(2), mesh.node(3)];
-    for (node, options) in nodes.iter().zip([denying, ServiceOptions::default(), ServiceOptions::default()]) {
+    for (node, options) in nodes.iter().zip([
+        denying,
+        ServiceOptions::default(),
+        ServiceOptions::default(),
+    ]) {
         let service = Service::with_options(answers(1), options);
         // Kept by forgetting it: the service stays advertised.
         std::mem::forget(node.serve_as("app.f", service, Delivery::AtLeastOnce).await);
     }
-    let mut begun = nodes.iter().map(|node| (node.id, 0)).collect::<BTreeMap<_, _>>();
+    let mut begun = nodes
+        .iter()
+        .map(|node| (node.id, 0))
+        .collect::<BTreeMap<_, _>>();
     for _ in 0..9 {
         let reply = caller.call_with("app.f", &(), CallOptions::default()).await;
         *begun.get_mut(&reply.unwrap().attempts[0].provider).unwrap() += 1;

@@ -201,8 +201,7 @@ async fn a_connection_lost_before_the_call_is_no_reason_to_stop_even_at_most_onc
     let _lost = lost.serve(SERVICE, answers(1)).await;
     let _good = good.serve(SERVICE, answers(2)).await;
     assert_eq!(caller.call::<u32>(SERVICE, &()).await, Ok(1));
-    mesh.network.kill(lost.id);
-    mesh.network.refuse(lost.id);
+    mesh.kill(&lost, &caller).await;
     let reply = caller.call_with(SERVICE, &(), at_most_once()).await;
     let reply = reply.unwrap();
     let tried: Vec<_> = reply.attempts.iter().map(|a| a.executed).collect();
@@ -223,7 +222,11 @@ async fn a_call_that_may_run_once_waits_for_its_provider_until_the_deadline() {
     let _other = other.serve(SERVICE, counts(&second, 2)).await;
     let _hangs = slow.serve("app.hangs", hangs(&begun, &ended)).await;
     let _counts = other.serve("app.hangs", counts(&second, 2)).await;
-    caller.endpoint.connect(&slow.contact().into()).await.unwrap();
+    caller
+        .endpoint
+        .connect(&slow.contact().into())
+        .await
+        .unwrap();
     let reply = caller.call_with(SERVICE, &(), at_most_once()).await;
     assert_eq!(reply.unwrap().provider, slow.id);
     let error = caller.call_with("app.hangs", &(), at_most_once()).await;
@@ -324,10 +327,7 @@ async fn whatever_the_last_attempt_comes_to_those_before_it_are_listed() {
         ..ServerConfig::default()
     };
     let dead = mesh.node(1);
-    let (last, caller) = (
-        mesh.node_with(2, Arc::new(First), config),
-        mesh.node(100),
-    );
+    let (last, caller) = (mesh.node_with(2, Arc::new(First), config), mesh.node(100));
     let panics = typed(|(): ()| async move {
         assert!(std::hint::black_box(false), "by request");
         Ok(0_u32)

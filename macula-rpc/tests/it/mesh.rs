@@ -18,7 +18,7 @@ use macula_rpc::{
     Call, CallError, CallOptions, Caller, CallerConfig, Codec, Handler, HandlerError,
     ProviderSelector, Reply, Selection, Server, ServerConfig, Service, ServiceOptions, typed,
 };
-use macula_transport::{Endpoint, EndpointConfig, Executor, MemoryNetwork};
+use macula_transport::{Endpoint, EndpointConfig, Executor, MemoryNetwork, PeerEvent};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::runtime::Handle;
@@ -117,6 +117,14 @@ impl Mesh {
             server,
             caller,
         }
+    }
+
+    /// Takes a node away, and waits until another has noticed.
+    pub(crate) async fn kill(&self, node: &Node, seen_by: &Node) {
+        let mut events = seen_by.endpoint.events();
+        self.network.kill(node.id);
+        self.network.refuse(node.id);
+        while within(events.recv()).await != Ok(PeerEvent::Disconnected(node.id)) {}
     }
 
     /// Lets packets between the two get lost.

@@ -185,7 +185,11 @@ async fn a_handler_that_answers_a_further_attempt_repeats_nothing_that_may_have_
     };
     let call = client.call_with(NAMES[0], &(), pinned);
     assert!(call.await.is_err());
-    assert_eq!(middle.caller.stats().attempts, 1 + 2, "a first attempt goes on");
+    assert_eq!(
+        middle.caller.stats().attempts,
+        1 + 2,
+        "a first attempt goes on"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -197,7 +201,8 @@ async fn a_handler_has_time_left_to_say_what_became_of_its_calls() {
         let caller = caller.clone();
         async move {
             let body = Codec::Postcard.encode(&())?;
-            let call = Call::new(name(NAMES[1]), Codec::Postcard, body);
+            let mut call = Call::new(name(NAMES[1]), Codec::Postcard, body);
+            call.options.timeout = Duration::from_secs(60 * 60);
             let error = caller.call(call).await.unwrap_err();
             assert!(matches!(error, CallError::Timeout { .. }), "{error}");
             Ok(context.remaining())

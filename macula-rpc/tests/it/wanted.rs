@@ -99,7 +99,11 @@ async fn calls_that_want_nobody_who_is_known_look_again_once_a_second() {
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
     let _new = serve(&new, 2, version("2")).await;
-    assert_eq!(none().await.unwrap().provider, new.id, "and finds who joins");
+    assert_eq!(
+        none().await.unwrap().provider,
+        new.id,
+        "and finds who joins"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -120,7 +124,9 @@ async fn who_is_wanted_is_found_among_any_number() {
         };
         let pinned = caller.call_with(SERVICE, &(), options).await.unwrap();
         let named = call(&caller, only(&[*node_id])).await.unwrap();
-        let said = call(&caller, saying(version(&format!("{seed}")))).await.unwrap();
+        let said = call(&caller, saying(version(&format!("{seed}"))))
+            .await
+            .unwrap();
         for reply in [pinned, named, said] {
             assert_eq!(reply.provider, *node_id);
         }

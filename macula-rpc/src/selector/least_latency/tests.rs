@@ -5,8 +5,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use macula_core::{NodeId, SecretKey, ServiceName};
-use rand::rngs::StdRng;
 use rand::SeedableRng;
+use rand::rngs::StdRng;
 use tokio::task::LocalSet;
 use tokio::time::{Instant, sleep};
 
