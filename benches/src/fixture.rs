@@ -4,6 +4,7 @@ mod clock;
 mod echo;
 mod node;
 mod path;
+mod processor;
 
 mod bulk;
 mod client;
@@ -24,6 +25,7 @@ pub use machine::FullTable;
 pub use mesh::{Mesh, Wire};
 pub(crate) use node::{crowd_key, crowd_node, holding_node};
 pub use path::Path;
+pub(crate) use processor::{give_way, take_first};
 pub use requests::EndpointPair;
 pub use service::ServicePair;
 pub use simulated_mesh::{NetworkSearch, SimulatedDht, SimulatedMesh, Supply};
@@ -50,16 +52,3 @@ pub(crate) fn identity(secret_key: SecretKey, addresses: Addresses, clock: WallC
         sequences: Arc::new(UnsavedSequence),
     }
 }
-
-/// Lets everything else go before the thread that calls this, and before those that it starts: what
-/// a peer costs its own machine is not what is measured of the other end.
-///
-/// # Errors
-/// When the system does not allow it.
-pub(crate) fn give_way() -> std::io::Result<()> {
-    rustix::process::nice(MEEK)?;
-    Ok(())
-}
-
-/// What is added to the niceness of such a thread.
-const MEEK: i32 = 19;

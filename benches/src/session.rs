@@ -4,6 +4,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use anyhow::Context;
+use macula_transport::NodeRuntime;
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
 
@@ -118,17 +119,48 @@ impl Session {
         F: Fn() -> Fut + Clone + Send + 'static,
         Fut: Future<Output = anyhow::Result<()>> + Send + 'static,
     {
+        self.block_on(self.made(traffic, request))
+    }
+
+    /// The same with the callers on a node's own thread: no change of threads is in the figures.
+    ///
+    /// # Errors
+    /// The first request that failed.
+    pub fn traffic_on<F, Fut>(
+        &self,
+        runtime: &NodeRuntime,
+        traffic: Traffic,
+        request: F,
+    ) -> anyhow::Result<Load>
+    where
+        F: Fn() -> Fut + Clone + Send + Sync + 'static,
+        Fut: Future<Output = anyhow::Result<()>> + Send + 'static,
+    {
+        self.block_on(runtime.spawn(self.made(traffic, request)))?
+    }
+
+    fn made<F, Fut>(
+        &self,
+        traffic: Traffic,
+        request: F,
+    ) -> impl Future<Output = anyhow::Result<Load>> + use<F, Fut>
+    where
+        F: Fn() -> Fut + Clone + Send + 'static,
+        Fut: Future<Output = anyhow::Result<()>> + Send + 'static,
+    {
         let slice = if self.full { FULL_SLICE } else { SLICE };
         let duration = slice * traffic.slices;
-        match traffic.pace {
-            Pace::Closed { in_flight } => self.block_on(closed_loop(in_flight, duration, request)),
-            Pace::Open { per_second } => {
-                let arrivals = Arrivals {
-                    per_second,
-                    duration,
-                    seed: ARRIVALS_SEED,
-                };
-                self.block_on(open_loop(arrivals, request))
+        async move {
+            match traffic.pace {
+                Pace::Closed { in_flight } => closed_loop(in_flight, duration, request).await,
+                Pace::Open { per_second } => {
+                    let arrivals = Arrivals {
+                        per_second,
+                        duration,
+                        seed: ARRIVALS_SEED,
+                    };
+                    open_loop(arrivals, request).await
+                }
             }
         }
     }
