@@ -30,7 +30,7 @@ pub struct QuicConfig {
     /// memory that a connection costs, and its throughput to this much per round trip.
     pub connection_window_bytes: u32,
     /// The same for one stream, at most half of `connection_window_bytes`: a stream that nobody
-    /// reads must leave room for the others.
+    /// reads must leave room for the others. Peers on loopback have less on the streams they open.
     pub stream_window_bytes: u32,
     /// How much of what was sent on one stream may wait for room at the peer or for its
     /// acknowledgement. What a stream that nobody reads has waiting takes from the connection's

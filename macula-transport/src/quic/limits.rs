@@ -5,10 +5,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use s2n_quic::provider::endpoint_limits::{ConnectionAttempt, Limiter, Outcome};
-use s2n_quic::provider::limits::Limits;
+use s2n_quic::provider::limits::{
+    ConnectionInfo, HandshakeInfo, Limiter as ConnectionLimiter, Limits, UpdatableLimits,
+};
 use s2n_quic_core::connection::limits::ValidationError;
 
 use super::config::{QuicConfig, QuicError};
+use super::path_mtu::is_loopback;
 
 /// Assumed until it is measured: the first retransmission comes after three times this.
 pub(super) const INITIAL_RTT: Duration = Duration::from_millis(100);
@@ -19,12 +22,47 @@ const HANDSHAKES_BEFORE_RETRY: usize = 128;
 /// Handshakes in progress from which on newcomers are refused.
 const MAX_HANDSHAKES: usize = 4096;
 
-/// The limits of every connection.
-pub(super) fn connection_limits(config: &QuicConfig) -> Result<Limits, QuicError> {
-    limits(config).map_err(|_| QuicError::Config("a limit is outside of what QUIC can express"))
+/// The most that a peer on loopback may have sent on a stream of its own before it is read.
+///
+/// A burst from elsewhere comes as fast as the network carries it, and others' packets come in
+/// between. On loopback it is there at once, and has to be decrypted before whatever came after it:
+/// this much takes some 50 microseconds, and is more than loopback needs to be filled.
+const LOOPBACK_WINDOW_BYTES: u32 = 192 << 10;
+
+/// The limits of connections, by where the peer is.
+#[derive(Debug)]
+pub(super) struct PathLimits {
+    usual: Limits,
+    on_loopback: Limits,
 }
 
-fn limits(config: &QuicConfig) -> Result<Limits, ValidationError> {
+impl PathLimits {
+    pub(super) fn new(config: &QuicConfig) -> Result<Self, QuicError> {
+        let usual = config.stream_window_bytes;
+        let of = |window_bytes| {
+            limits(config, window_bytes)
+                .map_err(|_| QuicError::Config("a limit is outside of what QUIC can express"))
+        };
+        Ok(Self {
+            usual: of(usual)?,
+            on_loopback: of(usual.min(LOOPBACK_WINDOW_BYTES))?,
+        })
+    }
+}
+
+impl ConnectionLimiter for PathLimits {
+    fn on_connection(&mut self, connection: &ConnectionInfo<'_>) -> Limits {
+        match is_loopback(&connection.remote_address) {
+            true => self.on_loopback,
+            false => self.usual,
+        }
+    }
+
+    fn on_post_handshake(&mut self, _: &HandshakeInfo<'_>, _: &mut UpdatableLimits<'_>) {}
+}
+
+/// What the peer may send unread on a stream of its own is `unasked_window_bytes`.
+fn limits(config: &QuicConfig, unasked_window_bytes: u32) -> Result<Limits, ValidationError> {
     Limits::new()
         .with_max_idle_timeout(config.idle_timeout)?
         .with_max_keep_alive_period(config.keep_alive)?
@@ -32,7 +70,7 @@ fn limits(config: &QuicConfig) -> Result<Limits, ValidationError> {
         .with_initial_round_trip_time(INITIAL_RTT)?
         .with_data_window(config.connection_window_bytes.into())?
         .with_bidirectional_local_data_window(config.stream_window_bytes.into())?
-        .with_bidirectional_remote_data_window(config.stream_window_bytes.into())?
+        .with_bidirectional_remote_data_window(unasked_window_bytes.into())?
         .with_max_send_buffer_size(config.send_buffer_bytes)?
         .with_max_open_remote_bidirectional_streams(config.max_streams.into())?
         // The peer's limit is the one that counts for streams of our own.
@@ -76,5 +114,44 @@ impl Limiter for HandshakeLimiter {
                 Outcome::close()
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use s2n_quic_core::inet;
+
+    use super::*;
+
+    /// What a peer may have sent on a stream of its own before it is read.
+    fn unasked_window(limits: &mut PathLimits, peer: &str) -> String {
+        let peer: SocketAddr = peer.parse().unwrap();
+        let peer = inet::SocketAddress::from(peer);
+        let limits = format!("{:?}", limits.on_connection(&ConnectionInfo::new(&peer)));
+        let (_, window) = limits
+            .split_once("bidirectional_remote_data_window: ")
+            .unwrap();
+        window
+            .chars()
+            .filter(char::is_ascii_digit)
+            .take(6)
+            .collect()
+    }
+
+    #[test]
+    fn peers_on_loopback_may_send_less_before_it_is_read() {
+        let mut limits = PathLimits::new(&QuicConfig::default()).unwrap();
+        for peer in ["127.0.0.1:1", "[::1]:1"] {
+            assert_eq!(unasked_window(&mut limits, peer), "196608");
+        }
+        assert_eq!(unasked_window(&mut limits, "192.0.2.1:1"), "209715");
+        let config = QuicConfig {
+            stream_window_bytes: 100_000,
+            ..QuicConfig::default()
+        };
+        let mut small = PathLimits::new(&config).unwrap();
+        assert_eq!(unasked_window(&mut small, "127.0.0.1:1"), "100000");
     }
 }

@@ -31,7 +31,7 @@ impl Endpoint for PathMtu {
     }
 }
 
-fn is_loopback(address: &SocketAddress<'_>) -> bool {
+pub(super) fn is_loopback(address: &SocketAddress<'_>) -> bool {
     match address {
         SocketAddress::IpV4 { ip, .. } => IpAddr::from(**ip).is_loopback(),
         SocketAddress::IpV6 { ip, .. } => IpAddr::from(**ip).is_loopback(),

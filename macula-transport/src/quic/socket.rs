@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::config::{QuicConfig, QuicError};
-use super::limits::{HandshakeCounts, HandshakeLimiter, connection_limits};
+use super::limits::{HandshakeCounts, HandshakeLimiter, PathLimits};
 use super::path_mtu::PathMtu;
 use super::reset_token::ResetTokens;
 use super::subscriber::StateSubscriber;
@@ -186,7 +186,7 @@ impl Opening<'_> {
         let (subscriber, ended) = StateSubscriber::new();
         let builder = Server::builder()
             .with_tls(quic_tls::Server::from(self.tls.server()?))?
-            .with_limits(connection_limits(self.config)?)?
+            .with_limits(PathLimits::new(self.config)?)?
             .with_endpoint_limits(HandshakeLimiter(Arc::clone(self.handshakes)))?
             .with_congestion_controller(Bbr::default())?
             .with_mtu(PathMtu)?
@@ -217,7 +217,7 @@ impl Opening<'_> {
         let (subscriber, ended) = StateSubscriber::new();
         let builder = Client::builder()
             .with_tls(quic_tls::Client::from(self.tls.client()?))?
-            .with_limits(connection_limits(self.config)?)?
+            .with_limits(PathLimits::new(self.config)?)?
             .with_congestion_controller(Bbr::default())?
             .with_mtu(PathMtu)?
             .with_event(subscriber)?;
