@@ -3,10 +3,12 @@
 mod core;
 mod dht;
 pub mod registry;
-mod rpc;
+pub mod rpc;
 mod transport;
 
 use std::sync::OnceLock;
+
+use tokio::runtime::Builder;
 
 use crate::figure::Area;
 use crate::measurement::Measurement;
@@ -19,7 +21,7 @@ impl Area {
             Self::Transport => (&[transport::MEASUREMENTS], &[]),
             Self::Dht => (dht::MEASUREMENTS, dht::LONG),
             Self::Registry => (registry::MEASUREMENTS, &[]),
-            Self::Rpc => (&[rpc::MEASUREMENTS], &[]),
+            Self::Rpc => (rpc::MEASUREMENTS, &[]),
         };
         let long = if full { long } else { &[] };
         short.iter().chain(long).copied().flatten()
@@ -36,4 +38,13 @@ fn measured_once<T>(
     }
     let measured = measure()?;
     Ok(cell.get_or_init(|| measured))
+}
+
+/// Runs a future where time passes only while everybody waits.
+fn on_paused_clock<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .build()?;
+    runtime.block_on(future)
 }

@@ -9,8 +9,7 @@ use anyhow::{Context, ensure};
 use macula_core::Key;
 use macula_sim::Churn;
 
-use super::on_paused_clock;
-use crate::area::measured_once;
+use crate::area::{measured_once, on_paused_clock};
 use crate::figure::Unit;
 use crate::fixture::NetworkSearch;
 use crate::measurement::{Clock, Measurement};

@@ -18,8 +18,7 @@ use macula_sim::Sent;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
-use super::on_paused_clock;
-use crate::area::measured_once;
+use crate::area::{measured_once, on_paused_clock};
 use crate::cpu;
 use crate::figure::Unit;
 use crate::fixture::{SimulatedMesh, identity};
