@@ -7,6 +7,7 @@ mod path;
 mod processor;
 
 mod bulk;
+mod candidates;
 mod client;
 mod directory;
 mod flood;
@@ -15,9 +16,11 @@ mod machine;
 mod mesh;
 mod requests;
 mod service;
+mod service_mesh;
 mod simulated_mesh;
 
 pub use bulk::PairBesideBulk;
+pub use candidates::{candidates, providers};
 pub use client::ClientPair;
 pub use clock::{virtual_clock, wall_clock};
 pub use directory::Directory;
@@ -30,6 +33,7 @@ pub use path::Path;
 pub(crate) use processor::{give_way, take_first};
 pub use requests::EndpointPair;
 pub use service::ServicePair;
+pub use service_mesh::{MeshSettings, ServiceMesh, ServiceNode, Strategy};
 pub use simulated_mesh::{NetworkSearch, SimulatedDht, SimulatedMesh, Supply};
 
 use std::sync::Arc;

@@ -12,6 +12,7 @@ use crate::cpu;
 
 mod open_loop;
 
+pub(crate) use open_loop::exponential;
 pub use open_loop::{Arrivals, open_loop};
 
 /// Significant digits of recorded latencies.

@@ -4,10 +4,14 @@
 use crate::measurement::Measurement;
 
 mod local;
+pub mod outage;
+pub mod selection;
 mod warm;
 
 /// What is measured of macula-rpc.
 pub(super) const MEASUREMENTS: &[&[Measurement]] = &[
     warm::MEASUREMENTS,
     local::MEASUREMENTS,
+    selection::MEASUREMENTS,
+    outage::MEASUREMENTS,
 ];

@@ -64,8 +64,13 @@ where
 
 /// The time to the next of events that happen independently of each other.
 fn gap(rng: &mut StdRng, per_second: f64) -> Duration {
+    Duration::from_secs_f64(exponential(rng) / per_second)
+}
+
+/// Exponentially distributed, one on average.
+pub(crate) fn exponential(rng: &mut StdRng) -> f64 {
     let uniform: f64 = rng.random();
-    Duration::from_secs_f64(-(1.0 - uniform).ln() / per_second)
+    -(1.0 - uniform).ln()
 }
 
 /// Requests on their way, and how long those took that are back.
