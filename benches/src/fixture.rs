@@ -18,6 +18,7 @@ mod requests;
 mod service;
 mod service_mesh;
 mod simulated_mesh;
+mod standby;
 
 pub use bulk::PairBesideBulk;
 pub use candidates::{candidates, providers};
@@ -35,6 +36,7 @@ pub use requests::EndpointPair;
 pub use service::ServicePair;
 pub use service_mesh::{MeshSettings, ServiceMesh, ServiceNode, Strategy};
 pub use simulated_mesh::{NetworkSearch, SimulatedDht, SimulatedMesh, Supply};
+pub use standby::{Begins, Standby};
 
 use std::sync::Arc;
 

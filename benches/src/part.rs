@@ -5,6 +5,7 @@
 //! its input.
 
 use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use anyhow::{Context, ensure};
@@ -15,11 +16,13 @@ use serde::de::DeserializeOwned;
 mod crowd;
 mod holder;
 mod idle_machines;
+mod provider;
 mod simulator;
 
 pub use crowd::Crowd;
 pub use holder::Held;
 pub use idle_machines::bytes_per_machine;
+pub use provider::{Harm, Provider};
 pub use simulator::{Cost, LookupCost, Simulated};
 
 /// Who plays there.
@@ -33,6 +36,8 @@ pub enum Part {
     RawHolder,
     /// Machines of nodes that know nobody.
     IdleMachines,
+    /// A provider of a service.
+    Provider,
     /// A simulated network.
     Simulator,
 }
@@ -49,14 +54,20 @@ impl Part {
             Self::EndpointHolder => holder::play_endpoint(script),
             Self::RawHolder => holder::play_raw(script),
             Self::IdleMachines => idle_machines::play(script),
+            Self::Provider => provider::play(script),
             Self::Simulator => simulator::play(script),
         }
     }
 
     /// Starts it in another process of this program.
     fn start(self) -> anyhow::Result<Player> {
+        self.start_in(&std::env::current_exe()?)
+    }
+
+    /// Starts it in a process of a program that plays parts as this one does.
+    fn start_in(self, program: &Path) -> anyhow::Result<Player> {
         let name = self.to_possible_value().context("a part without a name")?;
-        let mut process = Command::new(std::env::current_exe()?)
+        let mut process = Command::new(program)
             .args(["--part", name.get_name()])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

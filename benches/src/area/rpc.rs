@@ -3,6 +3,7 @@
 
 use crate::measurement::Measurement;
 
+pub mod failover_overhead;
 mod local;
 pub mod outage;
 pub mod selection;
@@ -12,6 +13,7 @@ mod warm;
 pub(super) const MEASUREMENTS: &[&[Measurement]] = &[
     warm::MEASUREMENTS,
     local::MEASUREMENTS,
+    failover_overhead::MEASUREMENTS,
     selection::MEASUREMENTS,
     outage::MEASUREMENTS,
 ];
