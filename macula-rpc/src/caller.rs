@@ -1,6 +1,8 @@
 //! Makes calls: at this node if it provides the service, else at one of its providers.
 
 use std::fmt;
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -10,13 +12,13 @@ use macula_core::{NodeId, ServiceName};
 use macula_registry::{Registry, ResolveOptions, Resolved, Source};
 use macula_transport::Endpoint;
 use tokio::time::Instant;
-use tracing::{Instrument, Span};
+use tracing::Span;
 
 use crate::budget::Spending;
-use crate::health::Health;
+use crate::health::{Health, ServiceHealth};
 use crate::{
-    Attempt, CallError, CallId, CallOptions, CallerConfig, CallerConfigError, Codec, Part,
-    ProviderSelector, Server, Service, TraceContext, scope,
+    Attempt, CallError, CallId, CallOptions, CalledStats, CallerConfig, CallerConfigError, Codec,
+    Part, PerService, ProviderSelector, Server, Service, TraceContext, scope,
 };
 
 mod departures;
@@ -128,23 +130,37 @@ impl Caller {
     /// handler. The call may have run.
     pub async fn call(&self, call: Call) -> Result<Reply, CallError> {
         let started = Instant::now();
-        self.0.counters.called();
-        let outcome = self.0.run(&call, started).await;
-        if let Err(error) = &outcome {
-            self.0.counters.failed();
-            report(&call.service, error);
+        let health = self.0.health.of(started, &call.service);
+        let under_way = health.meter.begin(started);
+        let outcome = self.0.run(&call, &health, started).await;
+        match &outcome {
+            Ok(reply) => under_way.ended(started + reply.elapsed, None),
+            Err(error) => {
+                under_way.ended(Instant::now(), Some(error.class()));
+                report(&call.service, error);
+            }
         }
         outcome
     }
 
     /// What was counted so far.
     pub fn stats(&self) -> CallerStats {
-        self.0.counters.snapshot()
+        self.0.counters.snapshot(&self.services().total())
+    }
+
+    /// What the calls of each service have come to.
+    pub fn services(&self) -> PerService<CalledStats> {
+        self.0.health.called()
     }
 }
 
 impl Shared {
-    async fn run(&self, call: &Call, started: Instant) -> Result<Reply, CallError> {
+    async fn run(
+        &self,
+        call: &Call,
+        health: &ServiceHealth,
+        started: Instant,
+    ) -> Result<Reply, CallError> {
         let limit_bytes = self.config.max_body_bytes.get();
         if call.body.len() > limit_bytes {
             return Err(CallError::TooLarge {
@@ -159,31 +175,34 @@ impl Shared {
         };
         let identity = CallIdentity::of(call, self.call_ids.next());
         let span = identity.span(&call.service);
-        self.locate(call, identity, time).instrument(span).await
+        let mut located = pin!(self.locate(call, health, identity, time));
+        // `Instrument` would copy the whole future, which is longer than what most calls carry.
+        poll_fn(|cx| span.in_scope(|| located.as_mut().poll(cx))).await
     }
 
     /// Makes the call here if this node provides the service, else at one of its providers.
     async fn locate(
         &self,
         call: &Call,
+        health: &ServiceHealth,
         identity: CallIdentity,
         time: CallTime,
     ) -> Result<Reply, CallError> {
         let mut known = self.known(call);
         let mut turned_away = None;
         if let Some(Ok(Resolved::Local(_))) = known {
-            match self.run_local(call, identity, time).await {
+            match self.run_local(call, &health.meter, identity, time).await {
                 Local::Ended(outcome) => return outcome,
                 Local::TurnedAway(attempt) => turned_away = attempt,
             }
             known = None;
         }
         self.spending.call(time.started);
-        let health = self.health.of(time.started, &call.service);
-        OutboundCall::new(self, call, &health, identity, time)
-            .after(turned_away)
-            .run(known)
-            .await
+        let mut outbound = OutboundCall::new(self, call, health, identity, time);
+        if let Some(attempt) = turned_away {
+            outbound.go_on_after(attempt);
+        }
+        outbound.run(known).await
     }
 
     /// What is known of the providers without asking the network.

@@ -22,8 +22,9 @@ pub(crate) use vitals::DECAY;
 use breaker::Admission;
 use vitals::Vitals;
 
-use crate::Candidate;
+use crate::metrics::{Called, Meters};
 use crate::wanted::Looked;
+use crate::{CalledStats, Candidate, PerService};
 
 /// What is known of a provider of a service, from the attempts of this node at it.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -44,11 +45,12 @@ pub struct ProviderHealth {
 }
 
 /// What is known of all providers of all services that were called lately.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Health {
     services: papaya::HashMap<ServiceName, Arc<ServiceHealth>, RandomState>,
     /// Counts for services beyond the bound: their providers are known together.
     crowd: Arc<ServiceHealth>,
+    meters: Meters<Called>,
     last_sweep: Mutex<Option<Instant>>,
 }
 
@@ -59,6 +61,8 @@ pub(crate) struct ServiceHealth {
     known: Mutex<Known>,
     /// Whether those who are wanted were looked for.
     pub(crate) looked: Looked,
+    /// Counts the calls of the service: kept here so that a call looks its name up once.
+    pub(crate) meter: Arc<Called>,
 }
 
 #[derive(Debug, Default)]
@@ -80,6 +84,18 @@ pub(crate) struct AttemptUnderWay<'a> {
     ended: Option<(Instant, Condition)>,
 }
 
+impl Default for Health {
+    fn default() -> Self {
+        let meters = Meters::default();
+        Self {
+            services: papaya::HashMap::default(),
+            crowd: Arc::new(ServiceHealth::counted_by(meters.other())),
+            meters,
+            last_sweep: Mutex::default(),
+        }
+    }
+}
+
 impl Health {
     pub(crate) fn of(&self, now: Instant, service: &ServiceName) -> Arc<ServiceHealth> {
         let services = self.services.pin();
@@ -93,7 +109,13 @@ impl Health {
         if services.len() >= MAX_SERVICES {
             return Arc::clone(&self.crowd);
         }
-        Arc::clone(services.get_or_insert_with(service.clone(), Arc::default))
+        let newcomer = || Arc::new(ServiceHealth::counted_by(self.meters.of(service)));
+        Arc::clone(services.get_or_insert_with(service.clone(), newcomer))
+    }
+
+    /// What the calls of each service have come to.
+    pub(crate) fn called(&self) -> PerService<CalledStats> {
+        self.meters.stats()
     }
 
     /// Forgets the services that were not called for long. Not for every call of a service that
@@ -115,6 +137,13 @@ impl Health {
 }
 
 impl ServiceHealth {
+    fn counted_by(meter: Arc<Called>) -> Self {
+        Self {
+            meter,
+            ..Self::default()
+        }
+    }
+
     /// Notes of each candidate what is known of it now, to a call that may run only once or to any
     /// other.
     pub(crate) fn examine(

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use super::verdict::Verdict;
 use super::{Call, CallIdentity, CallTime, Reply, Shared};
 use crate::message::{CallHeader, CallMessage};
+use crate::metrics::Called;
 use crate::{Attempt, AttemptOutcome, CallError};
 
 /// What became of a call at this node.
@@ -23,6 +24,7 @@ impl Shared {
     pub(super) async fn run_local(
         &self,
         call: &Call,
+        called: &Called,
         identity: CallIdentity,
         time: CallTime,
     ) -> Local {
@@ -32,7 +34,7 @@ impl Shared {
         if verdict.outcome == AttemptOutcome::NotServed {
             return Local::TurnedAway(None);
         }
-        self.counters.local();
+        called.local();
         let attempt = Attempt {
             provider: self.endpoint.node_id(),
             outcome: verdict.outcome.clone(),

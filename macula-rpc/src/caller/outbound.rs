@@ -87,16 +87,13 @@ impl<'a> OutboundCall<'a> {
     }
 
     /// Goes on where this node's own service turned the call away.
-    pub(super) fn after(mut self, turned_away: Option<Attempt>) -> Self {
-        if let Some(attempt) = turned_away {
-            self.attempts.push(attempt);
-            self.now = Instant::now();
-        }
-        self
+    pub(super) fn go_on_after(&mut self, turned_away: Attempt) {
+        self.attempts.push(turned_away);
+        self.now = Instant::now();
     }
 
     /// Makes the call with what is `known` of the providers without asking the network.
-    pub(super) async fn run(mut self, known: Option<Known>) -> Result<Reply, CallError> {
+    pub(super) async fn run(&mut self, known: Option<Known>) -> Result<Reply, CallError> {
         self.discover(known).await?;
         loop {
             let begun = match self.plan.next(self.now) {
@@ -248,9 +245,9 @@ impl<'a> OutboundCall<'a> {
         self.plan.next_number() == 1 || self.shared.spending.has_left(self.now)
     }
 
-    fn out_of_budget(self) -> CallError {
+    fn out_of_budget(&mut self) -> CallError {
         self.shared.counters.out_of_budget();
-        let attempts = self.attempts;
+        let attempts = std::mem::take(&mut self.attempts);
         CallError::RetryBudgetExhausted { attempts }
     }
 
@@ -323,7 +320,7 @@ impl<'a> OutboundCall<'a> {
     /// Makes one attempt; `None` when the call goes on.
     async fn attempt(&mut self, begun: Begun<'a>) -> Option<Result<Reply, CallError>> {
         let Begun { tried, under_way } = begun;
-        self.shared.counters.attempt(tried.number);
+        self.health.meter.attempt(tried.number);
         let Ok(body) = message_of(self.call, self.identity, tried.number).encode() else {
             return Some(Err(CallError::Codec {
                 part: Part::Arguments,
@@ -340,6 +337,7 @@ impl<'a> OutboundCall<'a> {
         let answer = self.shared.endpoint.request(&tried.contact, request).await;
         self.now = Instant::now();
         let verdict = Verdict::of_answer(answer);
+        self.health.meter.attempted(&verdict.outcome);
         let forced = under_way.as_ref().is_some_and(AttemptUnderWay::is_forced);
         if let Some(under_way) = under_way {
             under_way.ended(self.now, verdict.outcome.condition(verdict.executed));
@@ -392,8 +390,8 @@ impl<'a> OutboundCall<'a> {
         self.plan.failed(tried, verdict.executed, timed_out);
     }
 
-    fn give_up(self, reason: GiveUp) -> CallError {
-        let attempts = self.attempts;
+    fn give_up(&mut self, reason: GiveUp) -> CallError {
+        let attempts = std::mem::take(&mut self.attempts);
         match reason {
             GiveUp::OutOfTime => CallError::Timeout { attempts },
             GiveUp::PerhapsExecuted => CallError::perhaps_executed(attempts),

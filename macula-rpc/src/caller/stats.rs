@@ -1,7 +1,10 @@
 //! What a caller has counted.
 
-use serde::{Deserialize, Serialize};
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{CalledStats, FailureClass};
 
 /// Counters of a [`Caller`](crate::Caller) since its start.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,37 +26,14 @@ pub struct CallerStats {
     pub refreshes: u64,
 }
 
+/// What is not counted by service.
 #[derive(Debug, Default)]
 pub(super) struct Counters {
-    calls: AtomicU64,
-    failed: AtomicU64,
-    local: AtomicU64,
-    attempts: AtomicU64,
-    failovers: AtomicU64,
     out_of_budget: AtomicU64,
     refreshes: AtomicU64,
 }
 
 impl Counters {
-    pub(super) fn called(&self) {
-        self.calls.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(super) fn failed(&self) {
-        self.failed.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(super) fn local(&self) {
-        self.local.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(super) fn attempt(&self, number: u8) {
-        self.attempts.fetch_add(1, Ordering::Relaxed);
-        if number > 1 {
-            self.failovers.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
     pub(super) fn out_of_budget(&self) {
         self.out_of_budget.fetch_add(1, Ordering::Relaxed);
     }
@@ -62,16 +42,18 @@ impl Counters {
         self.refreshes.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn snapshot(&self) -> CallerStats {
-        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    /// All of it, with what the calls of all services have come to.
+    pub(super) fn snapshot(&self, called: &CalledStats) -> CallerStats {
+        let failures = called.failures.iter();
+        let failed = failures.filter(|(class, _)| **class != FailureClass::GivenUp);
         CallerStats {
-            calls: read(&self.calls),
-            failed: read(&self.failed),
-            local: read(&self.local),
-            attempts: read(&self.attempts),
-            failovers: read(&self.failovers),
-            out_of_budget: read(&self.out_of_budget),
-            refreshes: read(&self.refreshes),
+            calls: called.calls,
+            failed: failed.map(|(_, count)| count).sum(),
+            local: called.local,
+            attempts: called.attempts,
+            failovers: called.retries,
+            out_of_budget: self.out_of_budget.load(Ordering::Relaxed),
+            refreshes: self.refreshes.load(Ordering::Relaxed),
         }
     }
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use macula_core::{Delivery, NodeId};
 use macula_rpc::{
-    AttemptOutcome, CallError, CallOptions, Executed, First, HandlerError, ServerConfig, Service,
-    typed,
+    AttemptOutcome, CallError, CallOptions, Executed, FailureClass, First, HandlerError,
+    ServerConfig, Service, typed,
 };
 use tokio::time::Instant;
 
@@ -352,6 +352,36 @@ async fn whatever_the_last_attempt_comes_to_those_before_it_are_listed() {
         let before = format!(", after other attempts: 1. {}", dead.id.short());
         assert!(text.contains(&before), "{text}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_calls_and_attempts_come_to_is_counted_by_service() {
+    let mesh = Mesh::new();
+    let (dead, good, caller) = (mesh.node(1), mesh.node(2), mesh.node(100));
+    let _dead = dead.serve(SERVICE, answers(1)).await;
+    let _good = good.serve(SERVICE, answers(2)).await;
+    let _fails = good.serve("app.fails", fails("no luck")).await;
+    mesh.network.refuse(dead.id);
+    assert_eq!(caller.call::<u32>(SERVICE, &()).await, Ok(2));
+    assert!(caller.call::<u32>("app.fails", &()).await.is_err());
+    assert!(caller.call::<u32>("app.nobody", &()).await.is_err());
+    assert_eq!(good.call::<u32>(SERVICE, &()).await, Ok(2));
+
+    let called = caller.caller.services().services;
+    let of = &called[&name(SERVICE)];
+    assert_eq!((of.calls, of.attempts, of.retries), (1, 2, 1));
+    assert!(of.failures.is_empty());
+    assert_eq!(of.attempt_failures[&FailureClass::Unreachable], 1);
+    let fails = &called[&name("app.fails")];
+    assert_eq!(fails.failures[&FailureClass::Handler], 1);
+    assert_eq!((of.latency.count, fails.latency.count), (1, 1));
+    let nobody = &called[&name("app.nobody")];
+    assert_eq!(nobody.failures[&FailureClass::NotFound], 1);
+    assert_eq!((nobody.attempts, nobody.latency.count), (0, 0));
+    let own = &good.caller.services().services[&name(SERVICE)];
+    assert_eq!((own.calls, own.local, own.attempts), (1, 1, 0));
+    let stats = caller.caller.stats();
+    assert_eq!((stats.calls, stats.failed, stats.failovers), (3, 2, 1));
 }
 
 #[tokio::test(start_paused = true)]
