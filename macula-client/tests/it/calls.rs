@@ -57,6 +57,30 @@ async fn a_service_error_reaches_the_caller_verbatim_local_or_remote() {
 }
 
 #[tokio::test]
+async fn a_result_of_another_type_is_an_error_that_lists_who_answered() {
+    let net = Testnet::start(2).await.unwrap();
+    let text = |()| async move { Ok("no number".to_owned()) };
+    let _text = net.node(0).advertise("demo.text", text).await.unwrap();
+    for caller in net.nodes() {
+        let error = caller
+            .call::<_, _, String>("demo.text", &(1_u64, 2_u64))
+            .await
+            .unwrap_err();
+        assert!(matches!(error, CallError::Codec { .. }), "{error}");
+        assert_eq!(error.executed(), Executed::No, "bad arguments");
+        let error = caller
+            .call::<_, _, Vec<String>>("demo.text", &())
+            .await
+            .unwrap_err();
+        assert!(matches!(error, CallError::Codec { .. }), "{error}");
+        assert_eq!(error.executed(), Executed::Yes);
+        let tried: Vec<_> = error.attempts().iter().map(|it| it.provider).collect();
+        assert_eq!(tried, [net.node(0).node_id()]);
+    }
+    net.shutdown().await;
+}
+
+#[tokio::test]
 async fn one_handler_serves_postcard_and_json_callers() {
     let net = Testnet::start(2).await.unwrap();
     let _sum = net
