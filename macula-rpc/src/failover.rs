@@ -30,8 +30,8 @@ pub(crate) struct PlanConfig {
 #[derive(Debug)]
 pub(crate) struct Plan {
     config: PlanConfig,
-    /// A connected node to try without knowing a record of it.
-    connected: Option<NodeId>,
+    /// A node to try without knowing a record of it.
+    node: Option<Contact>,
     /// What was found last; all calls that found the same share it.
     found: Option<Arc<[Provider]>>,
     /// Which of those that were found may be tried.
@@ -52,8 +52,8 @@ struct Failed {
 /// What to do next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// Try the connected node.
-    TryConnected(NodeId),
+    /// Try the node of which no record is known.
+    TryNode(NodeId),
     /// Choose one of the untried candidates and try it.
     Choose,
     /// Look the service up again, for at most so long.
@@ -90,7 +90,7 @@ pub(crate) struct Try {
 impl Plan {
     pub(crate) fn new(config: PlanConfig) -> Self {
         Self {
-            connected: None,
+            node: None,
             found: None,
             untried: Vec::new(),
             failed: Vec::new(),
@@ -112,9 +112,9 @@ impl Plan {
         self.may_refresh = false;
     }
 
-    /// Takes a node that is connected, but of which no record is known.
-    pub(crate) fn offer_connected(&mut self, node_id: NodeId) {
-        self.connected = Some(node_id);
+    /// Takes a node of which no record is known; one that is connected needs no address.
+    pub(crate) fn offer_node(&mut self, contact: Contact) {
+        self.node = Some(contact);
     }
 
     /// Takes the wanted ones of those that were found into consideration, the first
@@ -167,8 +167,8 @@ impl Plan {
                 false => GiveUp::AttemptsSpent,
             });
         }
-        if let Some(node_id) = self.connected {
-            return Step::TryConnected(node_id);
+        if let Some(contact) = &self.node {
+            return Step::TryNode(contact.node_id);
         }
         match (self.untried.is_empty(), self.may_refresh) {
             (false, _) => Step::Choose,
@@ -190,11 +190,12 @@ impl Plan {
         Some(self.begin_at(now, contact, candidates_left))
     }
 
-    /// Begins the attempt at the connected node.
-    pub(crate) fn begin_connected(&mut self, now: Instant, node_id: NodeId) -> Try {
-        self.connected = None;
+    /// Begins the attempt at the node of which no record is known.
+    pub(crate) fn begin_node(&mut self, now: Instant, node_id: NodeId) -> Try {
+        let contact = self.node.take();
+        let contact = contact.unwrap_or_else(|| Contact::new(node_id, []));
         // Over a connection that stands, a failure that permits another attempt shows at once.
-        self.begin_at(now, Contact::new(node_id, []), 1)
+        self.begin_at(now, contact, 1)
     }
 
     fn begin_at(&mut self, now: Instant, contact: Contact, candidates_left: usize) -> Try {
@@ -244,7 +245,8 @@ impl Plan {
             tried().all(|failed| failed.executed == Executed::No)
                 && provider.addresses().iter().any(is_new)
         };
-        self.connected != Some(node_id) && (tried().next().is_none() || is_elsewhere())
+        let is_offered = |contact: &Contact| contact.node_id == node_id;
+        !self.node.as_ref().is_some_and(is_offered) && (tried().next().is_none() || is_elsewhere())
     }
 
     fn remaining(&self, now: Instant) -> Duration {

@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use macula_core::{Delivery, Metadata, NodeId, Provider};
+use macula_core::{Contact, Delivery, Metadata, NodeId, Provider};
 use macula_registry::{MAX_WANTED, ResolveError, ResolveOptions, Resolved, Source};
 use macula_transport::{ProtocolId, Request};
 use tokio::time::Instant;
@@ -97,12 +97,12 @@ impl<'a> OutboundCall<'a> {
         self.discover(known).await?;
         loop {
             let begun = match self.plan.next(self.now) {
-                Step::TryConnected(_) | Step::Choose if !self.may_go_on() => {
+                Step::TryNode(_) | Step::Choose if !self.may_go_on() => {
                     return Err(self.out_of_budget());
                 }
                 // What a lookup would find could not be tried.
                 Step::Refresh(_) if !self.could_go_on() => return Err(self.out_of_budget()),
-                Step::TryConnected(node_id) => self.choose_connected(node_id),
+                Step::TryNode(node_id) => self.choose_node(node_id),
                 Step::Choose => self.choose()?,
                 Step::Refresh(timeout) => {
                     self.refresh(timeout).await;
@@ -122,29 +122,28 @@ impl<'a> OutboundCall<'a> {
         let found = match known {
             Some(Ok(resolved)) => {
                 // When it names nobody who is wanted, a newer one may.
-                let _ = self.offer(resolved) || self.offer_pinned_connection();
+                let _ = self.offer(resolved) || self.offer_pinned_node().await;
                 return Ok(());
             }
             _ if !force_refresh && self.offer_pinned_connection() => return Ok(()),
+            // Every node answers it, and nobody keeps a record of that.
+            _ if self.call.service.is_system() => {
+                self.plan.forbid_refresh();
+                Err(ResolveError::NotFound)
+            }
             Some(Err(error)) => Err(error),
             None => {
                 let timeout = self.plan.lookup_timeout(self.now);
                 self.resolve(timeout, force_refresh, None).await
             }
         };
-        match found {
-            Ok(resolved) => {
-                self.offer(resolved);
-            }
-            Err(error) if self.offer_pinned_connection() => {
-                tracing::debug!(service = %self.call.service, %error, "not found, but connected");
-            }
-            // Then what this node's own service said stands.
-            Err(_) if !self.attempts.is_empty() => {
-                return Err(CallError::used_up(std::mem::take(&mut self.attempts)));
-            }
-            Err(ResolveError::NotFound) => return Err(CallError::ServiceNotFound),
-            Err(error) => return Err(CallError::Discovery(error)),
+        let (is_offered, in_vain) = match found {
+            Ok(resolved) => (self.offer(resolved), None),
+            Err(error) => (false, Some(error)),
+        };
+        let is_offered = is_offered || self.offer_pinned_node().await;
+        if let Some(error) = in_vain.filter(|_| !is_offered) {
+            return Err(self.undiscovered(error));
         }
         if force_refresh {
             self.plan.forbid_refresh();
@@ -152,18 +151,53 @@ impl<'a> OutboundCall<'a> {
         Ok(())
     }
 
-    /// A pinned node that is connected needs no record, unless the call wants to read in it.
+    fn undiscovered(&mut self, error: ResolveError) -> CallError {
+        if !self.attempts.is_empty() {
+            // Then what this node's own service said stands.
+            return CallError::used_up(std::mem::take(&mut self.attempts));
+        }
+        match error {
+            ResolveError::NotFound => CallError::ServiceNotFound,
+            error => CallError::Discovery(error),
+        }
+    }
+
+    /// A pinned node that is connected needs no record.
     fn offer_pinned_connection(&mut self) -> bool {
-        let options = &self.call.options;
-        let is_there = |id: &NodeId| {
-            options.wanted.admits(id, &Metadata::new()) && self.shared.endpoint.is_connected(id)
-        };
-        let Some(node_id) = options.provider.filter(is_there) else {
+        let is_connected = |id: &NodeId| self.shared.endpoint.is_connected(id);
+        let Some(node_id) = self.pinned_without_record().filter(is_connected) else {
             return false;
         };
-        self.plan.offer_connected(node_id);
+        self.plan.offer_node(Contact::new(node_id, []));
         self.source = Source::Direct;
         true
+    }
+
+    /// Nor does one that the network knows by its id.
+    async fn offer_pinned_node(&mut self) -> bool {
+        if self.offer_pinned_connection() {
+            return true;
+        }
+        let Some(node_id) = self.pinned_without_record() else {
+            return false;
+        };
+        let timeout = self.plan.lookup_timeout(self.now);
+        let located = self.shared.registry.locate(node_id, timeout).await;
+        self.now = Instant::now();
+        let Ok(contact) = located else {
+            return false;
+        };
+        self.plan.offer_node(contact);
+        self.source = Source::Dht;
+        true
+    }
+
+    /// The other node that the call is pinned to, unless the call wants to read in its record.
+    fn pinned_without_record(&self) -> Option<NodeId> {
+        let (options, own_id) = (&self.call.options, self.shared.endpoint.node_id());
+        let is_admitted = |id: &NodeId| options.wanted.admits(id, &Metadata::new());
+        let pinned = options.provider.filter(|id| *id != own_id);
+        pinned.filter(is_admitted)
     }
 
     /// Looks again, because the candidates are used up.
@@ -252,9 +286,9 @@ impl<'a> OutboundCall<'a> {
     }
 
     /// A connection that stands is used whatever became of the attempts before.
-    fn choose_connected(&mut self, node_id: NodeId) -> Begun<'a> {
+    fn choose_node(&mut self, node_id: NodeId) -> Begun<'a> {
         Begun {
-            tried: self.plan.begin_connected(self.now, node_id),
+            tried: self.plan.begin_node(self.now, node_id),
             under_way: self.health.begin(self.now, node_id, true),
         }
     }

@@ -171,9 +171,9 @@ fn a_connected_node_is_tried_first_and_found_addresses_of_it_after() {
     let (mut plan, now) = plan(FIVE_SECONDS, 3, Delivery::AtLeastOnce);
     let found = plain(0);
     let node_id = found.node_id();
-    plan.offer_connected(node_id);
-    assert_eq!(plan.next(now), Step::TryConnected(node_id));
-    let tried = plan.begin_connected(now, node_id);
+    plan.offer_node(Contact::new(node_id, []));
+    assert_eq!(plan.next(now), Step::TryNode(node_id));
+    let tried = plan.begin_node(now, node_id);
     plan.failed(tried, Executed::No, false);
     assert!(matches!(plan.next(now), Step::Refresh(_)));
     plan.forbid_refresh();
@@ -404,7 +404,7 @@ proptest! {
                     plan.forbid_refresh();
                     tell(&mut plan, &mut history, &scenario.refreshed);
                 }
-                Step::TryConnected(_) => prop_assert!(false, "nobody is connected"),
+                Step::TryNode(_) => prop_assert!(false, "no node is offered"),
                 Step::GiveUp(reason) => {
                     ended = Some(reason);
                     break;
