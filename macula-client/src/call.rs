@@ -67,7 +67,8 @@ impl<Resp> CallBuilder<Resp> {
         self
     }
 
-    /// Calls this provider and no other.
+    /// Calls this provider and no other. One that is not connected is found by what it provides, or
+    /// else by its id.
     pub fn provider(mut self, node_id: NodeId) -> Self {
         self.options.provider = Some(node_id);
         self

@@ -7,17 +7,18 @@ use std::time::Duration;
 use bytes::Bytes;
 use macula_core::{Contact, DialTarget, IdentityFile, Key, NameError, NodeId, Realm, ServiceName};
 use macula_dht::message::MAX_CLAIMS;
-use macula_dht::{Dht, DhtStats, FindOptions, Found, JoinError, KademliaDht, Scope};
+use macula_dht::{Dht, FindOptions, Found, JoinError, KademliaDht, Scope};
 use macula_registry::{
-    AdvertiseError, Registry, RegistryEvent, RegistryStats, ResolveError, ResolveOptions, Resolved,
+    AdvertiseError, Registry, RegistryEvent, ResolveError, ResolveOptions, Resolved,
 };
 use macula_rpc::{Caller, Codec, Handler, HandlerError, Server, Service};
-use macula_transport::{CloseCode, Endpoint, EndpointStats, Peer, PeerEvent, Role, Transport};
+use macula_transport::{CloseCode, Endpoint, Peer, PeerEvent, Role, Transport};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::broadcast;
 use tokio::time::{self, Instant};
 
+use crate::system::NodeStats;
 use crate::{Advertise, CallBuilder, ClientBuilder, ProvidersError, UnadvertiseError, system};
 
 /// A running node: advertises functions and calls those of others.
@@ -296,22 +297,10 @@ impl Client {
         self.registry().events()
     }
 
-    /// What the registry has counted: cache hits, lookups, advertisements.
-    pub fn registry_stats(&self) -> RegistryStats {
-        self.registry().stats()
-    }
-
-    /// What the endpoint has counted: connections, dials, requests.
-    pub fn endpoint_stats(&self) -> EndpointStats {
-        self.parts().endpoint.stats()
-    }
-
-    /// What the Kademlia DHT has counted; `None` with a DHT of the user's own.
-    pub fn dht_stats(&self) -> Option<DhtStats> {
-        self.parts()
-            .kademlia
-            .as_ref()
-            .map(|kademlia| kademlia.stats())
+    /// What was counted so far: connections, lookups, advertisements, and the calls made and
+    /// answered, service by service.
+    pub fn stats(&self) -> NodeStats {
+        system::stats(self.parts())
     }
 
     /// Leaves the network in order: withdraws every advertisement, refuses new calls, waits for the

@@ -1,8 +1,9 @@
 //! What every node answers about itself: `_sys.ping`, `_sys.info`, `_sys.stats`, `_sys.health`.
 //!
-//! They take no arguments, answer postcard and JSON callers alike, and are listed nowhere: call
-//! them at a node that is connected, by naming it as the call's
-//! [`provider`](crate::CallBuilder::provider).
+//! They take no arguments, answer postcard and JSON callers alike, and are listed nowhere: name the
+//! node as the call's [`provider`](crate::CallBuilder::provider). If it is not connected, the
+//! network is asked where it is. Between nodes of different versions ask in JSON, in which answers
+//! may have fields that the asker does not know.
 
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Weak};
@@ -12,7 +13,8 @@ use macula_core::{Addresses, NameError, NodeId, Realm, ServiceName};
 use macula_dht::DhtStats;
 use macula_registry::{AdvertiseError, AdvertiseOptions, RegistryStats};
 use macula_rpc::{
-    CallerStats, Handler, HandlerError, Runs, ServerStats, Service, ServiceOptions, typed,
+    CalledStats, CallerStats, Handler, HandlerError, PerService, Runs, ServerStats, Service,
+    ServiceOptions, typed,
 };
 use macula_transport::{EndpointStats, Role};
 use serde::{Deserialize, Serialize};
@@ -53,8 +55,10 @@ pub struct NodeInfo {
     pub services: Vec<ServiceName>,
 }
 
-/// The answer of `_sys.stats`: everything that the layers count.
-#[derive(Debug, Clone, Serialize)]
+/// Everything that the layers of a node count.
+///
+/// The answer of `_sys.stats`, which names at most [`MAX_TOLD_SERVICES`] services on either side.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct NodeStats {
     /// See [`SYSTEM_VERSION`].
@@ -69,6 +73,8 @@ pub struct NodeStats {
     pub server: ServerStats,
     /// Calls made.
     pub caller: CallerStats,
+    /// Calls made, by service.
+    pub called: PerService<CalledStats>,
 }
 
 /// The answer of `_sys.health`.
@@ -108,11 +114,15 @@ const MAX_RUNNING: NonZeroUsize = match NonZeroUsize::new(4) {
 /// The most names that `_sys.info` lists.
 pub const MAX_NAMED_SERVICES: usize = 1024;
 
+/// The most services that `_sys.stats` names on either side, the busiest; the others are counted
+/// together.
+pub const MAX_TOLD_SERVICES: usize = 256;
+
 /// Registers the services of the system.
 pub(crate) async fn serve(node: &Arc<Node>) -> Result<(), AdvertiseError> {
     serve_one(node, "_sys.ping", Runs::Inline, pong).await?;
     serve_one(node, "_sys.info", Runs::Spawned, info).await?;
-    serve_one(node, "_sys.stats", Runs::Spawned, stats).await?;
+    serve_one(node, "_sys.stats", Runs::Spawned, told_stats).await?;
     serve_one(node, "_sys.health", Runs::Spawned, health).await
 }
 
@@ -176,7 +186,15 @@ fn info(parts: &Parts) -> NodeInfo {
     }
 }
 
-fn stats(parts: &Parts) -> NodeStats {
+fn told_stats(parts: &Parts) -> NodeStats {
+    let stats = stats(parts);
+    NodeStats {
+        called: stats.called.busiest(MAX_TOLD_SERVICES),
+        ..stats
+    }
+}
+
+pub(crate) fn stats(parts: &Parts) -> NodeStats {
     NodeStats {
         version: SYSTEM_VERSION,
         endpoint: parts.endpoint.stats(),
@@ -184,6 +202,7 @@ fn stats(parts: &Parts) -> NodeStats {
         registry: parts.registry.stats(),
         server: parts.server.stats(),
         caller: parts.caller.stats(),
+        called: parts.caller.service_stats(),
     }
 }
 

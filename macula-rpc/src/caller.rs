@@ -145,11 +145,11 @@ impl Caller {
 
     /// What was counted so far.
     pub fn stats(&self) -> CallerStats {
-        self.0.counters.snapshot(&self.services().total())
+        self.0.counters.snapshot(&self.service_stats().total())
     }
 
     /// What the calls of each service have come to.
-    pub fn services(&self) -> PerService<CalledStats> {
+    pub fn service_stats(&self) -> PerService<CalledStats> {
         self.0.health.called()
     }
 }

@@ -20,6 +20,11 @@ impl InMemory {
         }
     }
 
+    /// Starts a node.
+    pub(crate) async fn node(&self) -> Client {
+        self.builder().connect().await.unwrap()
+    }
+
     /// Composes a node.
     pub(crate) fn builder(&self) -> ClientBuilder {
         let secret_key = SecretKey::generate().unwrap();

@@ -190,7 +190,7 @@ async fn a_withdrawal_that_one_holder_does_not_answer_counts_as_withdrawn() {
     net.kill(2).await;
     let unadvertised = timeout(PATIENCE, provider.unadvertise("demo.gone")).await;
     assert!(unadvertised.unwrap().unwrap());
-    let stats = provider.registry_stats().publish;
+    let stats = provider.stats().registry.publish;
     assert_eq!((stats.withdrawn, stats.withdrawals_given_up), (1, 0));
     assert!(net.node(3).providers("demo.gone").await.is_err());
     net.shutdown().await;

@@ -69,7 +69,7 @@ async fn a_dht_of_ones_own_needs_no_bootstrap() {
         .await
         .unwrap();
     assert_eq!(caller.call::<_, _, u8>("demo.one", &()).await.unwrap(), 1);
-    assert!(caller.dht_stats().is_none());
+    assert!(caller.stats().dht.is_none());
     caller.shutdown().await;
     provider.shutdown().await;
 }
@@ -214,9 +214,9 @@ async fn settings_of_the_registry_take_effect_in_calls() {
         assert_eq!(source(None).await, Source::Dht, "{cache_fresh:?}");
         sleep(MINUTE - Duration::from_secs(1)).await;
         let after_a_minute_less = source(None).await;
-        let lookups = caller.registry_stats().cache.lookups;
+        let lookups = caller.stats().registry.cache.lookups;
         assert_eq!(source(Some(Duration::ZERO)).await, Source::Dht);
-        assert_eq!(caller.registry_stats().cache.lookups, lookups + 1);
+        assert_eq!(caller.stats().registry.cache.lookups, lookups + 1);
         sleep(Duration::from_secs(2)).await;
         let after_a_minute = source(None).await;
         sleep(59 * MINUTE).await;

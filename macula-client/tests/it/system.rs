@@ -2,9 +2,11 @@
 
 use macula_client::dht::DhtError;
 use macula_client::registry::RegistryEvent;
-use macula_client::system::{HealthStatus, NodeHealth, NodeInfo, Pong, SYSTEM_VERSION};
+use macula_client::system::{
+    HealthStatus, MAX_TOLD_SERVICES, NodeHealth, NodeInfo, NodeStats, Pong, SYSTEM_VERSION,
+};
 use macula_client::testnet::Testnet;
-use macula_client::{AdvertisementState, Client};
+use macula_client::{AdvertisementState, CallError, Client, SecretKey, ServiceName, Source};
 use serde_json::Value;
 
 use crate::memory::InMemory;
@@ -58,6 +60,113 @@ async fn stats_tell_what_every_layer_counts() {
     assert_eq!(caller["caller"]["failovers"], 0);
     assert_eq!(caller["registry"]["cache"]["lookups"], 1);
     net.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_is_not_connected_is_asked_by_its_id() {
+    let nodes = InMemory::new();
+    let (asked, asker) = (nodes.node().await, nodes.node().await);
+    // What a node provides tells this DHT where it is; the Kademlia DHT knows nodes themselves.
+    let _ad = asked
+        .advertise("demo.f", |()| async { Ok(1_u8) })
+        .await
+        .unwrap();
+    assert!(asker.peers().is_empty());
+    let ping = asker
+        .call::<_, _, Pong>("_sys.ping", &())
+        .provider(asked.node_id());
+    let reply = ping.detailed().await.unwrap();
+    assert_eq!(reply.provider, asked.node_id());
+    assert_eq!(reply.source, Source::Dht);
+    let lookups = asker.stats().registry.cache.lookups;
+    assert_eq!(
+        lookups, 0,
+        "nobody is asked who provides what everybody does"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unlisted_service_is_called_at_a_node_that_is_not_connected() {
+    let nodes = InMemory::new();
+    let (provider, caller) = (nodes.node().await, nodes.node().await);
+    let one = |()| async { Ok(1_u8) };
+    let _listed = provider.advertise("demo.f", one).await.unwrap();
+    let _unlisted = provider.advertise("demo.g", one).unlisted().await.unwrap();
+    let call = |id| caller.call::<_, _, u8>("demo.g", &()).provider(id);
+    assert_eq!(call(provider.node_id()).await, Ok(1));
+    // Of somebody whom nobody knows there is nothing to say.
+    let nobody = SecretKey::generate().unwrap().node_id();
+    assert_eq!(call(nobody).await, Err(CallError::ServiceNotFound));
+}
+
+#[tokio::test]
+async fn every_node_of_a_network_is_asked_by_its_id_through_any_other() {
+    let net = Testnet::start(6).await.unwrap();
+    let caller = net.builder().client_role().connect().await.unwrap();
+    for node in net.nodes() {
+        let id = node.node_id();
+        let pong: Pong = caller
+            .call_json("_sys.ping", &())
+            .provider(id)
+            .await
+            .unwrap();
+        assert_eq!(pong.node_id, id);
+    }
+    let killed = net.kill(4).await;
+    let ping = caller.call::<_, _, Pong>("_sys.ping", &()).provider(killed);
+    assert!(ping.await.is_err());
+    caller.shutdown().await;
+    net.shutdown().await;
+}
+
+#[tokio::test]
+async fn stats_of_a_node_tell_every_service_that_it_calls() {
+    let net = Testnet::start(2).await.unwrap();
+    let (caller, provider) = (net.node(0), net.node(1));
+    let double = |x: u64| async move { Ok(2 * x) };
+    let _ad = provider.advertise("math.double", double).await.unwrap();
+    for x in 0..5_u64 {
+        assert_eq!(caller.call::<_, _, u64>("math.double", &x).await, Ok(2 * x));
+    }
+    let name: ServiceName = "math.double".parse().unwrap();
+    let called = caller.stats().called.services[&name].clone();
+    assert_eq!(
+        (called.calls, called.attempts, called.latency.count),
+        (5, 5, 5)
+    );
+    // The same over the network, for whoever asks.
+    let told = provider.call_json::<_, _, NodeStats>("_sys.stats", &());
+    let told = told.provider(caller.node_id()).await.unwrap();
+    assert_eq!(told.called.services[&name], called);
+    let told = provider.call::<_, _, NodeStats>("_sys.stats", &());
+    let told = told.provider(caller.node_id()).await.unwrap();
+    assert_eq!(told.called.services[&name], called);
+    net.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_answer_of_stats_names_the_busiest_services_and_counts_all() {
+    let nodes = InMemory::new();
+    let node = nodes.node().await;
+    for number in 0..=MAX_TOLD_SERVICES {
+        let nowhere = format!("demo.nowhere{number}");
+        let calls = if number == 7 { 2 } else { 1 };
+        for _ in 0..calls {
+            node.call::<_, _, ()>(nowhere.as_str(), &())
+                .await
+                .unwrap_err();
+        }
+    }
+    let told: NodeStats = node.call_json("_sys.stats", &()).await.unwrap();
+    let called = told.called;
+    assert_eq!(called.services.len(), MAX_TOLD_SERVICES);
+    let busiest: ServiceName = "demo.nowhere7".parse().unwrap();
+    assert_eq!(called.services[&busiest].calls, 2);
+    assert!(called.other.calls > 0);
+    // The question itself is a call too, and was under way.
+    let total = called.total();
+    assert_eq!(total.calls, MAX_TOLD_SERVICES as u64 + 3);
+    assert_eq!(total.running, 1);
 }
 
 #[tokio::test]

@@ -367,7 +367,7 @@ async fn what_calls_and_attempts_come_to_is_counted_by_service() {
     assert!(caller.call::<u32>("app.nobody", &()).await.is_err());
     assert_eq!(good.call::<u32>(SERVICE, &()).await, Ok(2));
 
-    let called = caller.caller.services().services;
+    let called = caller.caller.service_stats().services;
     let of = &called[&name(SERVICE)];
     assert_eq!((of.calls, of.attempts, of.retries), (1, 2, 1));
     assert!(of.failures.is_empty());
@@ -378,7 +378,7 @@ async fn what_calls_and_attempts_come_to_is_counted_by_service() {
     let nobody = &called[&name("app.nobody")];
     assert_eq!(nobody.failures[&FailureClass::NotFound], 1);
     assert_eq!((nobody.attempts, nobody.latency.count), (0, 0));
-    let own = &good.caller.services().services[&name(SERVICE)];
+    let own = &good.caller.service_stats().services[&name(SERVICE)];
     assert_eq!((own.calls, own.local, own.attempts), (1, 1, 0));
     let stats = caller.caller.stats();
     assert_eq!((stats.calls, stats.failed, stats.failovers), (3, 2, 1));
