@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::exit::{Class, Failure};
 use crate::interrupt::Interrupt;
-use crate::node::{NetworkArgs, parse_pair};
+use crate::node::{NamedNode, NetworkArgs, parse_pair};
 use crate::output::Output;
 
 #[derive(clap::Args)]
@@ -21,9 +21,9 @@ pub(crate) struct Args {
     /// Seconds until the call is given up
     #[arg(long, value_name = "SECONDS", default_value_t = 5.0, value_parser = parse_seconds)]
     timeout: f64,
-    /// Call this provider and no other
-    #[arg(long, value_name = "NODE-ID")]
-    provider: Option<NodeId>,
+    /// Call this node and no other, by its id or by its contact; what it provides need not be listed
+    #[arg(long, value_name = "NODE")]
+    provider: Option<NamedNode>,
     /// Call none but this provider; can be given several times, for one of them to answer
     #[arg(long, value_name = "NODE-ID", conflicts_with = "provider")]
     only: Vec<NodeId>,
@@ -38,7 +38,7 @@ pub(crate) struct Args {
     network: NetworkArgs,
 }
 
-fn parse_seconds(text: &str) -> Result<f64, &'static str> {
+pub(crate) fn parse_seconds(text: &str) -> Result<f64, &'static str> {
     let seconds: f64 = text.parse().map_err(|_| "expected a number of seconds")?;
     if seconds > 0.0 && seconds <= MAX_TIMEOUT.as_secs_f64() {
         Ok(seconds)
@@ -56,12 +56,22 @@ pub(crate) async fn run(args: Args, output: Output) -> Result<(), Failure> {
     let mut interrupt = Interrupt::new()?;
     let value = read_args(&args.args)?;
     let saying = metadata(&args.saying)?;
-    let client = interrupt.or(args.network.connect_as_client()).await?;
+    let client = interrupt.or(args.enter()).await?;
     let result = interrupt.or(call(&client, args, saying, &value)).await;
     // After a Ctrl-C this tells the provider that nobody waits any more.
     client.shutdown().await;
     let result = result?;
     output.result(&result, || format!("{result:#}"))
+}
+
+impl Args {
+    async fn enter(&self) -> Result<Client, Failure> {
+        let network = match &self.provider {
+            Some(provider) => self.network.clone().through(provider),
+            None => self.network.clone(),
+        };
+        network.connect_as_client().await
+    }
 }
 
 /// What providers have to say about themselves.
@@ -88,8 +98,8 @@ async fn call(
         .call_json(args.name, value)
         .with_metadata(saying)
         .timeout(Duration::from_secs_f64(args.timeout));
-    if let Some(node_id) = args.provider {
-        call = call.provider(node_id);
+    if let Some(provider) = args.provider {
+        call = call.provider(provider.node_id);
     }
     if !args.only.is_empty() {
         call = call.only(args.only);

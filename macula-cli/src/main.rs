@@ -10,6 +10,7 @@ mod logging;
 mod node;
 mod output;
 
+mod ask;
 mod call;
 mod demo;
 mod find;
@@ -17,6 +18,7 @@ mod serve;
 mod sim;
 mod up;
 
+use ask::Question;
 use exit::Failure;
 use output::Output;
 
@@ -51,6 +53,18 @@ enum Command {
     /// Show who provides a function
     #[command(after_help = exit::HELP)]
     Find(find::Args),
+    /// Ask a node whether it is there, and how long that takes
+    #[command(after_help = exit::HELP)]
+    Ping(ask::Args),
+    /// Ask a node who and where it is, and what it provides
+    #[command(after_help = exit::HELP)]
+    Info(ask::Args),
+    /// Ask a node how it is
+    #[command(after_help = exit::HELP)]
+    Health(ask::Args),
+    /// Ask a node what it has counted: its calls above all
+    #[command(after_help = exit::HELP)]
+    Stats(ask::Args),
     /// Simulate a network of many nodes in virtual time
     Sim(sim::Args),
 }
@@ -100,6 +114,10 @@ async fn run(command: Command, output: Output) -> Result<(), Failure> {
         Command::Serve(args) => serve::run(args, output).await,
         Command::Call(args) => call::run(args, output).await,
         Command::Find(args) => find::run(args, output).await,
+        Command::Ping(args) => ask::run(Question::Ping, args, output).await,
+        Command::Info(args) => ask::run(Question::Info, args, output).await,
+        Command::Health(args) => ask::run(Question::Health, args, output).await,
+        Command::Stats(args) => ask::run(Question::Stats, args, output).await,
         Command::Sim(args) => sim::run(&args, output),
     }
 }

@@ -2,16 +2,19 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::Args;
-use macula_client::{Client, ClientBuilder, DialTarget, IdentityFile, NodeId, Realm, ServiceName};
+use macula_client::{
+    Client, ClientBuilder, ContactError, DialTarget, IdentityFile, NodeId, Realm, ServiceName,
+};
 use serde::Serialize;
 
 use crate::exit::{Class, Failure};
 use crate::output::Output;
 
 /// Which network to enter, and as whom.
-#[derive(Args)]
+#[derive(Args, Clone)]
 pub(crate) struct NetworkArgs {
     /// A node to enter the network by: the contact that it printed, or host:port to trust whoever
     /// answers there; can be given several times
@@ -38,7 +41,41 @@ pub(crate) struct ListenArgs {
     advertise_address: Vec<SocketAddr>,
 }
 
+/// A node by its id, or by its contact: then it is a way into the network too.
+#[derive(Debug, Clone)]
+pub(crate) struct NamedNode {
+    pub(crate) node_id: NodeId,
+    contact: Option<DialTarget>,
+}
+
+impl FromStr for NamedNode {
+    type Err = ContactError;
+
+    fn from_str(text: &str) -> Result<Self, ContactError> {
+        if !text.contains('@') {
+            let node_id = text.parse().map_err(ContactError::BadNodeId)?;
+            return Ok(Self {
+                node_id,
+                contact: None,
+            });
+        }
+        match text.parse()? {
+            contact @ DialTarget::Pinned { node_id, .. } => Ok(Self {
+                node_id,
+                contact: Some(contact),
+            }),
+            DialTarget::FirstUse { .. } => Err(ContactError::NoNodeId),
+        }
+    }
+}
+
 impl NetworkArgs {
+    /// Enters the network by this node too, if it is known where that is.
+    pub(crate) fn through(mut self, node: &NamedNode) -> Self {
+        self.bootstrap.extend(node.contact.clone());
+        self
+    }
+
     /// A builder for a node of this network.
     pub(crate) fn builder(&self) -> Result<ClientBuilder, Failure> {
         let builder = Client::builder()

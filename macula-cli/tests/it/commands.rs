@@ -122,6 +122,55 @@ fn a_running_node_tells_about_itself() {
 }
 
 #[test]
+fn a_node_is_asked_by_its_id_through_any_other_or_by_its_contact_alone() {
+    let first = up();
+    let provider = serve("demo.echo", &["--echo"], first.contact());
+    let (code, reply) = run_json(&["call", "demo.echo", "7", "--bootstrap", first.contact()]);
+    assert_eq!((code, reply), (0, json!(7)));
+    let through_another = [provider.node(), "--bootstrap", first.contact()];
+    for node in [&through_another[..], &[provider.contact()]] {
+        let ask = |question| {
+            let (code, answer) = run_json(&[&[question], node].concat());
+            assert_eq!(code, 0, "{question}: {answer}");
+            answer
+        };
+        let pinged = ask("ping");
+        assert_eq!(pinged["node"], json!(provider.node()));
+        assert!(pinged["took_ms"].as_f64().unwrap() > 0.0);
+        let info = ask("info");
+        assert_eq!(info["node_id"], json!(provider.node()));
+        assert_eq!(info["services"], json!(["demo.echo"]));
+        assert_eq!(ask("health")["status"], json!("ok"));
+        let stats = ask("stats");
+        for layer in ["endpoint", "dht", "registry", "server", "caller", "called"] {
+            assert!(stats[layer].is_object(), "{layer}: {stats}");
+        }
+    }
+    let call = ["call", "_sys.ping", "--provider", provider.contact()];
+    let (code, pong) = run_json(&call);
+    assert_eq!((code, &pong["node_id"]), (0, &json!(provider.node())));
+}
+
+#[test]
+fn what_a_node_tells_is_shown_in_words_too() {
+    let first = up();
+    let shown = |question| {
+        let output = run(&[question, first.contact()]);
+        assert!(output.status.success(), "{question}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert!(shown("ping").starts_with(&format!("{} answered in", first.node())));
+    let info = shown("info");
+    assert!(
+        info.contains(first.node()) && info.contains("role       server"),
+        "{info}"
+    );
+    assert!(shown("health").starts_with("status     ok\n"));
+    let stats = shown("stats");
+    assert!(stats.contains("calls made"), "{stats}");
+}
+
+#[test]
 fn find_shows_every_provider_with_its_metadata() {
     let first = up();
     let one = serve(
@@ -211,7 +260,9 @@ fn an_identity_file_keeps_the_node_id_and_one_process_at_a_time() {
 
 #[test]
 fn the_help_of_every_command_documents_the_exit_codes() {
-    for command in ["", "demo", "up", "serve", "call", "find", "sim"] {
+    for command in [
+        "", "demo", "up", "serve", "call", "find", "ping", "info", "health", "stats", "sim",
+    ] {
         let args = [command, "--help"];
         let output = run(if command.is_empty() {
             &args[1..]

@@ -1,9 +1,11 @@
 //! Several processes: providers come, die and leave while others call.
 
+use std::net::UdpSocket;
 use std::path::Path;
+use std::process::Stdio;
 use std::time::Duration;
 
-use macula_client::{CallError, Client, Executed, HandlerError, ProvidersError};
+use macula_client::{CallError, Client, Executed, HandlerError, ProvidersError, SecretKey};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, interval, timeout};
@@ -52,6 +54,43 @@ async fn killing_a_provider_in_mid_load_fails_no_call() {
         "the first provider took part until it died: {answers:?}"
     );
     assert!(answers[2] > 300, "the second one took over: {answers:?}");
+    client.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killing_the_only_provider_that_the_consumer_knows_fails_no_call_under_load() {
+    const CALLERS: usize = 32;
+    const CALLS: usize = 100;
+    let first = up();
+    let one = serve("demo.who", &["--reply", "1"], first.contact());
+    let client = caller(first.contact()).await;
+    assert_eq!(call(&client).await.unwrap(), json!(1));
+    // The consumer's cache does not know of it, and has no reason to look.
+    let _two = serve("demo.who", &["--reply", "2"], first.contact());
+
+    let (answered, mut answers) = mpsc::channel(CALLERS);
+    for _ in 0..CALLERS {
+        let (client, answered) = (client.clone(), answered.clone());
+        tokio::spawn(async move {
+            for _ in 0..CALLS {
+                answered.send(call(&client).await).await.unwrap();
+            }
+        });
+    }
+    drop(answered);
+    let mut one = Some(one);
+    let mut counts = [0_usize; 3];
+    while let Some(answer) = answers.recv().await {
+        let answer = answer.unwrap_or_else(|error| panic!("after {counts:?}: {error}"));
+        counts[usize::try_from(answer.as_u64().unwrap()).unwrap()] += 1;
+        if counts[1] == CALLERS * CALLS / 4
+            && let Some(one) = one.take()
+        {
+            one.kill();
+        }
+    }
+    assert_eq!(counts[1] + counts[2], CALLERS * CALLS);
+    assert!(counts[2] > 0, "{counts:?}");
     client.shutdown().await;
 }
 
@@ -160,8 +199,54 @@ async fn a_killed_provider_that_is_back_is_called_again_once_its_silence_was_not
 }
 
 #[test]
-fn ctrl_c_ends_a_node_with_success() {
-    assert_eq!(up().interrupt(), Some(0));
+fn ctrl_c_ends_a_node_with_success_and_leaves_its_place_free() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("identity");
+    let path = path.to_str().unwrap();
+    let node = Running::start(&["up", "--listen", "127.0.0.1:0", "--identity", path]);
+    let (_, address) = node.contact().split_once('@').unwrap();
+    let again = ["up", "--listen", address, "--identity", path];
+    let again = again.map(str::to_owned);
+    assert_eq!(node.interrupt(), Some(0));
+    let again = Running::start(&again.each_ref().map(String::as_str));
+    assert_eq!(again.terminate(), Some(0));
+}
+
+#[test]
+fn ctrl_c_on_the_way_into_the_network_ends_every_command() {
+    // It takes what is sent to it and never answers.
+    let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = silent.local_addr().unwrap().to_string();
+    let node = SecretKey::from_bytes(&[1; SecretKey::LEN_BYTES]).node_id();
+    let contact = format!("{node}@{address}");
+    for args in [
+        &["up", "--listen", "127.0.0.1:0"][..],
+        &["serve", "demo.f", "--echo", "--listen", "127.0.0.1:0"],
+        &["call", "demo.f"],
+        &["find", "demo.f"],
+        &["find", "demo.f", "--trace"],
+        &["ping", &contact],
+        &["info", &contact],
+        &["health", &contact],
+        &["stats", &contact],
+    ] {
+        let args = [args, &["--json", "--bootstrap", &contact]].concat();
+        let mut command = command(&args);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let child = command.spawn().unwrap();
+        let (_, from) = silent.recv_from(&mut [0; 2048]).unwrap();
+        interrupt(&child);
+        let ended = child.wait_with_output().unwrap();
+        assert_eq!(ended.status.code(), Some(130), "{args:?}");
+        assert!(ended.stdout.is_empty(), "{args:?}");
+        let failure: Value = serde_json::from_slice(&ended.stderr).unwrap();
+        assert_eq!(failure["error"], json!("interrupted"), "{args:?}");
+        // Its sockets are gone with it; what it still had sent is not taken for the next one's.
+        drop(UdpSocket::bind(from).unwrap());
+        silent.set_nonblocking(true).unwrap();
+        while silent.recv_from(&mut [0; 2048]).is_ok() {}
+        silent.set_nonblocking(false).unwrap();
+    }
 }
 
 /// Tells when it is dropped.

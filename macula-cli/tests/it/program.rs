@@ -104,6 +104,12 @@ impl Running {
         interrupt(&self.child);
         self.child.wait().unwrap().code()
     }
+
+    /// Ends it as whoever stops services does, and gives its exit code.
+    pub(crate) fn terminate(mut self) -> Option<i32> {
+        signal(&self.child, "-TERM");
+        self.child.wait().unwrap().code()
+    }
 }
 
 impl Drop for Running {
@@ -116,8 +122,12 @@ impl Drop for Running {
 
 /// Does to a process what Ctrl-C does.
 pub(crate) fn interrupt(child: &Child) {
+    signal(child, "-INT");
+}
+
+fn signal(child: &Child, signal: &str) {
     let pid = child.id().to_string();
-    let kill = Command::new("kill").args(["-INT", &pid]).status();
+    let kill = Command::new("kill").args([signal, &pid]).status();
     assert!(kill.unwrap().success());
 }
 

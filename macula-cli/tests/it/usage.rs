@@ -1,11 +1,15 @@
 //! Wrong input and failures: a clear message, and the exit code of their class.
 
+use std::num::NonZeroUsize;
+use std::sync::Arc;
 use std::time::Duration;
 
+use macula_client::rpc::Access;
 use macula_client::{Client, HandlerError, SecretKey};
-use serde_json::json;
+use serde_json::{Value, json};
+use tokio::sync::Notify;
 
-use crate::program::{run, run_json, up};
+use crate::program::{command, run, run_json, serve, up};
 
 /// Nobody listens at this port of loopback: it is reserved (RFC 6335, tcpmux).
 const NOBODY: &str = "127.0.0.1:1";
@@ -59,6 +63,33 @@ fn wrong_input_is_a_usage_error() {
     assert_usage_error(&["up", "--listen", "nowhere"]);
     assert_usage_error(&["up", "--realm", "no realm"]);
     assert_usage_error(&["demo", "--calls", "0"]);
+    assert_usage_error(&["demo", "--nodes", "4"]);
+    assert_usage_error(&["sim", "--nodes", "1"]);
+    assert_usage_error(&["sim", "--loss", "2"]);
+    assert_usage_error(&["sim", "--goal", "2"]);
+    call(&["--provider", "nobody"]);
+    call(&["--provider", NOBODY]);
+    for question in ["ping", "info", "health", "stats"] {
+        assert_usage_error(&[question]);
+        assert_usage_error(&[question, NOBODY]);
+        assert_usage_error(&[question, "nobody@127.0.0.1:1"]);
+        // An id alone says nothing of where to begin.
+        assert_usage_error(&[question, &node]);
+        assert_usage_error(&[question, &node, "--bootstrap", NOBODY, "--timeout", "0"]);
+    }
+}
+
+#[test]
+fn an_identity_file_that_is_none_is_a_usage_error_and_stays_what_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("identity");
+    std::fs::write(&path, "no key").unwrap();
+    let file = path.to_str().unwrap();
+    assert_usage_error(&["up", "--listen", "127.0.0.1:0", "--identity", file]);
+    assert_eq!(std::fs::read(&path).unwrap(), b"no key");
+    let nowhere = dir.path().join("nowhere").join("identity");
+    let nowhere = nowhere.to_str().unwrap();
+    assert_usage_error(&["up", "--listen", "127.0.0.1:0", "--identity", nowhere]);
 }
 
 #[test]
@@ -74,6 +105,63 @@ fn an_unknown_service_has_its_own_exit_code() {
 fn an_unreachable_network_has_its_own_exit_code() {
     let (code, failure) = run_json(&["call", "a.b", "--bootstrap", NOBODY]);
     assert_eq!((code, &failure["error"]), (4, &json!("network")));
+}
+
+#[test]
+fn an_address_that_is_taken_or_unknown_has_the_exit_code_of_the_network() {
+    let first = up();
+    let (_, address) = first.contact().split_once('@').unwrap();
+    let (code, failure) = run_json(&["up", "--listen", address]);
+    assert_eq!(
+        (code, &failure["error"]),
+        (4, &json!("network")),
+        "{failure}"
+    );
+    // Behind every interface, with nobody to tell the address.
+    let (code, failure) = run_json(&["serve", "demo.nowhere", "--echo"]);
+    assert_eq!(
+        (code, &failure["error"]),
+        (4, &json!("network")),
+        "{failure}"
+    );
+    let message = failure["message"].as_str().unwrap();
+    assert!(message.contains("--advertise-address"), "{message}");
+}
+
+#[cfg(target_os = "linux")] // Where /dev/full is.
+#[test]
+fn an_output_that_takes_nothing_is_something_unexpected() {
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full");
+    let mut sim = command(&["sim", "--nodes", "10", "--records", "2"]);
+    let ended = sim.stdout(full.unwrap()).output().unwrap();
+    let told = String::from_utf8(ended.stderr).unwrap();
+    assert_eq!(ended.status.code(), Some(1), "{told}");
+}
+
+#[test]
+fn a_node_that_nobody_knows_is_not_found_and_one_that_is_gone_not_reached() {
+    let first = up();
+    let nobody = SecretKey::from_bytes(&[1; SecretKey::LEN_BYTES]).node_id();
+    let bootstrap = ["--bootstrap", first.contact()];
+    let nobody = nobody.to_string();
+    let (code, failure) = run_json(&[&["ping", &nobody][..], &bootstrap].concat());
+    assert_eq!(
+        (code, &failure["error"]),
+        (3, &json!("not_found")),
+        "{failure}"
+    );
+
+    let gone = serve("demo.echo", &["--echo"], first.contact());
+    let (node, contact) = (gone.node().to_owned(), gone.contact().to_owned());
+    gone.kill();
+    let (code, failure) = run_json(&["ping", &contact]);
+    assert_eq!(
+        (code, &failure["error"]),
+        (4, &json!("network")),
+        "{failure}"
+    );
+    let (code, failure) = run_json(&[&["ping", &node][..], &bootstrap].concat());
+    assert!([4, 5].contains(&code), "{failure}");
 }
 
 #[test]
@@ -114,6 +202,22 @@ async fn errors_of_the_function_and_timeouts_have_their_own_exit_codes() {
         })
         .await
         .unwrap();
+    let _private = provider
+        .advertise("demo.private", |()| async move { Ok(()) })
+        .access(Access::only([]))
+        .await
+        .unwrap();
+    let occupied = Arc::new(Notify::new());
+    let occupies = occupied.clone();
+    let narrow = move |()| {
+        occupies.notify_one();
+        std::future::pending::<Result<(), HandlerError>>()
+    };
+    let _narrow = provider
+        .advertise("demo.narrow", narrow)
+        .concurrency(NonZeroUsize::MIN)
+        .await
+        .unwrap();
     let contact = provider.contact().to_string();
 
     let fails = contact.clone();
@@ -139,5 +243,21 @@ async fn errors_of_the_function_and_timeouts_have_their_own_exit_codes() {
         .unwrap()
         .unwrap();
     assert_eq!((code, &failure["error"]), (5, &json!("timeout")));
+
+    let occupies = provider.call::<_, _, Value>("demo.narrow", &());
+    tokio::spawn(occupies.timeout(Duration::from_secs(60)).into_future());
+    occupied.notified().await;
+    let contact = provider.contact().to_string();
+    let refused = tokio::task::spawn_blocking(move || {
+        ["demo.private", "demo.narrow"]
+            .map(|service| run_json(&["call", service, "--bootstrap", &contact]))
+    });
+    for (code, failure) in refused.await.unwrap() {
+        assert_eq!(
+            (code, &failure["error"]),
+            (7, &json!("refused")),
+            "{failure}"
+        );
+    }
     provider.shutdown().await;
 }
