@@ -153,7 +153,7 @@ fn a_handler_gives_the_same_values_and_errors_to_all_its_callers() {
             for outcome in pair.both("app.gives", codec, &body) {
                 match (&asked.error, outcome) {
                     (None, Ok(body)) => {
-                        prop_assert_eq!(codec.decode(&body), Ok(asked.value.clone()))
+                        prop_assert_eq!(codec.decode(&body), Ok(asked.value.clone()));
                     }
                     (Some((code, text)), Err(CallError::Handler { error, .. })) => {
                         let expected = HandlerError::new(text).with_code(*code);

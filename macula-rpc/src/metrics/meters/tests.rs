@@ -57,7 +57,9 @@ proptest! {
                     meter.begin(began).ended(ended, failure);
                     calls += 1;
                     answered += u64::from(failure.is_none_or(FailureClass::is_answer));
-                    failure.map(|class| *failures.entry(class).or_default() += 1_u64);
+                    if let Some(class) = failure {
+                        *failures.entry(class).or_default() += 1_u64;
+                    }
                 }
                 Operation::GiveUp(number) => {
                     drop(meters.of(&name(number)).begin(began));
