@@ -12,12 +12,11 @@ use tokio::time::Instant;
 use super::local::message_of;
 use super::verdict::{Detail, Verdict};
 use super::{Call, CallIdentity, CallTime, Reply, Shared};
-use crate::failover::ejection;
 use crate::failover::{GiveUp, Plan, PlanConfig, Step, Try};
 use crate::health::{AttemptUnderWay, ServiceHealth};
-use crate::{
-    Attempt, AttemptOutcome, BreakerState, CallError, Candidate, Part, Selection, Service, scope,
-};
+use crate::{Attempt, AttemptOutcome, CallError, Part, Service, scope};
+
+mod choice;
 
 /// What the registry answers.
 pub(super) type Known = Result<Resolved<Service>, ResolveError>;
@@ -42,17 +41,6 @@ struct Begun<'a> {
     /// Counts for its provider's health.
     under_way: Option<AttemptUnderWay<'a>>,
 }
-
-/// Who is tried next.
-struct Chosen<'a> {
-    /// Its place among the untried ones.
-    index: usize,
-    connected: bool,
-    under_way: AttemptUnderWay<'a>,
-}
-
-/// What the selector chose although it is not there, of so many candidates.
-struct NoChoice(Option<usize>, usize);
 
 impl<'a> OutboundCall<'a> {
     pub(super) fn new(
@@ -291,64 +279,6 @@ impl<'a> OutboundCall<'a> {
             tried: self.plan.begin_node(self.now, node_id),
             under_way: self.health.begin(self.now, node_id, true),
         }
-    }
-
-    fn choose(&mut self) -> Result<Begun<'a>, CallError> {
-        let begun = self.select().and_then(|chosen| {
-            let tried = self.plan.begin(self.now, chosen.index, chosen.connected);
-            let under_way = Some(chosen.under_way);
-            tried
-                .map(|tried| Begun { tried, under_way })
-                .ok_or(NoChoice(Some(chosen.index), self.plan.untried().len()))
-        });
-        begun.map_err(|NoChoice(chosen, candidates)| CallError::Selector {
-            chosen,
-            candidates,
-            attempts: std::mem::take(&mut self.attempts),
-        })
-    }
-
-    /// Has the selector choose one of those whose breakers admit an attempt.
-    fn select(&self) -> Result<Chosen<'a>, NoChoice> {
-        let mut candidates = self.candidates();
-        ejection::leave_out(&mut candidates, self.plan.is_at_most_once());
-        let (number, mut lost) = (self.plan.next_number(), 0);
-        loop {
-            let mut selection = Selection::new(&self.call.service, number, &candidates);
-            selection.chosen_before += lost;
-            let chosen = self.shared.selector.select(&selection);
-            let Some((at, it)) = chosen.and_then(|at| Some((at, candidates.get(at)?))) else {
-                return Err(NoChoice(chosen, candidates.len()));
-            };
-            // Nobody else is left, or too many would be left out.
-            let forced = candidates.len() == 1 || it.health.breaker == BreakerState::Open;
-            let node_id = it.provider.node_id();
-            if let Some(under_way) = self.health.begin(self.now, node_id, forced) {
-                return Ok(Chosen {
-                    index: it.index,
-                    connected: it.connected,
-                    under_way: under_way.with_dial(!it.connected),
-                });
-            }
-            // Another call has become the probe of its breaker in this moment.
-            candidates.remove(at);
-            lost += 1;
-        }
-    }
-
-    /// Those that may be tried, and how they are doing.
-    fn candidates(&self) -> Vec<Candidate<'_>> {
-        let mut candidates = Vec::with_capacity(self.plan.untried().len());
-        for (index, provider) in self.plan.untried().enumerate() {
-            let connected = self.shared.endpoint.is_connected(&provider.node_id());
-            candidates.push(Candidate {
-                index,
-                ..Candidate::new(provider, connected)
-            });
-        }
-        let at_most_once = self.plan.is_at_most_once();
-        self.health.examine(self.now, &mut candidates, at_most_once);
-        candidates
     }
 
     /// Makes one attempt; `None` when the call goes on.
