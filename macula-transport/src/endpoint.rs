@@ -63,7 +63,9 @@ mod trace;
 
 pub use config::{EndpointConfig, EndpointConfigError};
 pub use peer::{Peer, PeerConnection, PeerEvent, Role};
-pub use request::{InboundRequest, ProtocolId, ProtocolTaken, Request, RequestHandler};
+pub use request::{
+    Begun, Handling, InboundRequest, ProtocolId, ProtocolTaken, Request, RequestHandler,
+};
 pub use stats::EndpointStats;
 
 use node::Node;

@@ -73,8 +73,8 @@ mod endpoint;
 pub mod contract;
 
 pub use endpoint::{
-    Endpoint, EndpointConfig, EndpointConfigError, EndpointStats, InboundRequest, Peer,
-    PeerConnection, PeerEvent, ProtocolId, ProtocolTaken, Request, RequestHandler, Role,
+    Begun, Endpoint, EndpointConfig, EndpointConfigError, EndpointStats, Handling, InboundRequest,
+    Peer, PeerConnection, PeerEvent, ProtocolId, ProtocolTaken, Request, RequestHandler, Role,
 };
 pub use error::{
     CloseCode, ConnectionError, DialError, Executed, Refusal, RequestError, RequestFailure,

@@ -1,7 +1,6 @@
 //! One request of a peer, from its frame to its reply.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
@@ -16,13 +15,12 @@ use super::horizon::after;
 use super::lane::{self, Lane, Reply};
 use super::link::Link;
 use super::node::Node;
-use super::request::{InboundRequest, ProtocolId};
+use super::request::{Begun, Handling, InboundRequest, ProtocolId, RequestHandler};
 use super::running::WorkId;
 use super::stats::Counters;
 use crate::{NodeRuntime, Refusal};
 
 /// What answers the requests of one connection's peer.
-#[derive(Clone)]
 pub(super) struct Inbound {
     pub(super) link: Arc<Link>,
     pub(super) counters: Arc<Counters>,
@@ -51,17 +49,15 @@ struct Admitted {
 
 type Outcome = Result<Bytes, Refusal>;
 
-type Handling = Pin<Box<dyn Future<Output = Outcome> + Send>>;
-
 impl Inbound {
-    pub(super) fn new(node: &Node, link: &Arc<Link>) -> Self {
-        Self {
+    pub(super) fn new(node: &Node, link: &Arc<Link>) -> Arc<Self> {
+        Arc::new(Self {
             link: Arc::clone(link),
             counters: Arc::clone(&node.counters),
             max_body_bytes: node.config.max_message_bytes.get(),
             dispatch: Arc::clone(&node.dispatch),
             runtime: node.runtime.clone(),
-        }
+        })
     }
 
     /// Something was sent or received.
@@ -89,7 +85,7 @@ impl Inbound {
     }
 
     /// Takes a request in; what can be answered on the spot is.
-    pub(super) fn take(&self, lane: &Arc<Lane>, arrived: Arrived) -> Option<Reply> {
+    pub(super) fn take(self: &Arc<Self>, lane: &Arc<Lane>, arrived: Arrived) -> Option<Reply> {
         let header = arrived.header;
         if ProtocolId(header.code) == ProtocolId::CONTROL {
             // Not idle for now, which is what it may have been sent for.
@@ -107,14 +103,17 @@ impl Inbound {
                 let request = InboundRequest {
                     from: self.link.node_id(),
                     role: self.link.hello.role,
+                    arrived: arrived.now,
                     remaining: admitted.deadline.saturating_duration_since(arrived.now),
                     body: arrived.body,
                 };
                 let handler = Arc::clone(&protocol.handler);
-                let handling: Handling = Box::pin(async move { handler.handle(request).await });
                 match &protocol.runtime {
-                    Some(runtime) => self.begin(lane, admitted, handling, runtime),
-                    None => self.begin_inline(lane, admitted, handling),
+                    Some(runtime) => {
+                        let handling = Box::pin(async move { handler.handle(request).await });
+                        self.begin(lane, admitted, handling, runtime)
+                    }
+                    None => self.begin_inline(lane, admitted, handler, request),
                 }
             }
             Err(refusal) => Some(self.refuse(&header, refusal)),
@@ -148,14 +147,20 @@ impl Inbound {
 
     /// Lets a handler go as far as it gets without waiting, and the rest of the way in a task.
     fn begin_inline(
-        &self,
+        self: &Arc<Self>,
         lane: &Arc<Lane>,
         admitted: Admitted,
-        mut handling: Handling,
+        handler: Arc<dyn RequestHandler>,
+        request: InboundRequest,
     ) -> Option<Reply> {
-        let outcome = match poll_once(&mut handling) {
-            Ok(Poll::Ready(outcome)) => outcome,
-            Ok(Poll::Pending) => return self.begin(lane, admitted, handling, &Handle::current()),
+        let outcome = match begin(handler, request) {
+            Ok(Begun::Answered(outcome)) => outcome,
+            Ok(Begun::Here(handling)) => {
+                return self.begin(lane, admitted, handling, &Handle::current());
+            }
+            Ok(Begun::On(runtime, handling)) => {
+                return self.begin(lane, admitted, handling, &runtime);
+            }
             Err(Panicked) => {
                 return Some(Reply::aborted(admitted.header.call).holding(admitted.hold));
             }
@@ -170,7 +175,7 @@ impl Inbound {
 
     /// Lets a handler run in a task.
     fn begin(
-        &self,
+        self: &Arc<Self>,
         lane: &Arc<Lane>,
         admitted: Admitted,
         handling: Handling,
@@ -183,7 +188,7 @@ impl Inbound {
         } = admitted;
         let work = self.link.running.begin(header.call, lane)?;
         let handled = Handled {
-            inbound: self.clone(),
+            inbound: Arc::clone(self),
             lane: Arc::clone(lane),
             header,
             work,
@@ -227,7 +232,7 @@ fn is_long(reply: &Reply) -> bool {
 
 /// A request whose handler runs in a task. Dropping it without an outcome says so to the peer.
 struct Handled {
-    inbound: Inbound,
+    inbound: Arc<Inbound>,
     lane: Arc<Lane>,
     header: Header,
     work: WorkId,
@@ -314,7 +319,16 @@ impl Reply {
 struct Panicked;
 
 /// Lets a handler go as far as it gets without waiting. Its panic shall not end the lane.
-fn poll_once(handling: &mut Handling) -> Result<Poll<Outcome>, Panicked> {
-    let mut cx = Context::from_waker(Waker::noop());
-    catch_unwind(AssertUnwindSafe(|| handling.as_mut().poll(&mut cx))).map_err(|_| Panicked)
+fn begin(handler: Arc<dyn RequestHandler>, request: InboundRequest) -> Result<Begun, Panicked> {
+    let begin = || match handler.begin(request) {
+        Begun::Here(mut handling) => {
+            let mut cx = Context::from_waker(Waker::noop());
+            match handling.as_mut().poll(&mut cx) {
+                Poll::Ready(outcome) => Begun::Answered(outcome),
+                Poll::Pending => Begun::Here(handling),
+            }
+        }
+        begun => begun,
+    };
+    catch_unwind(AssertUnwindSafe(begin)).map_err(|_| Panicked)
 }

@@ -111,7 +111,7 @@ impl Node {
     }
 
     /// Takes in a lane of the peer's. It ends by itself with its connection.
-    pub(super) fn take_lane(&self, stream: Stream, inbound: Inbound) {
+    pub(super) fn take_lane(&self, stream: Stream, inbound: Arc<Inbound>) {
         self.spawn_on_link(lane::accepted(stream, inbound));
     }
 

@@ -1,10 +1,14 @@
 //! Requests, as the layers above see them.
 
+use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use macula_core::NodeId;
+use tokio::runtime::Handle;
+use tokio::time::Instant;
 
 use super::peer::Role;
 use crate::Refusal;
@@ -51,7 +55,26 @@ pub trait RequestHandler: Send + Sync + 'static {
     /// # Errors
     /// [`Refusal`] when nothing was carried out.
     async fn handle(&self, request: InboundRequest) -> Result<Bytes, Refusal>;
+
+    /// Begins to answer one request, for those that are registered inline: one that is answered
+    /// here costs no future, and one that is not can choose where it goes on.
+    fn begin(self: Arc<Self>, request: InboundRequest) -> Begun {
+        Begun::Here(Box::pin(async move { self.handle(request).await }))
+    }
 }
+
+/// How far the answer to a request has come on the spot.
+pub enum Begun {
+    /// To its end.
+    Answered(Result<Bytes, Refusal>),
+    /// It is to go on here, and in a task of the endpoint's runtime if it has to wait.
+    Here(Handling),
+    /// It is to go on in a task of this runtime, without being polled here.
+    On(Handle, Handling),
+}
+
+/// The rest of the way to an answer.
+pub type Handling = Pin<Box<dyn Future<Output = Result<Bytes, Refusal>> + Send>>;
 
 /// A request of a peer.
 #[derive(Debug, Clone)]
@@ -60,7 +83,9 @@ pub struct InboundRequest {
     pub from: NodeId,
     /// What the peer says it is.
     pub role: Role,
-    /// How long the peer still waits.
+    /// When all of it was there.
+    pub arrived: Instant,
+    /// How long from then the peer still waits.
     pub remaining: Duration,
     /// The message.
     pub body: Bytes,

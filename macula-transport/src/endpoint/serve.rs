@@ -17,7 +17,7 @@ pub(super) fn start(node: &Arc<Node>, link: &Arc<Link>) {
     node.spawn_on_link(run(weak, inbound, node.config.idle_timeout));
 }
 
-async fn run(weak: Weak<Node>, inbound: Inbound, idle_timeout: Duration) {
+async fn run(weak: Weak<Node>, inbound: Arc<Inbound>, idle_timeout: Duration) {
     let link = Arc::clone(&inbound.link);
     loop {
         // While something is in flight there is nothing to wait for before a whole timeout from
@@ -39,7 +39,7 @@ async fn run(weak: Weak<Node>, inbound: Inbound, idle_timeout: Duration) {
         let Some(node) = weak.upgrade() else { return };
         match accepted {
             Ok(stream) => {
-                node.take_lane(stream, inbound.clone());
+                node.take_lane(stream, Arc::clone(&inbound));
             }
             Err(error) => return node.ended(&link, error),
         }

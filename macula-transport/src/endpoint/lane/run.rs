@@ -34,7 +34,7 @@ pub(super) enum End {
 pub(super) struct LaneTask {
     pub(super) stream: Stream,
     lane: Arc<Lane>,
-    inbound: Inbound,
+    inbound: Arc<Inbound>,
     /// The peer has opened the stream.
     is_accepted: bool,
     /// The peer sends nothing more.
@@ -64,7 +64,7 @@ pub(super) struct LaneTask {
 
 impl LaneTask {
     /// A lane that the peer has opened.
-    pub(super) fn accepted(stream: Stream, lane: Arc<Lane>, inbound: Inbound) -> Self {
+    pub(super) fn accepted(stream: Stream, lane: Arc<Lane>, inbound: Arc<Inbound>) -> Self {
         let mut task = Self::opened(stream, lane, inbound, None);
         task.is_accepted = true;
         task
@@ -74,7 +74,7 @@ impl LaneTask {
     pub(super) fn opened(
         stream: Stream,
         lane: Arc<Lane>,
-        inbound: Inbound,
+        inbound: Arc<Inbound>,
         turn: Option<Turn>,
     ) -> Self {
         Self {

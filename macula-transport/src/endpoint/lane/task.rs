@@ -11,11 +11,15 @@ use crate::endpoint::turns::Turn;
 use crate::{CloseCode, Stream, StreamError};
 
 /// Opens a stream and runs a lane of our own on it, until it or its connection ends.
-pub(in crate::endpoint) async fn opened(lane: Arc<Lane>, inbound: Inbound, turn: Option<Turn>) {
+pub(in crate::endpoint) async fn opened(
+    lane: Arc<Lane>,
+    inbound: Arc<Inbound>,
+    turn: Option<Turn>,
+) {
     let link = Arc::clone(&inbound.link);
     let ending = Ending {
         lane: Arc::clone(&lane),
-        inbound: inbound.clone(),
+        inbound: Arc::clone(&inbound),
         is_accepted: false,
     };
     let opening = tokio::select! {
@@ -35,11 +39,11 @@ pub(in crate::endpoint) async fn opened(lane: Arc<Lane>, inbound: Inbound, turn:
 }
 
 /// Runs a lane on a stream that the peer has opened.
-pub(in crate::endpoint) async fn accepted(stream: Stream, inbound: Inbound) {
+pub(in crate::endpoint) async fn accepted(stream: Stream, inbound: Arc<Inbound>) {
     let lane = Lane::shared();
     let ending = Ending {
         lane: Arc::clone(&lane),
-        inbound: inbound.clone(),
+        inbound: Arc::clone(&inbound),
         is_accepted: true,
     };
     ending.run(LaneTask::accepted(stream, lane, inbound)).await;
@@ -48,7 +52,7 @@ pub(in crate::endpoint) async fn accepted(stream: Stream, inbound: Inbound) {
 /// Lets go of a lane however its task ends.
 struct Ending {
     lane: Arc<Lane>,
-    inbound: Inbound,
+    inbound: Arc<Inbound>,
     is_accepted: bool,
 }
 
