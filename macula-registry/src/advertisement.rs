@@ -1,6 +1,7 @@
 //! The life of an advertisement: published now, refreshed in time, withdrawn in the end.
 
 use std::fmt;
+use std::pin::Pin;
 use std::time::Duration;
 
 use macula_core::{Delivery, Metadata, ServiceName};
@@ -99,7 +100,31 @@ pub struct Advertisement {
 }
 
 /// Unregisters the service, if it is still the same one, and starts to withdraw its record.
-pub(crate) type Release = Box<dyn FnOnce() -> Option<FirstAttempt> + Send + Sync>;
+pub(crate) type Release = Box<dyn FnOnce() -> Option<Removal> + Send + Sync>;
+
+/// The end of a handler's running calls; it comes whether or not anybody waits for it.
+pub type Ending = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// A service that is unregistered, on its way out.
+pub(crate) struct Removal {
+    /// To withdraw its record.
+    pub(crate) first_attempt: FirstAttempt,
+    /// Of its handler.
+    pub(crate) ending: Option<Ending>,
+}
+
+impl Removal {
+    /// Waits until it is out.
+    pub(crate) async fn ended(self) -> Result<(), UnadvertiseError> {
+        let ending = async {
+            if let Some(ending) = self.ending {
+                ending.await;
+            }
+        };
+        let (withdrawn, ()) = tokio::join!(self.first_attempt.ended(), ending);
+        withdrawn
+    }
+}
 
 impl Advertisement {
     pub(crate) fn new(publication: &Publication, release: Release) -> Self {
@@ -132,8 +157,9 @@ impl Advertisement {
         *self.state.borrow_and_update()
     }
 
-    /// Unregisters the service, then withdraws its record; see
-    /// [`Registry::unadvertise`](crate::Registry::unadvertise).
+    /// Unregisters the service, then withdraws its record, and waits for the calls that run; see
+    /// [`Registry::unadvertise`](crate::Registry::unadvertise). A handler that does this to its own
+    /// service waits for itself.
     ///
     /// The answer is whether there was anything to withdraw: not so once the service was
     /// unadvertised or advertised anew, or when the registry is gone.
@@ -142,11 +168,11 @@ impl Advertisement {
     /// [`UnadvertiseError`]; the service is unregistered all the same.
     ///
     /// # Cancel safety
-    /// Nothing happens before the first poll but what dropping does; the withdrawal goes on in
-    /// the background if the future is dropped.
+    /// Nothing happens before the first poll but what dropping does; the rest goes on in the
+    /// background if the future is dropped.
     pub async fn withdraw(mut self) -> Result<bool, UnadvertiseError> {
         match self.release.take().and_then(|release| release()) {
-            Some(first_attempt) => first_attempt.ended().await.map(|()| true),
+            Some(removal) => removal.ended().await.map(|()| true),
             None => Ok(false),
         }
     }

@@ -26,7 +26,7 @@ mod error;
 mod identity;
 mod stats;
 
-pub use advertisement::{AdvertiseOptions, Advertisement, AdvertisementState, DEFAULT_TTL};
+pub use advertisement::{AdvertiseOptions, Advertisement, AdvertisementState, DEFAULT_TTL, Ending};
 pub use config::{RegistryConfig, RegistryConfigError};
 pub use error::{AdvertiseError, ResolveError, UnadvertiseError};
 pub use event::RegistryEvent;

@@ -1,7 +1,9 @@
 //! The services of this node: name to handler.
 
+use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::fmt;
+use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use foldhash::fast::RandomState;
@@ -110,17 +112,18 @@ impl<H> Services<H> {
     }
 }
 
-struct Registered<H> {
-    service: LocalService<H>,
-    publication: Arc<Publication>,
+/// A service, and how it is published.
+pub(crate) struct Registered<H> {
+    pub(crate) service: LocalService<H>,
+    pub(crate) publication: Arc<Publication>,
 }
 
 /// What a registration came to.
-pub(crate) struct Registration {
+pub(crate) struct Registration<H> {
     /// How the new service is published.
     pub(crate) publication: Arc<Publication>,
-    /// How the service that it replaced was published.
-    pub(crate) replaced: Option<Arc<Publication>>,
+    /// What it replaced.
+    pub(crate) replaced: Option<Registered<H>>,
 }
 
 impl<H> Locals<H> {
@@ -141,7 +144,11 @@ impl<H> Locals<H> {
     }
 
     /// Looks a service up: a hash and a reference count.
-    pub(crate) fn service(&self, name: &ServiceName) -> Option<LocalService<H>> {
+    pub(crate) fn service<Q>(&self, name: &Q) -> Option<LocalService<H>>
+    where
+        ServiceName: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
         let service = self.served.pin().get(name)?.upgrade();
         match service {
             Some(service) => Some(LocalService(service)),
@@ -151,7 +158,11 @@ impl<H> Locals<H> {
 
     /// What is in the place of a service that ended while it was looked up.
     #[cold]
-    fn replacement(&self, name: &ServiceName) -> Option<LocalService<H>> {
+    fn replacement<Q>(&self, name: &Q) -> Option<LocalService<H>>
+    where
+        ServiceName: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
         let services = self.lock();
         services.by_name.get(name).map(|r| r.service.clone())
     }
@@ -176,7 +187,7 @@ impl<H> Locals<H> {
         name: ServiceName,
         handler: H,
         options: AdvertiseOptions,
-    ) -> Result<Registration, AdvertiseError> {
+    ) -> Result<Registration<H>, AdvertiseError> {
         let mut services = self.lock();
         if services.is_closed {
             return Err(AdvertiseError::Closed);
@@ -219,7 +230,7 @@ impl<H> Locals<H> {
         drop(services);
         Ok(Registration {
             publication,
-            replaced: replaced.map(|r| r.publication),
+            replaced,
         })
     }
 
@@ -228,7 +239,7 @@ impl<H> Locals<H> {
         &self,
         name: &ServiceName,
         generation: Option<u64>,
-    ) -> Option<Arc<Publication>> {
+    ) -> Option<Registered<H>> {
         let mut services = self.lock();
         let found = services.by_name.get(name)?;
         if generation.is_some_and(|generation| generation != found.service.generation()) {
@@ -238,7 +249,7 @@ impl<H> Locals<H> {
         self.served.pin().remove(name);
         services.close(&removed);
         drop(services);
-        Some(removed.publication)
+        Some(removed)
     }
 
     /// Removes every service, closes their publications and registers nothing from now on.

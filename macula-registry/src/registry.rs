@@ -1,6 +1,8 @@
 //! The registry: local services, discovery and advertisements behind one face.
 
-use std::sync::{Arc, Weak};
+use std::borrow::Borrow;
+use std::hash::Hash;
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use macula_core::{Contact, NodeId, ServiceName};
@@ -9,7 +11,7 @@ use tokio::runtime::Handle;
 use tokio::sync::broadcast;
 use tokio::time::timeout;
 
-use crate::advertisement::{FirstAttempt, Herald, Publication, Release};
+use crate::advertisement::{Ending, Herald, Publication, Release, Removal};
 use crate::event::Events;
 use crate::local::Locals;
 use crate::resolve::{Elsewhere, Resolver};
@@ -28,7 +30,11 @@ pub struct Registry<H> {
     resolver: Arc<Resolver>,
     events: Events,
     config: RegistryConfig,
+    retire: OnceLock<Retire<H>>,
 }
+
+/// Begins to end a handler that answers no further call.
+type Retire<H> = Box<dyn Fn(LocalService<H>) -> Ending + Send + Sync>;
 
 impl<H: Clone + Send + Sync + 'static> Registry<H> {
     /// Starts a registry on the tokio runtime that this is called in; its tasks end with it.
@@ -61,11 +67,29 @@ impl<H: Clone + Send + Sync + 'static> Registry<H> {
             resolver,
             events,
             config,
+            retire: OnceLock::new(),
         }))
     }
 
-    /// The service of that name, if this node provides it. Cheap enough for every inbound call.
-    pub fn local(&self, name: &ServiceName) -> Option<LocalService<H>> {
+    /// Has every service given to `retire` that is unregistered or replaced from now on; whoever
+    /// withdraws it waits for the end that comes back. Services that leave together with their node
+    /// are not given. Only the first one counts; says whether this is it.
+    ///
+    /// `retire` is called without any lock, and must not block.
+    pub fn on_unregistered(
+        &self,
+        retire: impl Fn(LocalService<H>) -> Ending + Send + Sync + 'static,
+    ) -> bool {
+        self.retire.set(Box::new(retire)).is_ok()
+    }
+
+    /// The service of that name, if this node provides it. Cheap enough for every inbound call,
+    /// whose name need not be copied for it.
+    pub fn local<Q>(&self, name: &Q) -> Option<LocalService<H>>
+    where
+        ServiceName: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
         self.locals.service(name)
     }
 
@@ -98,10 +122,12 @@ impl<H: Clone + Send + Sync + 'static> Registry<H> {
         let publication = registration.publication;
         let advertisement = Advertisement::new(&publication, self.release(&publication));
         let mut state = publication.state();
-        match registration.replaced {
-            Some(replaced) if is_listed => self.herald.replaced(&replaced),
-            Some(replaced) => drop(self.herald.withdraw(&replaced)),
-            None => {}
+        if let Some(replaced) = registration.replaced {
+            match is_listed {
+                true => self.herald.replaced(&replaced.publication),
+                false => drop(self.herald.withdraw(&replaced.publication)),
+            }
+            drop(self.retire(replaced.service));
         }
         if is_listed {
             self.herald.publish(&publication);
@@ -115,7 +141,8 @@ impl<H: Clone + Send + Sync + 'static> Registry<H> {
 
     /// Unregisters a service, then withdraws its record; answers whether there was one.
     ///
-    /// Once this returns no call finds the handler. A withdrawal that fails is tried again in the
+    /// Once this returns no call finds the handler, and those that had found it have ended as
+    /// [`on_unregistered`](Self::on_unregistered) says. A withdrawal that fails is tried again in the
     /// background a few times; the record expires in any case.
     ///
     /// # Errors
@@ -125,7 +152,7 @@ impl<H: Clone + Send + Sync + 'static> Registry<H> {
     /// The service is unregistered with the first poll; the withdrawal goes on in the background.
     pub async fn unadvertise(&self, name: &ServiceName) -> Result<bool, UnadvertiseError> {
         match self.remove(name, None) {
-            Some(first_attempt) => first_attempt.ended().await.map(|()| true),
+            Some(removal) => removal.ended().await.map(|()| true),
             None => Ok(false),
         }
     }
@@ -247,14 +274,22 @@ impl<H: Clone + Send + Sync + 'static> Registry<H> {
         }
     }
 
-    fn remove(&self, name: &ServiceName, generation: Option<u64>) -> Option<FirstAttempt> {
-        let publication = self.locals.remove(name, generation)?;
+    fn remove(&self, name: &ServiceName, generation: Option<u64>) -> Option<Removal> {
+        let removed = self.locals.remove(name, generation)?;
+        let publication = removed.publication;
         let node_id = self.herald.identity().node_id();
         match publication.last_seq() {
             Some(seq) => self.resolver.remove_record(name, &node_id, seq),
             None => self.resolver.remove_provider(name, &node_id),
         }
-        Some(self.herald.withdraw(&publication))
+        Some(Removal {
+            first_attempt: self.herald.withdraw(&publication),
+            ending: self.retire(removed.service),
+        })
+    }
+
+    fn retire(&self, service: LocalService<H>) -> Option<Ending> {
+        self.retire.get().map(|retire| retire(service))
     }
 
     fn release(self: &Arc<Self>, publication: &Publication) -> Release {
