@@ -121,6 +121,10 @@ impl Advertise {
 
 /// Registers the handler, then publishes. Once the first publishing was tried, the handle says how
 /// it went and goes on trying.
+///
+/// What was advertised under the name before is replaced at once. Its running calls may end within
+/// [`ServerConfig::retire_timeout`](macula_rpc::ServerConfig::retire_timeout), after which they are
+/// stopped; so may those of a handle that is dropped or withdrawn.
 impl IntoFuture for Advertise {
     type Output = Result<Advertisement, AdvertiseError>;
     type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;

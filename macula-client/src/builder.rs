@@ -315,7 +315,7 @@ impl ClientBuilder {
             started: Instant::now(),
             _identity_file: identity_file,
         };
-        let client = Client::new(parts).await.map_err(ConnectError::System)?;
+        let client = Client::new(parts).map_err(ConnectError::System)?;
         Ok((self.require_bootstrap, client))
     }
 }

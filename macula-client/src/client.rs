@@ -76,9 +76,9 @@ impl Client {
         ClientBuilder::default()
     }
 
-    pub(crate) async fn new(parts: Parts) -> Result<Self, AdvertiseError> {
+    pub(crate) fn new(parts: Parts) -> Result<Self, AdvertiseError> {
         let node = Arc::new(Node { parts });
-        system::serve(&node).await?;
+        system::serve(&node)?;
         Ok(Self { node })
     }
 

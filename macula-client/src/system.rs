@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use macula_core::{Addresses, NameError, NodeId, Realm, ServiceName};
 use macula_dht::DhtStats;
-use macula_registry::{AdvertiseError, AdvertiseOptions, RegistryStats};
+use macula_registry::{AdvertiseError, RegistryStats};
 use macula_rpc::{
     CalledStats, CallerStats, Handler, HandlerError, PerService, Runs, ServerStats, Service,
     ServiceOptions, typed,
@@ -118,20 +118,24 @@ pub const MAX_NAMED_SERVICES: usize = 1024;
 /// together.
 pub const MAX_TOLD_SERVICES: usize = 256;
 
-/// Registers the services of the system.
-pub(crate) async fn serve(node: &Arc<Node>) -> Result<(), AdvertiseError> {
-    serve_one(node, "_sys.ping", Runs::Inline, pong).await?;
-    serve_one(node, "_sys.info", Runs::Spawned, info).await?;
-    serve_one(node, "_sys.stats", Runs::Spawned, told_stats).await?;
-    serve_one(node, "_sys.health", Runs::Spawned, health).await
+/// Serves the names of the system.
+pub(crate) fn serve(node: &Arc<Node>) -> Result<(), AdvertiseError> {
+    let services = [
+        service(node, "_sys.ping", Runs::Inline, pong)?,
+        service(node, "_sys.info", Runs::Spawned, info)?,
+        service(node, "_sys.stats", Runs::Spawned, told_stats)?,
+        service(node, "_sys.health", Runs::Spawned, health)?,
+    ];
+    node.parts.server.serve_system(services);
+    Ok(())
 }
 
-async fn serve_one<T: Serialize + Send + 'static>(
+fn service<T: Serialize + Send + 'static>(
     node: &Arc<Node>,
     name: &str,
     runs: Runs,
     answer: fn(&Parts) -> T,
-) -> Result<(), AdvertiseError> {
+) -> Result<(ServiceName, Service), AdvertiseError> {
     let Ok(name): Result<ServiceName, NameError> = name.parse() else {
         return Err(AdvertiseError::ReservedName);
     };
@@ -141,13 +145,7 @@ async fn serve_one<T: Serialize + Send + 'static>(
         ..ServiceOptions::default()
     };
     let service = Service::with_options(handler(Arc::downgrade(node), answer), options);
-    let unlisted = AdvertiseOptions {
-        listed: false,
-        ..AdvertiseOptions::default()
-    };
-    let registry = &node.parts.registry;
-    registry.advertise(name, service, unlisted).await?.detach();
-    Ok(())
+    Ok((name, service))
 }
 
 /// Weak: the node must not keep itself alive.

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use macula_core::{NodeId, ServiceName};
+use macula_core::{Metadata, NodeId, ServiceName};
 use macula_registry::{Registry, ResolveOptions, Resolved, Source};
 use macula_transport::Endpoint;
 use tokio::time::Instant;
@@ -190,7 +190,7 @@ impl Shared {
     ) -> Result<Reply, CallError> {
         let mut known = self.known(call);
         let mut turned_away = None;
-        if let Some(Ok(Resolved::Local(_))) = known {
+        if matches!(known, Some(Ok(Resolved::Local(_)))) || self.is_to_system(call) {
             match self.run_local(call, &health.meter, identity, time).await {
                 Local::Ended(outcome) => return outcome,
                 Local::TurnedAway(attempt) => turned_away = attempt,
@@ -221,6 +221,15 @@ impl Shared {
             }
             _ => known,
         }
+    }
+
+    /// Whether the call is to what this node tells of itself.
+    fn is_to_system(&self, call: &Call) -> bool {
+        let (own_id, options) = (self.endpoint.node_id(), &call.options);
+        call.service.is_system()
+            && options.provider.is_none_or(|pinned| pinned == own_id)
+            && options.wanted.admits(&own_id, &Metadata::new())
+            && self.server.serves_system(call.service.as_str())
     }
 
     /// Where to look for providers; what the cache knows counts unless the call wants news.

@@ -4,7 +4,6 @@ use std::num::{NonZeroU8, NonZeroUsize};
 use std::time::Duration;
 
 use macula_core::{Delivery, Metadata, NodeId};
-use tokio::sync::Semaphore;
 
 use crate::{RetryBudget, TraceContext, Wanted};
 
@@ -170,26 +169,7 @@ pub enum ServerError {
     /// The endpoint has a server already.
     #[error("the endpoint already answers calls")]
     AlreadyServing(#[source] macula_transport::ProtocolTaken),
-    /// More handlers at a time than can be counted.
-    #[error("max_running is {0}, more than {MAX_PERMITS}")]
-    MaxRunning(usize),
 }
-
-impl ServerConfig {
-    pub(crate) fn check(&self) -> Result<(), ServerError> {
-        match self.max_running.get() {
-            permits if permits > MAX_PERMITS => Err(ServerError::MaxRunning(permits)),
-            _ => Ok(()),
-        }
-    }
-}
-
-/// The most handlers that can be waited for at once.
-pub(crate) const MAX_PERMITS: usize = if Semaphore::MAX_PERMITS < u32::MAX as usize {
-    Semaphore::MAX_PERMITS
-} else {
-    u32::MAX as usize
-};
 
 const fn non_zero(value: usize) -> NonZeroUsize {
     match NonZeroUsize::new(value) {

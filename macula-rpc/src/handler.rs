@@ -32,7 +32,7 @@ pub trait Handler: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`HandlerFailure`]: the application's own error, or a body that cannot be read or written.
-    async fn call(&self, call: InboundCall) -> Result<Bytes, HandlerFailure>;
+    async fn call(self: Arc<Self>, call: InboundCall) -> Result<Bytes, HandlerFailure>;
 }
 
 /// A call as its handler sees it.

@@ -31,6 +31,7 @@ mod message;
 
 mod access;
 mod handler;
+mod places;
 mod service;
 
 mod selector;

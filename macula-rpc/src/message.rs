@@ -1,14 +1,15 @@
 //! What travels: a call and its reply, each a bounded header followed by the body.
 //!
 //! The remaining time of a call travels in the endpoint's frame, not here. The body is whatever
-//! follows the header, so that it is shared with the received frame instead of copied.
+//! follows the header, so that it is shared with the received frame instead of copied; so is the
+//! name of the service.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use bytes::Bytes;
 use macula_core::codec::{BoundedText, DecodeError, EncodeError};
-use macula_core::{Delivery, Extensions, Metadata, ServiceName};
-use serde::de::DeserializeOwned;
+use macula_core::{Delivery, Extensions, MAX_NAME_BYTES, Metadata};
 use serde::{Deserialize, Serialize};
 
 use crate::{Codec, HandlerError, TraceContext};
@@ -51,37 +52,48 @@ impl fmt::Debug for CallId {
     }
 }
 
-/// One attempt of a call, as it travels.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct CallMessage {
-    pub(crate) header: CallHeader,
-    pub(crate) body: Bytes,
-}
-
+/// What travels of one attempt of a call before the arguments.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct CallHeader {
+pub(crate) struct CallHeader<'a> {
     pub(crate) call_id: CallId,
     /// Counted from one.
     pub(crate) attempt: u8,
     /// See [`Codec::id`]; a number of a later version is answered, not malformed.
     pub(crate) codec: u8,
     pub(crate) delivery: Delivery,
-    pub(crate) service: ServiceName,
+    /// A name, or a text that is none: then nothing is served under it.
+    pub(crate) service: &'a str,
     /// The span of the caller; none when the call begins a trace of its own.
     pub(crate) trace: Option<TraceContext>,
     /// What the caller says besides the arguments.
-    pub(crate) headers: Metadata,
+    pub(crate) headers: Cow<'a, Metadata>,
     pub(crate) extensions: Extensions,
 }
 
-impl CallMessage {
-    pub(crate) fn encode(&self) -> Result<Bytes, EncodeError> {
-        encode(&self.header, &self.body)
+impl<'a> CallHeader<'a> {
+    /// The message with these arguments.
+    pub(crate) fn encode(&self, body: &[u8]) -> Result<Bytes, EncodeError> {
+        encode(self, self.usual_len(), body)
     }
 
-    pub(crate) fn decode(message: &Bytes) -> Result<Self, DecodeError> {
-        let (header, body) = decode(message)?;
-        Ok(Self { header, body })
+    /// The header and the arguments of a message.
+    pub(crate) fn decode(message: &'a Bytes) -> Result<(Self, Bytes), DecodeError> {
+        let (header, body) = decode::<Self>(message)?;
+        match header.service.len() <= MAX_NAME_BYTES {
+            true => Ok((header, body)),
+            false => Err(DecodeError::Malformed),
+        }
+    }
+
+    /// How long it is unless some length takes more than a byte: who has room for exactly as much
+    /// spares the message an allocation.
+    fn usual_len(&self) -> usize {
+        const FIXED: usize = size_of::<CallId>() + 3;
+        const LISTS: usize = 2;
+        let trace = self.trace.map_or(1, |_| 1 + TraceContext::LEN_BYTES);
+        let pairs = self.headers.iter();
+        let headers: usize = pairs.map(|(key, value)| 2 + key.len() + value.len()).sum();
+        FIXED + 1 + self.service.len() + trace + LISTS + headers
     }
 }
 
@@ -149,7 +161,11 @@ impl ReplyMessage {
             codec: self.codec.id(),
             extensions: Extensions::default(),
         };
-        encode(&header, &self.body)
+        let usual_len = match header.status {
+            Status::Ok => OK_HEADER_BYTES,
+            _ => TYPICAL_HEADER_BYTES,
+        };
+        encode(&header, usual_len, &self.body)
     }
 
     pub(crate) fn decode(message: &Bytes) -> Result<Self, DecodeError> {
@@ -162,15 +178,15 @@ impl ReplyMessage {
     }
 }
 
-fn encode(header: &impl Serialize, body: &[u8]) -> Result<Bytes, EncodeError> {
-    let message = Vec::with_capacity(TYPICAL_HEADER_BYTES + body.len());
+fn encode(header: &impl Serialize, header_len: usize, body: &[u8]) -> Result<Bytes, EncodeError> {
+    let message = Vec::with_capacity(header_len + body.len());
     let mut message =
         postcard::to_extend(header, message).map_err(|_| EncodeError::Unserialisable)?;
     message.extend_from_slice(body);
     Ok(message.into())
 }
 
-fn decode<H: DeserializeOwned>(message: &Bytes) -> Result<(H, Bytes), DecodeError> {
+fn decode<'a, H: Deserialize<'a>>(message: &'a Bytes) -> Result<(H, Bytes), DecodeError> {
     match postcard::take_from_bytes(message) {
         Ok((header, body)) => Ok((header, message.slice_ref(body))),
         Err(postcard::Error::DeserializeUnexpectedEnd) => Err(DecodeError::Truncated),
@@ -178,7 +194,10 @@ fn decode<H: DeserializeOwned>(message: &Bytes) -> Result<(H, Bytes), DecodeErro
     }
 }
 
-/// Enough for most names, so that encoding allocates once.
+/// Of a reply that is a result: status, codec, and no extension.
+const OK_HEADER_BYTES: usize = 3;
+
+/// Of the other replies, most of which carry a text.
 const TYPICAL_HEADER_BYTES: usize = 96;
 
 #[cfg(test)]

@@ -4,12 +4,6 @@
 //! allocation. Whoever has a place for each service looks its meter up once, in a [`Meters`], and
 //! keeps it there.
 
-#![allow(
-    dead_code,
-    unused_imports,
-    reason = "the server counts into `Served` with its next change"
-)]
-
 mod called;
 mod class;
 mod latency;
@@ -26,4 +20,3 @@ pub use served::ServedStats;
 pub(crate) use called::Called;
 pub(crate) use meters::Meters;
 pub(crate) use served::Served;
-pub(crate) use tally::UnderWay;

@@ -1,6 +1,5 @@
 //! What calls made within a handler inherit: its deadline and its trace.
 
-use std::future::Future;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -58,7 +57,7 @@ const RESERVED_SHARE: u32 = 10;
 /// The most that is: an answer does not need longer, however far away its caller is.
 const LONGEST_RESERVE: Duration = Duration::from_millis(500);
 
-/// Runs a handler whose calls inherit this.
-pub(crate) fn run<F: Future>(inherited: Inherited, handler: F) -> impl Future<Output = F::Output> {
-    HANDLER.scope(inherited, handler)
+/// Polls a handler whose calls inherit this.
+pub(crate) fn within<R>(inherited: Inherited, poll: impl FnOnce() -> R) -> R {
+    HANDLER.sync_scope(inherited, poll)
 }

@@ -2,14 +2,17 @@
 
 use std::fmt;
 use std::num::NonZeroUsize;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::Notify;
+use tokio::sync::futures::OwnedNotified;
+use tokio::time::timeout;
 
-use crate::config::{DEFAULT_MAX_RUNNING_PER_SERVICE, MAX_PERMITS};
-use crate::message::Status;
+use crate::config::DEFAULT_MAX_RUNNING_PER_SERVICE;
+use crate::metrics::Served;
+use crate::places::Places;
 use crate::{Access, Handler};
 
 /// A handler with its limits: what a [`Registry`](macula_registry::Registry) keeps under a name.
@@ -56,11 +59,12 @@ struct Shared {
     handler: Arc<dyn Handler>,
     runs: Runs,
     access: Access,
-    max_running: u32,
-    /// One permit per running handler, returned when its future is dropped.
-    permits: Arc<Semaphore>,
-    retired: AtomicBool,
-    abort: watch::Sender<bool>,
+    /// Closed once it is retired.
+    places: Places,
+    is_aborting: AtomicBool,
+    aborting: Arc<Notify>,
+    /// Of the name that it was first called by.
+    meter: OnceLock<Arc<Served>>,
 }
 
 impl Service {
@@ -71,21 +75,20 @@ impl Service {
 
     /// A service with these options.
     pub fn with_options(handler: Arc<dyn Handler>, options: ServiceOptions) -> Self {
-        let max_running = options.max_running.get().min(MAX_PERMITS);
         Self(Arc::new(Shared {
             handler,
             runs: options.runs,
             access: options.access,
-            permits: Arc::new(Semaphore::new(max_running)),
-            max_running: u32::try_from(max_running).unwrap_or(u32::MAX),
-            retired: AtomicBool::new(false),
-            abort: watch::Sender::new(false),
+            places: Places::new(options.max_running.get()),
+            is_aborting: AtomicBool::new(false),
+            aborting: Arc::default(),
+            meter: OnceLock::new(),
         }))
     }
 
     /// How many of its handlers run now.
     pub fn running(&self) -> usize {
-        (self.0.max_running as usize).saturating_sub(self.0.permits.available_permits())
+        self.0.places.taken()
     }
 
     /// Admits no further call, waits for the running ones, and aborts those that still run after
@@ -95,17 +98,17 @@ impl Service {
     /// # Cancel safety
     /// The service stays retired; running handlers go on.
     pub async fn retire(&self, patience: Duration) -> bool {
-        self.0.retired.store(true, Ordering::SeqCst);
+        self.0.places.close();
         if self.ended_within(patience).await {
             return true;
         }
-        self.0.abort.send_replace(true);
+        self.0.is_aborting.store(true, Ordering::SeqCst);
+        self.0.aborting.notify_waiters();
         self.ended_within(patience).await
     }
 
     async fn ended_within(&self, patience: Duration) -> bool {
-        let all = self.0.permits.acquire_many(self.0.max_running);
-        tokio::time::timeout(patience, all).await.is_ok()
+        timeout(patience, self.0.places.emptied()).await.is_ok()
     }
 
     pub(crate) fn runs(&self) -> Runs {
@@ -120,21 +123,24 @@ impl Service {
         self.0.handler.clone()
     }
 
-    /// A permit to run the handler once.
-    pub(crate) fn admit(&self) -> Result<OwnedSemaphorePermit, Status> {
-        let permit = self.0.permits.clone().try_acquire_owned();
-        // Looked at after the permit is taken: either this sees the retirement, or the retirement
-        // waits for this permit.
-        if self.0.retired.load(Ordering::SeqCst) {
-            return Err(Status::NotServed);
-        }
-        permit.map_err(|_| Status::Overloaded)
+    /// What its calls are counted into, looked up once.
+    pub(crate) fn meter(&self, look_up: impl FnOnce() -> Arc<Served>) -> &Served {
+        self.0.meter.get_or_init(look_up)
     }
 
-    /// Waits until running handlers are to be aborted.
-    pub(crate) async fn aborted(&self) {
-        // The sender lives as long as `self`.
-        let _ = self.0.abort.subscribe().wait_for(|abort| *abort).await;
+    /// One for each running handler.
+    pub(crate) fn places(&self) -> &Places {
+        &self.0.places
+    }
+
+    /// Whether running handlers are to end at once.
+    pub(crate) fn is_aborting(&self) -> bool {
+        self.0.is_aborting.load(Ordering::SeqCst)
+    }
+
+    /// Waits until they are; who was so before is not waited for.
+    pub(crate) fn aborting(&self) -> OwnedNotified {
+        Arc::clone(&self.0.aborting).notified_owned()
     }
 }
 
@@ -142,7 +148,6 @@ impl fmt::Debug for Service {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Service")
             .field("running", &self.running())
-            .field("max_running", &self.0.max_running)
             .finish_non_exhaustive()
     }
 }
@@ -150,6 +155,7 @@ impl fmt::Debug for Service {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::places::NoPlace;
 
     const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -163,30 +169,35 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_full_service_admits_again_when_a_permit_returns() {
-        let service = service(1);
-        let permit = service.admit().unwrap();
-        assert_eq!(service.admit().unwrap_err(), Status::Overloaded);
-        drop(permit);
-        assert!(service.admit().is_ok());
-    }
-
-    #[tokio::test(start_paused = true)]
     async fn a_retired_service_admits_nothing_for_good() {
         let service = service(2);
         assert!(service.retire(PATIENCE).await);
-        assert_eq!(service.admit().unwrap_err(), Status::NotServed);
+        assert_eq!(service.places().take(), Err(NoPlace::Closed));
         assert!(service.retire(PATIENCE).await, "twice is harmless");
-        assert_eq!(service.admit().unwrap_err(), Status::NotServed);
+        assert_eq!(service.places().take(), Err(NoPlace::Closed));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_runs_while_a_service_retires_is_counted_until_it_ends() {
+        let service = service(2);
+        service.places().take().unwrap();
+        let retire = service.retire(PATIENCE);
+        let end = async {
+            tokio::time::sleep(PATIENCE / 2).await;
+            assert_eq!(service.running(), 1);
+            service.places().give_back();
+        };
+        assert_eq!(tokio::join!(retire, end), (true, ()));
+        assert_eq!(service.running(), 0);
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_cannot_be_aborted_is_waited_for_no_longer_than_twice() {
         let service = service(2);
-        let _stuck = service.admit().unwrap();
+        service.places().take().unwrap();
         let started = tokio::time::Instant::now();
         assert!(!service.retire(PATIENCE).await);
         assert_eq!(started.elapsed(), PATIENCE * 2);
-        service.aborted().await;
+        assert!(service.is_aborting());
     }
 }

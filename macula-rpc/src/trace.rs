@@ -25,6 +25,9 @@ pub struct TraceContext {
 pub struct TraceContextError;
 
 impl TraceContext {
+    /// How long it is where it travels.
+    pub(crate) const LEN_BYTES: usize = 25;
+
     /// A trace with the span that calls made in it are caused by; `None` when either id is zero.
     pub fn new(trace_id: u128, span_id: u64, sampled: bool) -> Option<Self> {
         (trace_id != 0 && span_id != 0).then(|| Self {

@@ -5,9 +5,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use macula_client::system::NodeHealth;
 use macula_client::testnet::Testnet;
-use macula_client::{Advertisement, CallError, Client, Executor};
+use macula_client::{Advertisement, CallError, Client, Executed, Executor};
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
+
+use crate::memory::InMemory;
 
 /// The longest that an awaited event may take.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -103,6 +107,48 @@ async fn an_idle_network_shuts_down_at_once() {
         started.elapsed()
     );
     drop(ad);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_withdraws_then_refuses_then_waits_then_closes_and_twice_is_harmless() {
+    let nodes = InMemory::new();
+    let provider = nodes.builder().connect().await.unwrap();
+    let caller = nodes.builder().connect().await.unwrap();
+    let begun = Arc::new(Notify::new());
+    let begins = begun.clone();
+    let slow = provider.advertise("demo.slow", move |()| {
+        begins.notify_one();
+        async move {
+            sleep(Duration::from_secs(1)).await;
+            Ok(1_u8)
+        }
+    });
+    let _slow = slow.await.unwrap();
+    let fast = provider.advertise("demo.fast", |()| async move { Ok(2_u8) });
+    let _fast = fast.await.unwrap();
+    let calling = caller.clone();
+    let call = tokio::spawn(async move { calling.call::<_, _, u8>("demo.slow", &()).await });
+    begun.notified().await;
+
+    let leaving = provider.clone();
+    let shutdown = tokio::spawn(async move { leaving.shutdown().await });
+    until("the records are withdrawn", || {
+        nodes.dht.stats().records == 0
+    })
+    .await;
+    let id = provider.node_id();
+    let refused = caller.call::<_, _, u8>("demo.fast", &()).provider(id).await;
+    assert_eq!(refused.unwrap_err().executed(), Executed::No);
+    let health: NodeHealth = caller.call("_sys.health", &()).provider(id).await.unwrap();
+    assert_eq!(health.peers, 1, "it still tells how it is");
+    assert!(!call.is_finished() && !shutdown.is_finished());
+    assert_eq!(call.await.unwrap(), Ok(1), "what runs is waited for");
+    shutdown.await.unwrap();
+    until("the connection is closed", || caller.peers().is_empty()).await;
+
+    let again = Instant::now();
+    provider.shutdown().await;
+    assert!(again.elapsed() < Duration::from_secs(2));
 }
 
 async fn provided() -> (Testnet, Client, Advertisement) {

@@ -1,13 +1,16 @@
 //! Calls to services of this node itself: the server's own path, without the network.
 
+use std::borrow::Cow;
+
 use macula_core::Delivery;
 use macula_registry::Source;
 use tokio::time::Instant;
 
 use super::verdict::Verdict;
 use super::{Call, CallIdentity, CallTime, Reply, Shared};
-use crate::message::{CallHeader, CallMessage};
+use crate::message::CallHeader;
 use crate::metrics::Called;
+use crate::server::Incoming;
 use crate::{Attempt, AttemptOutcome, CallError};
 
 /// What became of a call at this node.
@@ -28,8 +31,14 @@ impl Shared {
         identity: CallIdentity,
         time: CallTime,
     ) -> Local {
-        let message = message_of(call, identity, 1);
-        let reply = self.server.serve_local(message, time.deadline).await;
+        let incoming = Incoming {
+            caller: self.endpoint.node_id(),
+            header: header_of(call, identity, 1),
+            body: call.body.clone(),
+            arrived: time.started,
+            deadline: time.deadline,
+        };
+        let reply = self.server.serve_local(incoming).await;
         let verdict = Verdict::of_reply(reply);
         if verdict.outcome == AttemptOutcome::NotServed {
             return Local::TurnedAway(None);
@@ -75,18 +84,15 @@ fn conclude(verdict: Verdict, attempt: Attempt, time: CallTime) -> Result<Reply,
 }
 
 /// What the provider gets to see of an attempt.
-pub(super) fn message_of(call: &Call, identity: CallIdentity, attempt: u8) -> CallMessage {
-    CallMessage {
-        header: CallHeader {
-            call_id: identity.id,
-            attempt,
-            codec: call.codec.id(),
-            delivery: call.options.delivery.unwrap_or(Delivery::AtLeastOnce),
-            service: call.service.clone(),
-            trace: identity.trace(),
-            headers: call.options.headers.clone(),
-            extensions: macula_core::Extensions::default(),
-        },
-        body: call.body.clone(),
+pub(super) fn header_of(call: &Call, identity: CallIdentity, attempt: u8) -> CallHeader<'_> {
+    CallHeader {
+        call_id: identity.id,
+        attempt,
+        codec: call.codec.id(),
+        delivery: call.options.delivery.unwrap_or(Delivery::AtLeastOnce),
+        service: call.service.as_str(),
+        trace: identity.trace(),
+        headers: Cow::Borrowed(&call.options.headers),
+        extensions: macula_core::Extensions::default(),
     }
 }

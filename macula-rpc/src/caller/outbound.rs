@@ -9,7 +9,7 @@ use macula_registry::{MAX_WANTED, ResolveError, ResolveOptions, Resolved, Source
 use macula_transport::{ProtocolId, Request};
 use tokio::time::Instant;
 
-use super::local::message_of;
+use super::local::header_of;
 use super::verdict::{Detail, Verdict};
 use super::{Call, CallIdentity, CallTime, Reply, Shared};
 use crate::failover::{GiveUp, Plan, PlanConfig, Step, Try};
@@ -285,7 +285,8 @@ impl<'a> OutboundCall<'a> {
     async fn attempt(&mut self, begun: Begun<'a>) -> Option<Result<Reply, CallError>> {
         let Begun { tried, under_way } = begun;
         self.health.meter.attempt(tried.number);
-        let Ok(body) = message_of(self.call, self.identity, tried.number).encode() else {
+        let encoded = header_of(self.call, self.identity, tried.number).encode(&self.call.body);
+        let Ok(body) = encoded else {
             return Some(Err(CallError::Codec {
                 part: Part::Arguments,
                 reason: "header cannot be encoded".to_owned(),

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::marker::PhantomData;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -33,7 +34,7 @@ where
     F: Fn(CallContext, Req) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Result<Resp, HandlerError>> + Send + 'static,
 {
-    async fn call(&self, call: InboundCall) -> Result<Bytes, HandlerFailure> {
+    async fn call(self: Arc<Self>, call: InboundCall) -> Result<Bytes, HandlerFailure> {
         let arguments = call
             .codec
             .decode(&call.body)
@@ -54,7 +55,7 @@ where
     F: Fn(Bytes) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Result<Bytes, HandlerError>> + Send + 'static,
 {
-    async fn call(&self, call: InboundCall) -> Result<Bytes, HandlerFailure> {
+    async fn call(self: Arc<Self>, call: InboundCall) -> Result<Bytes, HandlerFailure> {
         Ok((self.0)(call.body).await?)
     }
 }

@@ -2,19 +2,18 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn call() -> CallMessage {
-    CallMessage {
-        header: CallHeader {
-            call_id: CallId::from_u128(0x0123_4567_89ab_cdef_0011_2233_4455_6677),
-            attempt: 2,
-            codec: Codec::Json.id(),
-            delivery: Delivery::AtMostOnce,
-            service: "app.get_user".parse().unwrap(),
-            trace: None,
-            headers: Metadata::new(),
-            extensions: Extensions::default(),
-        },
-        body: Bytes::from_static(b"{}"),
+const ARGUMENTS: Bytes = Bytes::from_static(b"{}");
+
+fn call() -> CallHeader<'static> {
+    CallHeader {
+        call_id: CallId::from_u128(0x0123_4567_89ab_cdef_0011_2233_4455_6677),
+        attempt: 2,
+        codec: Codec::Json.id(),
+        delivery: Delivery::AtMostOnce,
+        service: "app.get_user",
+        trace: None,
+        headers: Cow::default(),
+        extensions: Extensions::default(),
     }
 }
 
@@ -41,27 +40,27 @@ fn hex(bytes: &[u8]) -> String {
 
 #[test]
 fn golden_call() {
-    let bytes = call().encode().unwrap();
+    let bytes = call().encode(&ARGUMENTS).unwrap();
     assert_eq!(
         hex(&bytes),
         "0123456789abcdef00112233445566770201010c6170702e6765745f757365720000007b7d"
     );
-    assert_eq!(CallMessage::decode(&bytes), Ok(call()));
+    assert_eq!(CallHeader::decode(&bytes), Ok((call(), ARGUMENTS)));
 }
 
 #[test]
 fn golden_call_of_a_trace_with_headers() {
     let mut traced = call();
-    traced.header.trace = crate::TraceContext::new(0x0102, 0x0304, true);
-    traced.header.headers.insert("k", "v").unwrap();
-    let bytes = traced.encode().unwrap();
+    traced.trace = TraceContext::new(0x0102, 0x0304, true);
+    traced.headers.to_mut().insert("k", "v").unwrap();
+    let bytes = traced.encode(&ARGUMENTS).unwrap();
     assert_eq!(
         hex(&bytes),
         "0123456789abcdef00112233445566770201010c6170702e6765745f75736572\
          01000000000000000000000000000001020000000000000304010101\
          6b0176007b7d"
     );
-    assert_eq!(CallMessage::decode(&bytes), Ok(traced));
+    assert_eq!(CallHeader::decode(&bytes), Ok((traced, ARGUMENTS)));
 }
 
 #[test]
@@ -102,19 +101,45 @@ fn golden_replies() {
 fn an_unknown_extension_is_skipped() {
     let mut message = call();
     message
-        .header
         .extensions
         .push(999, Bytes::from_static(b"later"))
         .unwrap();
-    let decoded = CallMessage::decode(&message.encode().unwrap()).unwrap();
-    assert_eq!(decoded.header.service, call().header.service);
-    assert_eq!(decoded.body, call().body);
+    let bytes = message.encode(&ARGUMENTS).unwrap();
+    let (header, body) = CallHeader::decode(&bytes).unwrap();
+    assert_eq!((header.service, body), (call().service, ARGUMENTS));
+}
+
+#[test]
+fn a_message_has_room_for_exactly_its_header() {
+    let mut long = call();
+    assert_eq!(long.usual_len(), postcard::to_stdvec(&long).unwrap().len());
+    long.trace = TraceContext::new(1, 2, false);
+    for (key, value) in [("token", "open sesame"), ("k", "")] {
+        long.headers.to_mut().insert(key, value).unwrap();
+    }
+    assert_eq!(long.usual_len(), postcard::to_stdvec(&long).unwrap().len());
+    let reply = ReplyMessage {
+        status: Status::Ok,
+        codec: Codec::Raw,
+        body: ARGUMENTS,
+    };
+    let bytes = reply.encode().unwrap();
+    assert_eq!(bytes.len(), OK_HEADER_BYTES + ARGUMENTS.len());
+}
+
+#[test]
+fn a_name_longer_than_any_is_refused() {
+    let name = "x".repeat(MAX_NAME_BYTES + 1);
+    let mut long = call();
+    long.service = &name;
+    let bytes = long.encode(&ARGUMENTS).unwrap();
+    assert_eq!(CallHeader::decode(&bytes), Err(DecodeError::Malformed));
 }
 
 #[test]
 fn the_body_is_shared_with_the_message() {
-    let message = call().encode().unwrap();
-    let body = CallMessage::decode(&message).unwrap().body;
+    let message = call().encode(&ARGUMENTS).unwrap();
+    let (_, body) = CallHeader::decode(&message).unwrap();
     assert!(message.as_ptr_range().contains(&body.as_ptr()));
 }
 
@@ -133,14 +158,14 @@ proptest! {
     #[test]
     fn decoders_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
         let bytes = Bytes::from(bytes);
-        let _ = CallMessage::decode(&bytes);
+        let _ = CallHeader::decode(&bytes);
         let _ = ReplyMessage::decode(&bytes);
     }
 
     #[test]
     fn a_truncated_header_is_refused(keep in 0_usize..33) {
-        let bytes = call().encode().unwrap();
-        prop_assert!(CallMessage::decode(&bytes.slice(..keep)).is_err());
+        let bytes = call().encode(&ARGUMENTS).unwrap().slice(..keep);
+        prop_assert!(CallHeader::decode(&bytes).is_err());
     }
 }
 

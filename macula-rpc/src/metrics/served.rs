@@ -20,7 +20,8 @@ pub struct ServedStats {
     pub running: u64,
     /// Calls that ended without a result, by class; classes that were not met are left out.
     pub failures: BTreeMap<FailureClass, u64>,
-    /// How long handlers took that ran to their end, with a result or with an error of their own.
+    /// How long calls took here whose handler ran to its end, with a result or with an error of its
+    /// own: from their arrival, the wait for a thread included.
     pub duration: Latency,
 }
 
@@ -47,7 +48,7 @@ impl Served {
         self.0.called();
     }
 
-    /// A call has ended, with a result unless there is a `failure`; its handler took so long.
+    /// A call has ended, so long after its arrival: with a result unless there is a `failure`.
     pub(crate) fn ended(&self, took: Duration, failure: Option<FailureClass>) {
         self.0.ended(took, failure);
     }

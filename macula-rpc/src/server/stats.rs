@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
 
-use crate::message::Status;
+use crate::{FailureClass, ServedStats};
 
 /// Counters of a [`Server`](crate::Server) since its start, and what runs now.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,57 +28,46 @@ pub struct ServerStats {
     pub denied: u64,
     /// Calls whose arguments or result could not be read, written, or carried.
     pub unreadable: u64,
-    /// Calls whose handler was stopped: at the deadline, or because its service was withdrawn.
+    /// Calls whose handler was stopped: at the deadline, by its caller, or because its service was
+    /// withdrawn.
     pub stopped: u64,
+    /// Calls to what the node answers by itself, which count nowhere else.
+    pub system_calls: u64,
 }
 
+/// What is not counted by service.
 #[derive(Debug, Default)]
 pub(super) struct Counters {
-    calls: AtomicU64,
-    succeeded: AtomicU64,
-    failed: AtomicU64,
-    panicked: AtomicU64,
     not_served: AtomicU64,
-    refused: AtomicU64,
-    denied: AtomicU64,
-    unreadable: AtomicU64,
-    stopped: AtomicU64,
+    system_calls: AtomicU64,
 }
 
 impl Counters {
-    pub(super) fn call(&self) {
-        self.calls.fetch_add(1, Ordering::Relaxed);
+    pub(super) fn not_served(&self) {
+        self.not_served.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn replied(&self, status: &Status) {
-        let counter = match status {
-            Status::Ok => &self.succeeded,
-            Status::Handler(_) => &self.failed,
-            Status::Panicked => &self.panicked,
-            Status::NotServed => &self.not_served,
-            Status::Overloaded | Status::ShuttingDown => &self.refused,
-            Status::Denied => &self.denied,
-            Status::BadArguments(_) | Status::BadResult(_) | Status::ResultTooLarge { .. } => {
-                &self.unreadable
-            }
-            Status::DeadlineExceeded | Status::Aborted => &self.stopped,
-        };
-        counter.fetch_add(1, Ordering::Relaxed);
+    pub(super) fn system_called(&self) {
+        self.system_calls.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn snapshot(&self, running: usize) -> ServerStats {
-        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    /// All of it, with what the calls of all services have come to.
+    pub(super) fn snapshot(&self, running: usize, served: &ServedStats) -> ServerStats {
+        let of = |class| served.failures.get(&class).copied().unwrap_or(0);
+        let failed = of(FailureClass::Handler);
+        let not_served = self.not_served.load(Ordering::Relaxed);
         ServerStats {
             running,
-            calls: read(&self.calls),
-            succeeded: read(&self.succeeded),
-            failed: read(&self.failed),
-            panicked: read(&self.panicked),
-            not_served: read(&self.not_served),
-            refused: read(&self.refused),
-            denied: read(&self.denied),
-            unreadable: read(&self.unreadable),
-            stopped: read(&self.stopped),
+            calls: served.calls + not_served,
+            succeeded: served.duration.count.saturating_sub(failed),
+            failed,
+            panicked: of(FailureClass::Panicked),
+            not_served,
+            refused: of(FailureClass::Overloaded) + of(FailureClass::ShuttingDown),
+            denied: of(FailureClass::Denied),
+            unreadable: of(FailureClass::Unreadable),
+            stopped: of(FailureClass::Stopped),
+            system_calls: self.system_calls.load(Ordering::Relaxed),
         }
     }
 }

@@ -13,6 +13,7 @@ mod codecs;
 mod failover;
 mod health;
 mod inline;
+mod lifecycle;
 mod mesh;
 mod recovery;
 mod server;

@@ -56,6 +56,18 @@ impl Mesh {
         }
     }
 
+    /// The same network for nodes whose wall clock is ahead. They have a DHT of their own, which
+    /// believes their records.
+    pub(crate) fn ahead_by(&self, ahead: Duration) -> Self {
+        let on_time = self.clock.clone();
+        let clock: WallClock = Arc::new(move || on_time().saturating_add(ahead));
+        Self {
+            network: self.network.clone(),
+            dht: MemoryDht::new(clock.clone()),
+            clock,
+        }
+    }
+
     /// A node with the default settings, which tries providers in the order of their ids' seeds.
     pub(crate) fn node(&self, seed: u8) -> Node {
         self.node_with(seed, Arc::new(BySeed), ServerConfig::default())
@@ -70,11 +82,27 @@ impl Mesh {
         self.node_on(Executor::Current, seed, selector, server_config)
     }
 
+    /// A node with the default settings, whose handlers run on another runtime.
+    pub(crate) fn node_with_handlers_on(&self, handlers: Handle, seed: u8) -> Node {
+        let parts = (Arc::new(BySeed) as Arc<dyn ProviderSelector>, handlers);
+        self.node_of(Executor::Current, seed, parts, ServerConfig::default())
+    }
+
     pub(crate) fn node_on(
         &self,
         executor: Executor,
         seed: u8,
         selector: Arc<dyn ProviderSelector>,
+        server_config: ServerConfig,
+    ) -> Node {
+        self.node_of(executor, seed, (selector, Handle::current()), server_config)
+    }
+
+    fn node_of(
+        &self,
+        executor: Executor,
+        seed: u8,
+        (selector, handlers): (Arc<dyn ProviderSelector>, Handle),
         server_config: ServerConfig,
     ) -> Node {
         let secret_key = key(seed);
@@ -91,13 +119,7 @@ impl Mesh {
         };
         let registry =
             Registry::new(identity, self.dht.clone(), RegistryConfig::default()).unwrap();
-        let server = Server::start(
-            &endpoint,
-            registry.clone(),
-            Handle::current(),
-            server_config,
-        )
-        .unwrap();
+        let server = Server::start(&endpoint, registry.clone(), handlers, server_config).unwrap();
         let config = CallerConfig {
             seed: Some(u64::from(seed)),
             ..CallerConfig::default()

@@ -1,11 +1,15 @@
 //! Handlers that panic, hang, flood, or are taken back.
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use macula_core::Delivery;
-use macula_rpc::{CallError, CallOptions, Codec, Executed, Handler, HandlerError, Service, typed};
+use macula_rpc::{
+    CallError, CallOptions, Codec, Executed, Handler, HandlerError, Runs, Service, ServiceOptions,
+    typed,
+};
 use macula_transport::{ProtocolId, Refusal, Request, RequestFailure};
 use tokio::time::Instant;
 
@@ -135,29 +139,51 @@ fn four_ways(ended: &Counter) -> Arc<dyn Handler> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn permits_return_on_success_error_panic_and_cancel() {
+async fn permits_return_on_success_error_panic_timeout_and_cancel() {
     let mesh = Mesh::new();
     let (provider, caller) = (mesh.node(1), mesh.node(100));
     let ended = Counter::default();
-    let _ad = provider.serve_limited(SERVICE, four_ways(&ended), 1).await;
-    let timeout = CallOptions {
+    for runs in [Runs::Spawned, Runs::Inline] {
+        let options = ServiceOptions {
+            max_running: NonZeroUsize::MIN,
+            runs,
+            ..ServiceOptions::default()
+        };
+        let service = Service::with_options(four_ways(&ended), options);
+        let delivery = Delivery::AtLeastOnce;
+        let _ad = provider.serve_as(SERVICE, service, delivery).await;
+        for node in [&caller, &provider] {
+            for _ in 0..3 {
+                end_in_every_way(node, &ended).await;
+            }
+        }
+    }
+    let stats = provider.server.stats();
+    let ends = [stats.succeeded, stats.failed, stats.panicked, stats.stopped];
+    assert_eq!(
+        (stats.running, stats.calls, ends),
+        (0, 60, [12, 12, 12, 24])
+    );
+}
+
+/// Each call finds the one place that the one before has given back.
+async fn end_in_every_way(node: &Node, ended: &Counter) {
+    assert_eq!(node.call::<u32>(SERVICE, &0_u8).await, Ok(0));
+    let error = node.call::<u32>(SERVICE, &1_u8).await;
+    assert!(matches!(error, Err(CallError::Handler { .. })), "{error:?}");
+    let error = node.call::<u32>(SERVICE, &2_u8).await;
+    assert_eq!(error.unwrap_err().executed(), Executed::Yes);
+    let short = CallOptions {
         timeout: Duration::from_millis(100),
         ..CallOptions::default()
     };
-    for node in [&caller, &provider] {
-        for _ in 0..3 {
-            assert_eq!(node.call::<u32>(SERVICE, &0_u8).await, Ok(0));
-            let error = node.call::<u32>(SERVICE, &1_u8).await;
-            assert!(matches!(error, Err(CallError::Handler { .. })), "{error:?}");
-            let error = node.call::<u32>(SERVICE, &2_u8).await;
-            assert!(matches!(error, Err(CallError::HandlerPanicked { .. })));
-            let ends = ended.count();
-            let error = node.call_with(SERVICE, &3_u8, timeout.clone()).await;
-            assert!(matches!(error, Err(CallError::Timeout { .. })), "{error:?}");
-            ended.reaches(ends + 1).await;
-        }
-    }
-    assert_eq!(provider.server.stats().running, 0);
+    let ends = ended.count();
+    let error = node.call_with(SERVICE, &3_u8, short).await;
+    assert!(matches!(error, Err(CallError::Timeout { .. })), "{error:?}");
+    ended.reaches(ends + 1).await;
+    let leaves = tokio::time::timeout(Duration::from_millis(100), node.call::<u32>(SERVICE, &3_u8));
+    assert!(leaves.await.is_err());
+    ended.reaches(ends + 2).await;
 }
 
 #[tokio::test(start_paused = true)]

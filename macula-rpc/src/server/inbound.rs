@@ -1,0 +1,83 @@
+//! The server as its endpoint sees it.
+
+use std::pin::Pin;
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use macula_core::ServiceName;
+use macula_transport::{Begun, InboundRequest, Refusal, RequestHandler};
+
+use super::Server;
+use super::begin::{Incoming, Progress};
+use super::work::Work;
+use crate::MAX_CALL_TIMEOUT;
+use crate::message::{CallHeader, ReplyMessage, Status};
+
+/// Weak, for a server's registry may know the endpoint.
+pub(super) struct Inbound(Weak<Server>);
+
+impl Inbound {
+    pub(super) fn of(server: &Arc<Server>) -> Self {
+        Self(Arc::downgrade(server))
+    }
+
+    /// Takes a request as far as it gets without waiting. Its deadline is the endpoint's to keep,
+    /// by dropping what is handed back.
+    fn take(&self, request: &InboundRequest) -> Result<Begun, Refusal> {
+        let (header, body) = CallHeader::decode(&request.body).map_err(|_| Refusal::Malformed)?;
+        let server = self.0.upgrade().ok_or(Refusal::ShuttingDown)?;
+        let name = header.service;
+        let call = Incoming {
+            caller: request.from,
+            header,
+            body,
+            arrived: request.arrived,
+            deadline: request.arrived + request.remaining.min(MAX_CALL_TIMEOUT),
+        };
+        Ok(match server.begin(call) {
+            Progress::Ended(reply) if is_nonsense(name, &reply) => {
+                return Err(Refusal::Malformed);
+            }
+            Progress::Ended(reply) => Begun::Answered(encode(reply)),
+            Progress::Waits(work) => Begun::On(server.node.clone(), Box::pin(Rest(work))),
+            Progress::ToSpawn(work) => Begun::On(server.handlers.clone(), Box::pin(Rest(work))),
+        })
+    }
+}
+
+#[async_trait]
+impl RequestHandler for Inbound {
+    async fn handle(&self, request: InboundRequest) -> Result<Bytes, Refusal> {
+        match self.take(&request)? {
+            Begun::Answered(answer) => answer,
+            Begun::Here(handling) | Begun::On(_, handling) => handling.await,
+        }
+    }
+
+    fn begin(self: Arc<Self>, request: InboundRequest) -> Begun {
+        self.take(&request)
+            .unwrap_or_else(|refusal| Begun::Answered(Err(refusal)))
+    }
+}
+
+/// Only the names that nothing is served under are worth a look.
+fn is_nonsense(name: &str, reply: &ReplyMessage) -> bool {
+    reply.status == Status::NotServed && name.parse::<ServiceName>().is_err()
+}
+
+/// The rest of a call, as its endpoint sees it.
+struct Rest(Work);
+
+impl Future for Rest {
+    type Output = Result<Bytes, Refusal>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.0).poll(cx).map(encode)
+    }
+}
+
+fn encode(reply: ReplyMessage) -> Result<Bytes, Refusal> {
+    reply.encode().map_err(|_| Refusal::Malformed)
+}
