@@ -235,7 +235,7 @@ impl Node {
         self.counters.unresponsive_closed.add();
         trace::unresponsive(link);
         let code = CloseCode::Unresponsive;
-        match self.pool.remove(link) {
+        match self.pool.remove_dead(link) {
             Some(removed) => close_link(&removed, Closing::Unresponsive, code),
             None => link.close(code),
         }

@@ -63,4 +63,6 @@ pub enum PeerEvent {
     Disconnected(NodeId),
     /// A peer has disconnected with the word that it shuts down: dialling it is in vain.
     Departed(NodeId),
+    /// A peer was taken for dead and is disconnected: it left every request and ping unanswered.
+    Lost(NodeId),
 }

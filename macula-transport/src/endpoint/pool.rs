@@ -131,6 +131,13 @@ impl Pool {
         removed
     }
 
+    /// The same for one whose peer is taken for dead.
+    pub(super) fn remove_dead(&self, link: &Link) -> Option<Removed> {
+        let removed = self.state().remove_dead(link);
+        self.room.vacate();
+        removed
+    }
+
     /// The same for one that has ended by itself.
     pub(super) fn remove_ended(&self, link: &Link, error: ConnectionError) -> Option<Removed> {
         let removed = self.state().remove_ended(link, error);
@@ -313,6 +320,15 @@ impl State {
         let departs = error == ConnectionError::ClosedByPeer(CloseCode::ShuttingDown);
         if departs && !self.peers.contains_key(&node_id) {
             self.emit(PeerEvent::Departed(node_id));
+        }
+        Some(removed)
+    }
+
+    fn remove_dead(&mut self, link: &Link) -> Option<Removed> {
+        let node_id = link.node_id();
+        let removed = self.remove(&node_id, link.number)?;
+        if !self.peers.contains_key(&node_id) {
+            self.emit(PeerEvent::Lost(node_id));
         }
         Some(removed)
     }

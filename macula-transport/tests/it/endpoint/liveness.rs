@@ -65,6 +65,7 @@ async fn silent_peer(fixture: &Fixture, endpoint: &Endpoint) -> Silent {
 async fn a_connected_but_silent_peer_is_found_dead_within_the_bound(fixture: Fixture) {
     let endpoint = fixture.server_with(1, impatient).await;
     let silent = silent_peer(&fixture, &endpoint).await;
+    let mut events = endpoint.events();
     let started = Instant::now();
     let calls = [0, 1, 2].map(|_| endpoint.request(&silent.contact, request(ECHO, b"hello?")));
     let [first, second, third] = calls;
@@ -88,6 +89,8 @@ async fn a_connected_but_silent_peer_is_found_dead_within_the_bound(fixture: Fix
         ConnectionError::ClosedByPeer(CloseCode::Unresponsive)
     );
     assert_eq!(endpoint.stats().unresponsive_closed, 1);
+    let lost = PeerEvent::Lost(silent.contact.node_id);
+    event(&mut events, |event| *event == lost).await;
 }
 
 async fn callers_of_little_patience_hide_no_dead_peer(fixture: Fixture) {
