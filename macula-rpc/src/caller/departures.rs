@@ -1,4 +1,4 @@
-//! Providers that leave in order: nobody shall find out by calling them.
+//! Providers that leave in order, or have fallen silent: nobody else shall find out by calling them.
 
 use std::sync::{Arc, Weak};
 
@@ -9,8 +9,8 @@ use tokio::sync::broadcast::error::RecvError;
 
 use crate::Service;
 
-/// Takes peers that say goodbye out of the registry's cache, until the endpoint or the registry
-/// ends.
+/// Takes peers that say goodbye, or that are taken for dead, out of the registry's cache, until the
+/// endpoint or the registry ends.
 pub(super) fn watch(endpoint: &Endpoint, registry: &Arc<Registry<Service>>) {
     let departures = repair(endpoint.events(), Arc::downgrade(registry));
     endpoint.runtime().spawn(departures);
@@ -23,7 +23,9 @@ async fn repair(mut events: Receiver<PeerEvent>, registry: Weak<Registry<Service
             return;
         };
         match event {
-            Ok(PeerEvent::Departed(node_id)) => registry.forget_provider(&node_id),
+            Ok(PeerEvent::Departed(node_id) | PeerEvent::Lost(node_id)) => {
+                registry.forget_provider(&node_id);
+            }
             // What was missed shows when it is called.
             Ok(_) | Err(RecvError::Lagged(_)) => {}
             Err(RecvError::Closed) => return,

@@ -9,7 +9,7 @@ use macula_rpc::{
     Access, AttemptOutcome, CallError, CallOptions, Executed, ProviderSelector, Selection,
     ServerConfig, Service, ServiceOptions, Source,
 };
-use macula_transport::PeerEvent;
+use macula_transport::{EndpointConfig, PeerEvent};
 
 use crate::mesh::{Counter, Mesh, answers, hangs, name, within};
 
@@ -96,6 +96,25 @@ async fn a_provider_that_says_goodbye_leaves_the_cache_before_anybody_calls_it()
         }
     })
     .await;
+    let options = CallOptions::default();
+    let reply = caller.call_with(SERVICE, &(), options).await.unwrap();
+    assert_eq!((reply.provider, reply.attempts.len()), (good.id, 1));
+    assert_eq!(caller.cached(SERVICE), [good.id]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_calls_a_provider_that_was_taken_for_dead_while_it_answered_nobody() {
+    let mesh = Mesh::new();
+    let (silent, good, caller) = (mesh.node(1), mesh.node(2), mesh.node(100));
+    let _silent = silent.serve(SERVICE, answers(1)).await;
+    let _good = good.serve(SERVICE, answers(2)).await;
+    assert_eq!(caller.call::<u32>(SERVICE, &()).await, Ok(1));
+    mesh.cut(&caller, &silent);
+    // One call finds out, by its own patience and before anybody takes the node for dead.
+    assert_eq!(caller.call::<u32>(SERVICE, &()).await, Ok(2));
+    assert!(caller.endpoint.is_connected(&silent.id));
+    tokio::time::sleep(EndpointConfig::default().liveness_bound()).await;
+    assert!(!caller.endpoint.is_connected(&silent.id));
     let options = CallOptions::default();
     let reply = caller.call_with(SERVICE, &(), options).await.unwrap();
     assert_eq!((reply.provider, reply.attempts.len()), (good.id, 1));
