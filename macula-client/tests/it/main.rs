@@ -13,4 +13,5 @@ mod examples;
 mod lifetime;
 mod network;
 mod parts;
+mod scale;
 mod system;
