@@ -13,8 +13,8 @@ use macula_core::{Addresses, NameError, NodeId, Realm, ServiceName};
 use macula_dht::DhtStats;
 use macula_registry::{AdvertiseError, RegistryStats};
 use macula_rpc::{
-    CalledStats, CallerStats, Handler, HandlerError, PerService, Runs, ServerStats, Service,
-    ServiceOptions, typed,
+    CalledStats, CallerStats, Handler, HandlerError, PerService, Runs, ServedStats, ServerStats,
+    Service, ServiceOptions, typed,
 };
 use macula_transport::{EndpointStats, Role};
 use serde::{Deserialize, Serialize};
@@ -75,6 +75,8 @@ pub struct NodeStats {
     pub caller: CallerStats,
     /// Calls made, by service.
     pub called: PerService<CalledStats>,
+    /// Calls answered, by service.
+    pub served: PerService<ServedStats>,
 }
 
 /// The answer of `_sys.health`.
@@ -188,6 +190,7 @@ fn told_stats(parts: &Parts) -> NodeStats {
     let stats = stats(parts);
     NodeStats {
         called: stats.called.busiest(MAX_TOLD_SERVICES),
+        served: stats.served.busiest(MAX_TOLD_SERVICES),
         ..stats
     }
 }
@@ -201,6 +204,7 @@ pub(crate) fn stats(parts: &Parts) -> NodeStats {
         server: parts.server.stats(),
         caller: parts.caller.stats(),
         called: parts.caller.service_stats(),
+        served: parts.server.service_stats(),
     }
 }
 

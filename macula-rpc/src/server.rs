@@ -126,12 +126,12 @@ impl Server {
     /// What was counted so far.
     pub fn stats(&self) -> ServerStats {
         let running = self.ledger.places.taken();
-        let served = self.services().total();
+        let served = self.service_stats().total();
         self.ledger.counters.snapshot(running, &served)
     }
 
     /// What the calls of each service have come to.
-    pub fn services(&self) -> PerService<ServedStats> {
+    pub fn service_stats(&self) -> PerService<ServedStats> {
         self.ledger.meters.stats()
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use macula_client::rpc::{CalledStats, Latency, PerService};
+use macula_client::rpc::{CalledStats, Latency, PerService, ServedStats};
 use macula_client::system::NodeStats;
 
 use super::NOTHING;
@@ -22,6 +22,7 @@ pub(super) fn in_words(stats: &NodeStats) -> String {
         ),
     ];
     lines.extend(table("calls made", rows(&stats.called)));
+    lines.extend(table("calls answered", rows(&stats.served)));
     lines.join("\n")
 }
 
@@ -48,6 +49,19 @@ impl Shown for CalledStats {
             retries: Some(self.retries),
             failed: self.failures.values().sum(),
             took: &self.latency,
+        }
+    }
+}
+
+impl Shown for ServedStats {
+    fn row<'a>(&'a self, name: &'a str) -> Row<'a> {
+        Row {
+            name,
+            calls: self.calls,
+            running: self.running,
+            retries: None,
+            failed: self.failures.values().sum(),
+            took: &self.duration,
         }
     }
 }
@@ -139,6 +153,14 @@ mod tests {
             "services": {"app.f": called(4)}, "other": called(0),
         }));
         let row = ["app.f", "4", "0", "1", "1", "3", "µs", "4", "µs"];
+        assert_eq!((rows.len(), &rows[2][..]), (3, &row.map(str::to_owned)[..]));
+    }
+
+    #[test]
+    fn what_never_happened_took_no_time_that_could_be_told() {
+        let served = json!({"calls": 2, "running": 2, "failures": {}, "duration": took(0)});
+        let rows = words_of::<ServedStats>(json!({"services": {}, "other": served}));
+        let row = ["(others)", "2", "2", "-", "0", "-", "-"];
         assert_eq!((rows.len(), &rows[2][..]), (3, &row.map(str::to_owned)[..]));
     }
 }

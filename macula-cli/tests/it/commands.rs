@@ -142,6 +142,12 @@ fn a_node_is_asked_by_its_id_through_any_other_or_by_its_contact_alone() {
         assert_eq!(info["services"], json!(["demo.echo"]));
         assert_eq!(ask("health")["status"], json!("ok"));
         let stats = ask("stats");
+        let echoed = &stats["served"]["services"]["demo.echo"];
+        assert_eq!(
+            (&echoed["calls"], &echoed["running"]),
+            (&json!(1), &json!(0))
+        );
+        assert_eq!(echoed["duration"]["count"], json!(1));
         for layer in ["endpoint", "dht", "registry", "server", "caller", "called"] {
             assert!(stats[layer].is_object(), "{layer}: {stats}");
         }
@@ -167,7 +173,10 @@ fn what_a_node_tells_is_shown_in_words_too() {
     );
     assert!(shown("health").starts_with("status     ok\n"));
     let stats = shown("stats");
-    assert!(stats.contains("calls made"), "{stats}");
+    assert!(
+        stats.contains("calls made") && stats.contains("calls answered"),
+        "{stats}"
+    );
 }
 
 #[test]

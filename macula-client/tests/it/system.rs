@@ -120,7 +120,7 @@ async fn every_node_of_a_network_is_asked_by_its_id_through_any_other() {
 }
 
 #[tokio::test]
-async fn stats_of_a_node_tell_every_service_that_it_calls() {
+async fn stats_of_a_node_tell_every_service_on_both_sides() {
     let net = Testnet::start(2).await.unwrap();
     let (caller, provider) = (net.node(0), net.node(1));
     let double = |x: u64| async move { Ok(2 * x) };
@@ -134,13 +134,15 @@ async fn stats_of_a_node_tell_every_service_that_it_calls() {
         (called.calls, called.attempts, called.latency.count),
         (5, 5, 5)
     );
+    let served = provider.stats().served.services[&name].clone();
+    assert_eq!((served.calls, served.duration.count), (5, 5));
     // The same over the network, for whoever asks.
-    let told = provider.call_json::<_, _, NodeStats>("_sys.stats", &());
-    let told = told.provider(caller.node_id()).await.unwrap();
-    assert_eq!(told.called.services[&name], called);
-    let told = provider.call::<_, _, NodeStats>("_sys.stats", &());
-    let told = told.provider(caller.node_id()).await.unwrap();
-    assert_eq!(told.called.services[&name], called);
+    let told = caller.call_json::<_, _, NodeStats>("_sys.stats", &());
+    let told = told.provider(provider.node_id()).await.unwrap();
+    assert_eq!(told.served.services[&name], served);
+    let told = caller.call::<_, _, NodeStats>("_sys.stats", &());
+    let told = told.provider(provider.node_id()).await.unwrap();
+    assert_eq!(told.served.services[&name], served);
     net.shutdown().await;
 }
 

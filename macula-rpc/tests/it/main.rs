@@ -15,6 +15,7 @@ mod health;
 mod inline;
 mod lifecycle;
 mod mesh;
+mod metrics;
 mod recovery;
 mod server;
 mod tiers;
