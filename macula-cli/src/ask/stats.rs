@@ -21,8 +21,8 @@ pub(super) fn in_words(stats: &NodeStats) -> String {
             endpoint.requests_sent, endpoint.requests_handled, endpoint.requests_overloaded
         ),
     ];
-    lines.extend(table("calls made", rows(&stats.called)));
-    lines.extend(table("calls answered", rows(&stats.served)));
+    lines.extend(table("calls made", &rows(&stats.called)));
+    lines.extend(table("calls answered", &rows(&stats.served)));
     lines.join("\n")
 }
 
@@ -79,7 +79,7 @@ fn rows<S: Shown>(all: &PerService<S>) -> Vec<Row<'_>> {
     rows
 }
 
-fn table(heading: &str, rows: Vec<Row<'_>>) -> Vec<String> {
+fn table(heading: &str, rows: &[Row<'_>]) -> Vec<String> {
     let names = rows.iter().map(|row| row.name.len());
     let width = names.chain([heading.len()]).max().unwrap_or_default();
     let mut lines = vec![
@@ -128,7 +128,7 @@ mod tests {
 
     fn words_of<T: DeserializeOwned + Shown>(all: serde_json::Value) -> Vec<Vec<String>> {
         let all: PerService<T> = serde_json::from_value(all).unwrap();
-        let lines = table("calls", rows(&all)).into_iter();
+        let lines = table("calls", &rows(&all)).into_iter();
         lines
             .map(|line| line.split_whitespace().map(str::to_owned).collect())
             .collect()

@@ -202,22 +202,6 @@ async fn errors_of_the_function_and_timeouts_have_their_own_exit_codes() {
         })
         .await
         .unwrap();
-    let _private = provider
-        .advertise("demo.private", |()| async move { Ok(()) })
-        .access(Access::only([]))
-        .await
-        .unwrap();
-    let occupied = Arc::new(Notify::new());
-    let occupies = occupied.clone();
-    let narrow = move |()| {
-        occupies.notify_one();
-        std::future::pending::<Result<(), HandlerError>>()
-    };
-    let _narrow = provider
-        .advertise("demo.narrow", narrow)
-        .concurrency(NonZeroUsize::MIN)
-        .await
-        .unwrap();
     let contact = provider.contact().to_string();
 
     let fails = contact.clone();
@@ -243,6 +227,32 @@ async fn errors_of_the_function_and_timeouts_have_their_own_exit_codes() {
         .unwrap()
         .unwrap();
     assert_eq!((code, &failure["error"]), (5, &json!("timeout")));
+    provider.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn being_refused_has_its_own_exit_code() {
+    let provider = Client::builder()
+        .listen("127.0.0.1:0".parse().unwrap())
+        .connect()
+        .await
+        .unwrap();
+    let _private = provider
+        .advertise("demo.private", |()| async move { Ok(()) })
+        .access(Access::only([]))
+        .await
+        .unwrap();
+    let occupied = Arc::new(Notify::new());
+    let occupies = occupied.clone();
+    let narrow = move |()| {
+        occupies.notify_one();
+        std::future::pending::<Result<(), HandlerError>>()
+    };
+    let _narrow = provider
+        .advertise("demo.narrow", narrow)
+        .concurrency(NonZeroUsize::MIN)
+        .await
+        .unwrap();
 
     let occupies = provider.call::<_, _, Value>("demo.narrow", &());
     tokio::spawn(occupies.timeout(Duration::from_secs(60)).into_future());

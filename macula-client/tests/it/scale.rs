@@ -51,10 +51,7 @@ async fn call(client: Client, left: Arc<AtomicU32>) {
     while let Ok(call) = left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take) {
         let number = scattered(call) as usize % SERVICES;
         let sum = client.call::<_, _, u64>(name(number), &u64::from(call));
-        let sum = sum
-            .timeout(PATIENCE)
-            .await
-            .unwrap_or_else(|error| panic!("call {call}: {error}"));
+        let sum = sum.timeout(PATIENCE).await.unwrap();
         assert_eq!(sum, u64::from(call) + number as u64);
     }
 }
