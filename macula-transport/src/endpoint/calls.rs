@@ -5,7 +5,7 @@
 //! caller a task.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -40,6 +40,8 @@ pub(super) struct Calls {
     settled: Notify,
     /// The peer owes us answers again.
     owed: Notify,
+    /// How many callers have lately had their answers together and not asked again yet. A hint.
+    coming: AtomicUsize,
 }
 
 struct State {
@@ -78,7 +80,13 @@ impl Calls {
             room: Notify::new(),
             settled: Notify::new(),
             owed: Notify::new(),
+            coming: AtomicUsize::new(0),
         }
+    }
+
+    /// How many requests are likely to follow soon: whoever has many answers often asks again.
+    pub(super) fn coming(&self) -> usize {
+        self.coming.load(Ordering::Relaxed)
     }
 
     /// Begins a request, on a lane or on the stream that is to be its own.
@@ -122,6 +130,8 @@ impl Calls {
             None => state.lanes.choose(),
         };
         let call = state.slots.take(Arc::clone(&lane), request.clone());
+        self.coming
+            .store(self.coming().saturating_sub(1), Ordering::Relaxed);
         let is_owed_again = state.answers.begin(now);
         drop(state);
         if is_owed_again {
@@ -218,6 +228,7 @@ impl Calls {
             }
         }
         state.answers.heard(now);
+        self.coming.store(wakers.len(), Ordering::Relaxed);
         self.after(state);
         late
     }

@@ -17,6 +17,7 @@ use super::frame::{CallId, Header};
 use super::turns::Turn;
 
 mod alone;
+mod gathering;
 mod patience;
 mod run;
 mod task;
@@ -164,10 +165,10 @@ impl Lane {
         Poll::Pending
     }
 
-    /// Whether nothing is to go out.
-    fn is_empty(&self) -> bool {
+    /// How much is to go out.
+    fn waiting(&self) -> usize {
         let outbox = self.outbox();
-        outbox.asks.is_empty() && outbox.answers.is_empty()
+        outbox.asks.len() + outbox.answers.len()
     }
 
     /// Takes nothing in any more.

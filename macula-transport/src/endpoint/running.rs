@@ -41,6 +41,11 @@ impl Running {
         Self(Mutex::default())
     }
 
+    /// How many run.
+    pub(super) fn count(&self) -> usize {
+        self.state().works.len()
+    }
+
     /// Whether nothing runs under this id.
     pub(super) fn is_free(&self, call: CallId) -> bool {
         !self.state().works.contains_key(&call)

@@ -7,6 +7,7 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 use tokio::time::Instant;
 
+use super::gathering::Gathering;
 use super::patience::Patience;
 use super::{Ask, Lane, Reply};
 use crate::endpoint::calls::{Answer, Asks};
@@ -54,6 +55,7 @@ pub(super) struct LaneTask {
     holds: Vec<Hold>,
     writing: Patience,
     is_blocked: bool,
+    gathering: Gathering,
     /// It has had a whole turn, and there was more to do.
     has_more: bool,
     /// Of the long bodies that are under way.
@@ -94,6 +96,7 @@ impl LaneTask {
             holds: Vec::new(),
             writing: Patience::default(),
             is_blocked: false,
+            gathering: Gathering::default(),
             has_more: false,
             turns: Vec::from_iter(turn),
             answers: Vec::new(),
@@ -122,7 +125,7 @@ impl LaneTask {
         while frames_left > 0 {
             let has_read = self.read(cx, &mut frames_left)?;
             self.hand_over();
-            let has_written = self.write(cx)?;
+            let has_written = !self.gathers(cx) && self.write(cx)?;
             if let Some(end) = self.end() {
                 return Ok(Poll::Ready(end));
             }
@@ -291,6 +294,26 @@ impl LaneTask {
         self.wakers.drain(..).for_each(Waker::wake);
     }
 
+    /// Whether what is to go out waits a moment for more, which is looked for in the next turn.
+    fn gathers(&mut self, cx: &mut Context<'_>) -> bool {
+        // What was read in this turn has its answers here already.
+        let has_begun = self.burst.len_bytes() > 0;
+        let has_more = !self.asks.is_empty() || !self.replies.is_empty();
+        if has_begun || has_more || self.lane.is_alone() {
+            return false;
+        }
+        let link = &self.inbound.link;
+        let coming = match self.is_accepted {
+            true => link.running.count(),
+            false => link.calls.coming(),
+        };
+        let gathers = self.gathering.looks_again(self.lane.waiting(), coming);
+        if gathers {
+            cx.waker().wake_by_ref();
+        }
+        gathers
+    }
+
     /// Writes as much as is there and the peer takes; whether anything went out.
     fn write(&mut self, cx: &mut Context<'_>) -> Result<bool, End> {
         let mut has_written = false;
@@ -383,7 +406,7 @@ impl LaneTask {
         // In this order: what runs no more has left its answer in the outbox.
         let is_over = self.is_heard_out
             && !self.inbound.link.running.has_any_of(&self.lane)
-            && self.lane.is_empty()
+            && self.lane.waiting() == 0
             && self.replies.is_empty()
             && self.burst.len_bytes() == 0;
         is_over.then_some(End::Finished)
