@@ -81,8 +81,8 @@ impl Advertise {
         self
     }
 
-    /// Publishes nothing: only peers that are connected and name this node can call it. The one
-    /// way to provide for a node that nobody can dial.
+    /// Publishes nothing: only who names this node can call it. The one way to provide for a node
+    /// that nobody can dial, which has to be connected to its callers.
     pub fn unlisted(self) -> Self {
         self.set(|options| options.listed = false)
     }
