@@ -29,14 +29,14 @@ impl Wanted {
     }
 }
 
-/// When a service was last looked up for calls that want none of the providers known.
+/// When a lookup for calls that want none of the providers known last had an answer.
 ///
 /// While nobody meets what is wanted every such call would look again, past the cache.
 #[derive(Debug, Default)]
 pub(crate) struct Looked(Mutex<Option<(ServiceName, Instant)>>);
 
 impl Looked {
-    /// It is looked up now.
+    /// The service was looked up, with an answer.
     pub(crate) fn note(&self, now: Instant, service: &ServiceName) {
         *self.last() = Some((service.clone(), now));
     }

@@ -191,19 +191,21 @@ impl<'a> OutboundCall<'a> {
     /// Looks again, because the candidates are used up.
     async fn refresh(&mut self, timeout: Duration) {
         self.plan.forbid_refresh();
-        if self.plan.next_number() == 1 {
-            // There were none, for nobody who is known is wanted.
-            let (looked, service) = (&self.health.looked, &self.call.service);
-            if looked.lately(self.now, service) {
-                return;
-            }
-            looked.note(self.now, service);
+        let (looked, service) = (&self.health.looked, &self.call.service);
+        // There were none, for nobody who is known is wanted.
+        let is_for_wanted = self.plan.next_number() == 1;
+        if is_for_wanted && looked.lately(self.now, service) {
+            return;
         }
         self.shared.counters.refreshed();
         // Those who are wanted may be beyond the first ones of many.
-        let want = (self.plan.next_number() == 1).then_some(MAX_WANTED);
+        let want = is_for_wanted.then_some(MAX_WANTED);
         match self.resolve(timeout, true, want).await {
             Ok(resolved) => {
+                if is_for_wanted {
+                    // Not before there is an answer: until then others wait for it too.
+                    looked.note(self.now, service);
+                }
                 self.offer(resolved.clone());
                 self.repair(resolved.providers());
             }

@@ -107,6 +107,38 @@ async fn calls_that_want_nobody_who_is_known_look_again_once_a_second() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn calls_that_want_somebody_unknown_wait_for_the_same_lookup() {
+    let mesh = Mesh::new();
+    let (old, new, caller) = (mesh.node(1), mesh.node(2), mesh.node(100));
+    let _old = serve(&old, 1, version("1")).await;
+    call(&caller, saying(version("1"))).await.unwrap();
+    let _new = serve(&new, 2, version("2")).await;
+    mesh.dht.set_latency(Duration::from_millis(100));
+    let lookups = || caller.registry.stats().cache.lookups;
+    let before = lookups();
+    let wanted = || call(&caller, saying(version("2")));
+    let (one, two, three) = tokio::join!(wanted(), wanted(), wanted());
+    for reply in [one, two, three] {
+        assert_eq!(reply.unwrap().provider, new.id);
+    }
+    assert_eq!(lookups(), before + 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lookup_in_vain_keeps_nobody_from_looking_again() {
+    let mesh = Mesh::new();
+    let (old, new, caller) = (mesh.node(1), mesh.node(2), mesh.node(100));
+    let _old = serve(&old, 1, version("1")).await;
+    call(&caller, saying(version("1"))).await.unwrap();
+    let _new = serve(&new, 2, version("2")).await;
+    mesh.dht.set_reachable(false);
+    call(&caller, saying(version("2"))).await.unwrap_err();
+    mesh.dht.set_reachable(true);
+    let reply = call(&caller, saying(version("2"))).await.unwrap();
+    assert_eq!(reply.provider, new.id);
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_is_wanted_is_found_among_any_number() {
     let mesh = Mesh::new();
     let caller = mesh.node(100);
