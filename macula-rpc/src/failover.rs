@@ -78,7 +78,7 @@ pub(crate) enum GiveUp {
 /// One try: whom, and how long it may take, its dial included.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Try {
-    /// Without addresses when it is a connected node of which no record is known.
+    /// Without addresses when no record of it is known and it was connected when it was offered.
     pub(crate) contact: Contact,
     /// Counted from one.
     pub(crate) number: u8,
@@ -194,7 +194,7 @@ impl Plan {
     pub(crate) fn begin_node(&mut self, now: Instant, node_id: NodeId) -> Try {
         let contact = self.node.take();
         let contact = contact.unwrap_or_else(|| Contact::new(node_id, []));
-        // Over a connection that stands, a failure that permits another attempt shows at once.
+        // The call is pinned to it: no other candidate waits for a share of the time.
         self.begin_at(now, contact, 1)
     }
 

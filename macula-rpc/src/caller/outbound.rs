@@ -275,11 +275,13 @@ impl<'a> OutboundCall<'a> {
         CallError::RetryBudgetExhausted { attempts }
     }
 
-    /// A connection that stands is used whatever became of the attempts before.
+    /// The node that the call is pinned to is tried whatever became of the attempts before.
     fn choose_node(&mut self, node_id: NodeId) -> Begun<'a> {
+        let connected = self.shared.endpoint.is_connected(&node_id);
+        let under_way = self.health.begin(self.now, node_id, true);
         Begun {
             tried: self.plan.begin_node(self.now, node_id),
-            under_way: self.health.begin(self.now, node_id, true),
+            under_way: under_way.map(|it| it.with_dial(!connected)),
         }
     }
 

@@ -1,8 +1,13 @@
 //! Providers that fail again and again, and outages of all of them.
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use macula_rpc::{AttemptOutcome, Call, CallError, CallOptions, Codec, Executed};
+use macula_registry::AdvertiseOptions;
+use macula_rpc::{
+    AttemptOutcome, Call, CallError, CallOptions, Codec, Executed, ProviderSelector, Selection,
+    ServerConfig, Service, Source,
+};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
@@ -206,4 +211,51 @@ async fn an_outage_is_not_amplified() {
     assert!(attempts <= most, "{attempts} attempts, at most {most}");
     assert!(out_of_budget > CALLS / 2, "{out_of_budget}");
     assert_eq!(stats.out_of_budget, out_of_budget);
+}
+
+/// Chooses the first, and remembers how quick each choice was thought to be.
+#[derive(Default)]
+struct Remembers(Mutex<Vec<Option<Duration>>>);
+
+impl ProviderSelector for Remembers {
+    fn select(&self, selection: &Selection<'_>) -> Option<usize> {
+        let latency = selection.candidates.first()?.health.latency;
+        self.0.lock().unwrap().push(latency);
+        Some(0)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_dial_of_a_node_that_was_located_is_not_its_latency() {
+    let mesh = Mesh::new();
+    let seen = Arc::new(Remembers::default());
+    let caller = mesh.node_with(100, seen.clone(), ServerConfig::default());
+    let provider = mesh.node(1);
+    let _known = provider.serve("app.other", answers(1)).await;
+    let unlisted = AdvertiseOptions {
+        listed: false,
+        ..AdvertiseOptions::default()
+    };
+    let service = Service::new(answers(1));
+    let advertised = provider
+        .registry
+        .advertise(name(SERVICE), service, unlisted);
+    let _unlisted = advertised.await.unwrap();
+    let pinned = CallOptions {
+        provider: Some(provider.id),
+        ..CallOptions::default()
+    };
+    let located = caller.call_with(SERVICE, &(), pinned).await.unwrap();
+    assert_eq!(located.source, Source::Dht);
+    assert_eq!(caller.endpoint.stats().dials, 1);
+
+    provider.server.unadvertise(&name(SERVICE)).await.unwrap();
+    let _listed = provider.serve(SERVICE, answers(1)).await;
+    sleep(Duration::from_secs(2)).await;
+    for _ in 0..2 {
+        caller.call::<u32>(SERVICE, &()).await.unwrap();
+    }
+    let seen = seen.0.lock().unwrap().clone();
+    assert_eq!(seen[0], None, "the first answer came after a dial");
+    assert!(seen[1].is_some());
 }
