@@ -196,15 +196,16 @@ fn told_stats(parts: &Parts) -> NodeStats {
 }
 
 pub(crate) fn stats(parts: &Parts) -> NodeStats {
+    let (called, served) = (parts.caller.service_stats(), parts.server.service_stats());
     NodeStats {
         version: SYSTEM_VERSION,
         endpoint: parts.endpoint.stats(),
         dht: parts.kademlia.as_ref().map(|kademlia| kademlia.stats()),
         registry: parts.registry.stats(),
-        server: parts.server.stats(),
-        caller: parts.caller.stats(),
-        called: parts.caller.service_stats(),
-        served: parts.server.service_stats(),
+        server: parts.server.stats_of(&served),
+        caller: parts.caller.stats_of(&called),
+        called,
+        served,
     }
 }
 

@@ -145,7 +145,12 @@ impl Caller {
 
     /// What was counted so far.
     pub fn stats(&self) -> CallerStats {
-        self.0.counters.snapshot(&self.service_stats().total())
+        self.stats_of(&self.service_stats())
+    }
+
+    /// The same, from a snapshot of [`service_stats`](Self::service_stats): so that both agree.
+    pub fn stats_of(&self, services: &PerService<CalledStats>) -> CallerStats {
+        self.0.counters.snapshot(&services.total())
     }
 
     /// What the calls of each service have come to.

@@ -125,9 +125,13 @@ impl Server {
 
     /// What was counted so far.
     pub fn stats(&self) -> ServerStats {
+        self.stats_of(&self.service_stats())
+    }
+
+    /// The same, from a snapshot of [`service_stats`](Self::service_stats): so that both agree.
+    pub fn stats_of(&self, services: &PerService<ServedStats>) -> ServerStats {
         let running = self.ledger.places.taken();
-        let served = self.service_stats().total();
-        self.ledger.counters.snapshot(running, &served)
+        self.ledger.counters.snapshot(running, &services.total())
     }
 
     /// What the calls of each service have come to.

@@ -171,6 +171,27 @@ async fn the_answer_of_stats_names_the_busiest_services_and_counts_all() {
     assert_eq!(total.running, 1);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stats_of_services_and_of_the_node_agree_while_calls_go_on() {
+    let nodes = InMemory::new();
+    let node = nodes.node().await;
+    let one = |()| async { Ok(1_u8) };
+    let _ad = node.advertise("demo.f", one).await.unwrap();
+    let caller = node.clone();
+    let calling = tokio::spawn(async move {
+        loop {
+            caller.call::<_, _, u8>("demo.f", &()).await.unwrap();
+        }
+    });
+    for _ in 0..1000 {
+        let stats = node.stats();
+        assert_eq!(stats.caller.calls, stats.called.total().calls);
+        assert_eq!(stats.server.calls, stats.served.total().calls);
+        tokio::task::yield_now().await;
+    }
+    calling.abort();
+}
+
 #[tokio::test]
 async fn names_of_the_system_are_found_by_nobody() {
     let net = Testnet::start(2).await.unwrap();

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::class::{ByClass, FailureClass};
-use super::latency::Latency;
+use super::latency::{Latency, Merging};
 use super::meters::{Meter, ServiceStats, merge_counts};
 use super::tally::{Tally, UnderWay};
 use crate::AttemptOutcome;
@@ -41,15 +41,19 @@ impl ServiceStats for CalledStats {
         self.calls
     }
 
-    fn merge(&mut self, other: &Self) {
-        self.calls += other.calls;
-        self.running += other.running;
-        self.local += other.local;
-        self.attempts += other.attempts;
-        self.retries += other.retries;
-        merge_counts(&mut self.failures, &other.failures);
-        merge_counts(&mut self.attempt_failures, &other.attempt_failures);
-        self.latency = self.latency.merged(&other.latency);
+    fn merge<'a>(&mut self, others: impl Iterator<Item = &'a Self>) {
+        let mut latency = Merging::of(&self.latency);
+        for other in others {
+            self.calls += other.calls;
+            self.running += other.running;
+            self.local += other.local;
+            self.attempts += other.attempts;
+            self.retries += other.retries;
+            merge_counts(&mut self.failures, &other.failures);
+            merge_counts(&mut self.attempt_failures, &other.attempt_failures);
+            latency.add(&other.latency);
+        }
+        self.latency = latency.merged();
     }
 }
 

@@ -64,19 +64,39 @@ impl Latency {
         });
         reached.map_or(0, |bucket| bucket.at_most_nanos.min(self.max_nanos))
     }
+}
 
-    /// Both together.
-    pub(super) fn merged(&self, other: &Self) -> Self {
-        let mut counts = BTreeMap::<u64, u64>::new();
-        for bucket in self.buckets.iter().chain(&other.buckets) {
-            *counts.entry(bucket.at_most_nanos).or_default() += bucket.count;
+/// Several of them on their way to one.
+pub(super) struct Merging {
+    /// By the longest time of their bucket.
+    counts: BTreeMap<u64, u64>,
+    sum_nanos: u64,
+    max_nanos: u64,
+}
+
+impl Merging {
+    pub(super) fn of(first: &Latency) -> Self {
+        let mut merging = Self {
+            counts: BTreeMap::new(),
+            sum_nanos: 0,
+            max_nanos: 0,
+        };
+        merging.add(first);
+        merging
+    }
+
+    pub(super) fn add(&mut self, other: &Latency) {
+        for bucket in &other.buckets {
+            *self.counts.entry(bucket.at_most_nanos).or_default() += bucket.count;
         }
-        let buckets = counts.into_iter().map(Bucket::from);
-        Self::of(
-            buckets.collect(),
-            self.sum_nanos.saturating_add(other.sum_nanos),
-            self.max_nanos.max(other.max_nanos),
-        )
+        self.sum_nanos = self.sum_nanos.saturating_add(other.sum_nanos);
+        self.max_nanos = self.max_nanos.max(other.max_nanos);
+    }
+
+    /// All together.
+    pub(super) fn merged(self) -> Latency {
+        let buckets = self.counts.into_iter().map(Bucket::from);
+        Latency::of(buckets.collect(), self.sum_nanos, self.max_nanos)
     }
 }
 
@@ -221,7 +241,9 @@ mod tests {
         ) {
             let all = meter(&[&one[..], &other[..]].concat()).stats();
             let (one, other) = (meter(&one), meter(&other));
-            prop_assert_eq!(&one.stats().merged(&other.stats()), &all);
+            let mut merging = Merging::of(&one.stats());
+            merging.add(&other.stats());
+            prop_assert_eq!(&merging.merged(), &all);
             one.absorb(&other);
             prop_assert_eq!(one.stats(), all);
         }

@@ -28,17 +28,17 @@ pub trait ServiceStats: Clone + Default {
     /// How many calls there were.
     fn calls(&self) -> u64;
 
-    /// Adds what was counted elsewhere.
-    fn merge(&mut self, other: &Self);
+    /// Adds what was counted elsewhere: in one go, for what is told of the whole is reckoned once.
+    fn merge<'a>(&mut self, others: impl Iterator<Item = &'a Self>)
+    where
+        Self: 'a;
 }
 
 impl<S: ServiceStats> PerService<S> {
     /// All services together.
     pub fn total(&self) -> S {
         let mut total = self.other.clone();
-        for stats in self.services.values() {
-            total.merge(stats);
-        }
+        total.merge(self.services.values());
         total
     }
 
@@ -48,9 +48,8 @@ impl<S: ServiceStats> PerService<S> {
     pub fn busiest(mut self, most: usize) -> Self {
         let mut by_calls: Vec<_> = std::mem::take(&mut self.services).into_iter().collect();
         by_calls.sort_by_key(|(_, stats)| std::cmp::Reverse(stats.calls()));
-        for (_, stats) in by_calls.drain(most.min(by_calls.len())..) {
-            self.other.merge(&stats);
-        }
+        let left_out = by_calls.split_off(most.min(by_calls.len()));
+        self.other.merge(left_out.iter().map(|(_, stats)| stats));
         self.services.extend(by_calls);
         self
     }

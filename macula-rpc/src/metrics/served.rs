@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::class::FailureClass;
-use super::latency::Latency;
+use super::latency::{Latency, Merging};
 use super::meters::{Meter, ServiceStats, merge_counts};
 use super::tally::Tally;
 
@@ -30,11 +30,15 @@ impl ServiceStats for ServedStats {
         self.calls
     }
 
-    fn merge(&mut self, other: &Self) {
-        self.calls += other.calls;
-        self.running += other.running;
-        merge_counts(&mut self.failures, &other.failures);
-        self.duration = self.duration.merged(&other.duration);
+    fn merge<'a>(&mut self, others: impl Iterator<Item = &'a Self>) {
+        let mut duration = Merging::of(&self.duration);
+        for other in others {
+            self.calls += other.calls;
+            self.running += other.running;
+            merge_counts(&mut self.failures, &other.failures);
+            duration.add(&other.duration);
+        }
+        self.duration = duration.merged();
     }
 }
 
