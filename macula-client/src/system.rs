@@ -3,7 +3,8 @@
 //! They take no arguments, answer postcard and JSON callers alike, and are listed nowhere: name the
 //! node as the call's [`provider`](crate::CallBuilder::provider). If it is not connected, the
 //! network is asked where it is. Between nodes of different versions ask in JSON, in which answers
-//! may have fields that the asker does not know.
+//! may have fields that the asker does not know. In those of `_sys.stats` counters may be missing,
+//! which are read as zero, and kinds of failure that the asker does not know are left out.
 
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Weak};
@@ -64,18 +65,24 @@ pub struct NodeStats {
     /// See [`SYSTEM_VERSION`].
     pub version: u16,
     /// Connections, dials, requests.
+    #[serde(default)]
     pub endpoint: EndpointStats,
     /// The DHT; none with one of the user's own.
     pub dht: Option<DhtStats>,
     /// Local services, discovery cache, advertisements.
+    #[serde(default)]
     pub registry: RegistryStats,
     /// Calls answered.
+    #[serde(default)]
     pub server: ServerStats,
     /// Calls made.
+    #[serde(default)]
     pub caller: CallerStats,
     /// Calls made, by service.
+    #[serde(default)]
     pub called: PerService<CalledStats>,
     /// Calls answered, by service.
+    #[serde(default)]
     pub served: PerService<ServedStats>,
 }
 

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// A snapshot of a registry's counters and sizes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct RegistryStats {
     /// Services registered now.
     pub local_services: usize,
@@ -20,6 +21,7 @@ pub struct RegistryStats {
 /// Every resolve is exactly one of [`local_answers`](RegistryStats::local_answers), hits, stale
 /// hits, negative hits and misses; every lookup that has ended is one of the answers or failed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct CacheStats {
     /// Names cached now, those known to have no provider included.
     pub entries: usize,
@@ -55,6 +57,7 @@ pub struct CacheStats {
 
 /// What became of this node's advertisements so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct PublishStats {
     /// Services whose latest attempt to be published failed.
     pub degraded: usize,

@@ -84,6 +84,7 @@ pub trait Connection: Send + Sync + 'static {
 
 /// What went over a connection, or over several of them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Traffic {
     /// Bytes sent, everything that the transport adds included.
     pub bytes_sent: u64,

@@ -6,8 +6,10 @@ use macula_client::system::{
     HealthStatus, MAX_TOLD_SERVICES, NodeHealth, NodeInfo, NodeStats, Pong, SYSTEM_VERSION,
 };
 use macula_client::testnet::Testnet;
-use macula_client::{AdvertisementState, CallError, Client, SecretKey, ServiceName, Source};
-use serde_json::Value;
+use macula_client::{
+    AdvertisementState, CallError, Client, HandlerError, SecretKey, ServiceName, Source,
+};
+use serde_json::{Value, json};
 
 use crate::memory::InMemory;
 
@@ -190,6 +192,46 @@ async fn stats_of_services_and_of_the_node_agree_while_calls_go_on() {
         tokio::task::yield_now().await;
     }
     calling.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn stats_of_another_version_are_read_as_far_as_they_are_known() {
+    let nodes = InMemory::new();
+    let node = nodes.node().await;
+    let fails = |()| async { Err::<u8, _>(HandlerError::new("no luck")) };
+    let _ad = node.advertise("demo.f", fails).await.unwrap();
+    node.call::<_, _, u8>("demo.f", &()).await.unwrap_err();
+    let stats = node.stats();
+    let mut told = serde_json::to_value(&stats).unwrap();
+    for path in ["/called/services/demo.f", "/served/services/demo.f"] {
+        let service = told.pointer_mut(path).unwrap();
+        service["failures"]["bewitched"] = json!(2);
+        service["spells"] = json!({"cast": 1});
+    }
+    assert_eq!(serde_json::from_value(told.clone()).ok(), Some(stats));
+
+    for (path, missing) in [
+        ("/endpoint", "dials"),
+        ("/registry", "local_services"),
+        ("/registry/cache", "hits"),
+        ("/registry/publish", "failed"),
+        ("/caller", "refreshes"),
+        ("/called/services/demo.f", "failures"),
+        ("/called/services/demo.f", "retries"),
+        ("/served/services/demo.f", "running"),
+        ("/served/services/demo.f/duration", "p90_nanos"),
+        ("/served", "other"),
+        ("", "called"),
+    ] {
+        let layer = told.pointer_mut(path).unwrap().as_object_mut().unwrap();
+        assert!(layer.remove(missing).is_some(), "{path}/{missing}");
+    }
+    told["dht"] = json!({"kad": {}});
+    told["endpoint"]["traffic"] = json!({});
+    let read: NodeStats = serde_json::from_value(told).unwrap();
+    let served = &read.served.services["demo.f"];
+    assert_eq!((served.calls, served.duration.p90_nanos), (1, 0));
+    assert_eq!(read.called, Default::default());
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ use crate::kad::KadStats;
 
 /// A snapshot.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 #[non_exhaustive]
 pub struct DhtStats {
     /// Of the machine.

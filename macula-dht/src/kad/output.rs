@@ -102,6 +102,7 @@ pub const MAX_ASKED: usize = 64;
 
 /// Counters and sizes of the machine.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct KadStats {
     /// Contacts in the routing table.
     pub contacts: usize,

@@ -8,6 +8,7 @@ use crate::{CalledStats, FailureClass};
 
 /// Counters of a [`Caller`](crate::Caller) since its start.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 #[non_exhaustive]
 pub struct CallerStats {
     /// Calls made.

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::class::{ByClass, FailureClass};
+use super::class::{ByClass, FailureClass, known_classes};
 use super::latency::{Latency, Merging};
 use super::meters::{Meter, ServiceStats, merge_counts};
 use super::tally::{Tally, UnderWay};
@@ -14,6 +14,7 @@ use crate::AttemptOutcome;
 
 /// What this node's calls of one service have come to.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 #[non_exhaustive]
 pub struct CalledStats {
     /// Calls made.
@@ -27,9 +28,11 @@ pub struct CalledStats {
     /// Attempts after the first of their call.
     pub retries: u64,
     /// Calls without a result, by class; classes that were not met are left out.
+    #[serde(deserialize_with = "known_classes")]
     pub failures: BTreeMap<FailureClass, u64>,
     /// Attempts without a result, by class. Those that another attempt made up for are here and not
     /// among `failures`.
+    #[serde(deserialize_with = "known_classes")]
     pub attempt_failures: BTreeMap<FailureClass, u64>,
     /// How long calls took that a handler answered, with a result or with an error of its own:
     /// lookup, dial and attempts in vain included.

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use macula_transport::{DialError, Refusal};
+use serde::de::value::{Error as Unnamed, StringDeserializer};
+use serde::de::{Deserializer, IntoDeserializer};
 use serde::{Deserialize, Serialize};
 
 use crate::message::Status;
@@ -156,6 +158,22 @@ impl Status {
             Self::Denied => FailureClass::Denied,
         })
     }
+}
+
+/// Reads how often each class was met. A node of another version may know classes that this one
+/// does not: where they have names they are left out.
+pub(super) fn known_classes<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<BTreeMap<FailureClass, u64>, D::Error> {
+    if !deserializer.is_human_readable() {
+        return BTreeMap::deserialize(deserializer);
+    }
+    let by_name = BTreeMap::<String, u64>::deserialize(deserializer)?;
+    let known = by_name.into_iter().filter_map(|(name, count)| {
+        let name: StringDeserializer<Unnamed> = name.into_deserializer();
+        Some((FailureClass::deserialize(name).ok()?, count))
+    });
+    Ok(known.collect())
 }
 
 /// A counter for each class.

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 /// How long something took, each time: in nanoseconds, in buckets none of which is wider than an
 /// eighth of what it begins at.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 #[non_exhaustive]
 pub struct Latency {
     /// How many times.

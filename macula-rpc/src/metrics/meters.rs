@@ -16,6 +16,7 @@ pub const MAX_METERED_SERVICES: usize = 4 * 1024;
 
 /// What was counted, service by service.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct PerService<S> {
     /// By name.
     pub services: BTreeMap<ServiceName, S>,

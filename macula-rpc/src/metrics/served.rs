@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::class::FailureClass;
+use super::class::{FailureClass, known_classes};
 use super::latency::{Latency, Merging};
 use super::meters::{Meter, ServiceStats, merge_counts};
 use super::tally::Tally;
 
 /// What the calls that this node answers with one service have come to.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 #[non_exhaustive]
 pub struct ServedStats {
     /// Calls that arrived, this node's own included.
@@ -19,6 +20,7 @@ pub struct ServedStats {
     /// Of these: not answered yet.
     pub running: u64,
     /// Calls that ended without a result, by class; classes that were not met are left out.
+    #[serde(deserialize_with = "known_classes")]
     pub failures: BTreeMap<FailureClass, u64>,
     /// How long calls took here whose handler ran to its end, with a result or with an error of its
     /// own: from their arrival, the wait for a thread included.

@@ -9,6 +9,7 @@ use crate::{DialError, Refusal, Traffic};
 
 /// Counters of an [`Endpoint`](crate::Endpoint) since its start, and what it holds now.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 #[non_exhaustive]
 pub struct EndpointStats {
     /// Connections held now.
