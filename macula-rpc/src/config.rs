@@ -10,8 +10,8 @@ use crate::{RetryBudget, TraceContext, Wanted};
 /// Default of [`CallOptions::timeout`].
 pub const DEFAULT_CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A call waits no longer than this, whatever its options say.
-pub const MAX_CALL_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
+/// A call waits no longer than this, whatever its options say: no endpoint handles it for longer.
+pub const MAX_CALL_TIMEOUT: Duration = macula_transport::MAX_REQUEST_TIMEOUT;
 
 /// Default of [`CallerConfig::max_attempts`].
 pub const DEFAULT_MAX_ATTEMPTS: NonZeroU8 = match NonZeroU8::new(3) {

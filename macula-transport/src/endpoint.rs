@@ -62,6 +62,7 @@ mod stats;
 mod trace;
 
 pub use config::{EndpointConfig, EndpointConfigError};
+pub use inbound::MAX_REQUEST_TIMEOUT;
 pub use peer::{Peer, PeerConnection, PeerEvent, Role};
 pub use request::{
     Begun, Handling, InboundRequest, ProtocolId, ProtocolTaken, Request, RequestHandler,

@@ -74,7 +74,8 @@ pub mod contract;
 
 pub use endpoint::{
     Begun, Endpoint, EndpointConfig, EndpointConfigError, EndpointStats, Handling, InboundRequest,
-    Peer, PeerConnection, PeerEvent, ProtocolId, ProtocolTaken, Request, RequestHandler, Role,
+    MAX_REQUEST_TIMEOUT, Peer, PeerConnection, PeerEvent, ProtocolId, ProtocolTaken, Request,
+    RequestHandler, Role,
 };
 pub use error::{
     CloseCode, ConnectionError, DialError, Executed, Refusal, RequestError, RequestFailure,

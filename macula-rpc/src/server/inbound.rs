@@ -12,7 +12,6 @@ use macula_transport::{Begun, InboundRequest, Refusal, RequestHandler};
 use super::Server;
 use super::begin::{Incoming, Progress};
 use super::work::Work;
-use crate::MAX_CALL_TIMEOUT;
 use crate::message::{CallHeader, ReplyMessage, Status};
 
 /// Weak, for a server's registry may know the endpoint.
@@ -34,7 +33,7 @@ impl Inbound {
             header,
             body,
             arrived: request.arrived,
-            deadline: request.arrived + request.remaining.min(MAX_CALL_TIMEOUT),
+            deadline: request.arrived + request.remaining,
         };
         Ok(match server.begin(call) {
             Progress::Ended(reply) if is_nonsense(name, &reply) => {

@@ -3,6 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::runtime::Handle;
@@ -11,7 +12,6 @@ use tokio::time::{Instant, timeout_at};
 use super::calls::MAX_LANE_BODY_BYTES;
 use super::dispatch::{BodyShare, Dispatch, Hold, Protocol};
 use super::frame::{CallId, Header, Kind};
-use super::horizon::after;
 use super::lane::{self, Lane, Reply};
 use super::link::Link;
 use super::node::Node;
@@ -97,7 +97,7 @@ impl Inbound {
                 self.counters.requests_handled.add();
                 let admitted = Admitted {
                     header,
-                    deadline: after(arrived.at, header.remaining),
+                    deadline: arrived.at + header.remaining.min(MAX_REQUEST_TIMEOUT),
                     hold,
                 };
                 let request = InboundRequest {
@@ -315,6 +315,10 @@ impl Reply {
         self
     }
 }
+
+/// No request is handled for longer than this, however long its peer says that it waits: what it
+/// holds of this node's limits is given back then.
+pub const MAX_REQUEST_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
 
 struct Panicked;
 

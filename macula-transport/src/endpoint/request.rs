@@ -85,7 +85,8 @@ pub struct InboundRequest {
     pub role: Role,
     /// When all of it was there.
     pub arrived: Instant,
-    /// How long from then the peer still waits.
+    /// How long from then the peer still waits, at most
+    /// [`MAX_REQUEST_TIMEOUT`](crate::MAX_REQUEST_TIMEOUT).
     pub remaining: Duration,
     /// The message.
     pub body: Bytes,

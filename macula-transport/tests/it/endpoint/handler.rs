@@ -7,7 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use macula_transport::{
-    Executed, Executor, InboundRequest, ProtocolId, Refusal, RequestFailure, RequestHandler,
+    Executed, Executor, InboundRequest, MAX_REQUEST_TIMEOUT, ProtocolId, Refusal, RequestFailure,
+    RequestHandler,
 };
 use tokio::task::JoinSet;
 
@@ -114,11 +115,37 @@ async fn a_protocol_at_its_limit_leaves_room_for_others(fixture: Fixture) {
     );
 }
 
+/// Answers with the seconds that it has.
+struct Seconds;
+
+#[async_trait]
+impl RequestHandler for Seconds {
+    async fn handle(&self, request: InboundRequest) -> Result<Bytes, Refusal> {
+        let seconds = request.remaining.as_secs();
+        Ok(Bytes::copy_from_slice(&seconds.to_be_bytes()))
+    }
+}
+
+async fn no_peer_is_waited_for_longer_than_the_longest_request(fixture: Fixture) {
+    let (a, b) = (fixture.server(1).await, fixture.server(2).await);
+    b.register_inline(GATE, Arc::new(Seconds)).unwrap();
+    b.register(OTHER, Arc::new(Seconds)).unwrap();
+    for protocol in [GATE, OTHER] {
+        let mut patient = request(protocol, b"");
+        patient.timeout = MAX_REQUEST_TIMEOUT * 2;
+        let seconds = soon(a.request(&contact(&b), patient)).await.unwrap();
+        let seconds = u64::from_be_bytes(seconds.as_ref().try_into().unwrap());
+        let longest = MAX_REQUEST_TIMEOUT.as_secs();
+        assert!((longest - 60..=longest).contains(&seconds), "{seconds}");
+    }
+}
+
 on_every_wire!(
     an_inline_panic_fails_its_own_request_only,
     an_inline_handler_that_waits_holds_up_nobody,
     an_inline_handler_that_waits_is_ended_with_its_caller,
     a_protocol_at_its_limit_leaves_room_for_others,
+    no_peer_is_waited_for_longer_than_the_longest_request,
 );
 
 /// Notes the threads that it runs on.
