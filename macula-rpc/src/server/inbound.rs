@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -73,7 +73,12 @@ impl Future for Rest {
     type Output = Result<Bytes, Refusal>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        Pin::new(&mut self.0).poll(cx).map(encode)
+        let reply = ready!(Pin::new(&mut self.0).poll(cx));
+        Poll::Ready(match reply.status {
+            // It has not begun.
+            Status::DeadlineExceeded => Err(Refusal::DeadlineExceeded),
+            _ => encode(reply),
+        })
     }
 }
 

@@ -1,14 +1,15 @@
 //! Handlers that panic, hang, flood, or are taken back.
 
 use std::num::NonZeroUsize;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use macula_core::Delivery;
 use macula_rpc::{
-    CallError, CallOptions, Codec, Executed, Handler, HandlerError, Runs, Service, ServiceOptions,
-    typed,
+    CallError, CallOptions, Codec, Executed, Handler, HandlerError, HandlerFailure, InboundCall,
+    Runs, Service, ServiceOptions, typed,
 };
 use macula_transport::{ProtocolId, Refusal, Request, RequestFailure};
 use tokio::time::Instant;
@@ -343,4 +344,43 @@ async fn a_server_that_nobody_holds_refuses_calls() {
         "{error}"
     );
     assert_eq!(error.executed(), Executed::No);
+}
+
+/// Panics before it has made a future.
+struct PanicsAtOnce;
+
+impl Handler for PanicsAtOnce {
+    fn call<'a>(
+        self: Arc<Self>,
+        _: InboundCall,
+    ) -> Pin<Box<dyn Future<Output = Result<Bytes, HandlerFailure>> + Send + 'a>>
+    where
+        Self: 'a,
+    {
+        panic!("by request")
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_before_there_is_a_future_is_its_callers_error() {
+    let mesh = Mesh::new();
+    let (provider, caller) = (mesh.node(1), mesh.node(100));
+    for runs in [Runs::Spawned, Runs::Inline] {
+        let options = ServiceOptions {
+            runs,
+            ..ServiceOptions::default()
+        };
+        let service = Service::with_options(Arc::new(PanicsAtOnce), options);
+        let delivery = Delivery::AtLeastOnce;
+        let _ad = provider.serve_as(SERVICE, service, delivery).await;
+        for from in [&caller, &provider] {
+            let bad = from.call::<u32>(SERVICE, &()).await;
+            assert!(
+                matches!(bad, Err(CallError::HandlerPanicked { .. })),
+                "{bad:?}"
+            );
+        }
+    }
+    let stats = provider.server.stats();
+    assert_eq!((stats.panicked, stats.running), (4, 0));
 }
