@@ -66,6 +66,11 @@ impl Places {
         self.taken.fetch_or(CLOSED, Ordering::SeqCst);
     }
 
+    /// Whether no more are given.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.taken.load(Ordering::SeqCst) & CLOSED != 0
+    }
+
     /// Waits until none is taken; only once they are closed.
     pub(crate) async fn emptied(&self) {
         loop {

@@ -107,8 +107,11 @@ impl Admission {
     ) -> Result<Self, (Found, Status)> {
         if let Err(none) = found.service().places().take() {
             let status = match none {
-                NoPlace::Full => Status::Overloaded,
                 NoPlace::Closed => Status::NotServed,
+                NoPlace::Full if found.takes_place_of_node() && ledger.places.is_closed() => {
+                    Status::ShuttingDown
+                }
+                NoPlace::Full => Status::Overloaded,
             };
             return Err((found, status));
         }

@@ -384,3 +384,24 @@ async fn a_panic_before_there_is_a_future_is_its_callers_error() {
     let stats = provider.server.stats();
     assert_eq!((stats.panicked, stats.running), (4, 0));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_full_service_of_a_node_that_drains_says_that_it_shuts_down() {
+    let mesh = Mesh::new();
+    let provider = mesh.node(1);
+    let (begun, ended) = (Counter::default(), Counter::default());
+    let _ad = provider
+        .serve_limited(SERVICE, hangs(&begun, &ended), 1)
+        .await;
+    let check = async {
+        begun.reaches(1).await;
+        provider.server.stop_admitting();
+        let error = provider.call::<u32>(SERVICE, &()).await.unwrap_err();
+        assert!(matches!(error, CallError::ShuttingDown { .. }), "{error}");
+    };
+    tokio::select! {
+        biased;
+        () = check => {}
+        ended = provider.call::<u32>(SERVICE, &()) => panic!("ended: {ended:?}"),
+    }
+}
