@@ -46,7 +46,9 @@ impl Default for ServiceOptions {
 /// Where a handler runs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub enum Runs {
-    /// In a task of its own, on the runtime that was given for handlers.
+    /// In a task of its own, on the runtime that was given for handlers. One that blocks its thread
+    /// cannot be stopped there: until it returns, whoever calls it keeps what it takes of this
+    /// node's limits, those of requests at a time in all and per peer included.
     #[default]
     Spawned,
     /// Where calls come in: on the node's own thread, beside its connections. For handlers that
