@@ -216,6 +216,7 @@ async fn stats_of_another_version_are_read_as_far_as_they_are_known() {
         ("/registry/cache", "hits"),
         ("/registry/publish", "failed"),
         ("/caller", "refreshes"),
+        ("/server", "denied"),
         ("/called/services/demo.f", "failures"),
         ("/called/services/demo.f", "retries"),
         ("/served/services/demo.f", "running"),

@@ -8,6 +8,7 @@ use crate::{FailureClass, ServedStats};
 
 /// Counters of a [`Server`](crate::Server) since its start, and what runs now.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 #[non_exhaustive]
 pub struct ServerStats {
     /// Handlers running now.
