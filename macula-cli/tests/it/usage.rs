@@ -161,7 +161,8 @@ fn a_node_that_nobody_knows_is_not_found_and_one_that_is_gone_not_reached() {
         "{failure}"
     );
     let (code, failure) = run_json(&[&["ping", &node][..], &bootstrap].concat());
-    assert!([4, 5].contains(&code), "{failure}");
+    // Who is asked where it is may have noticed, and know of nobody any more.
+    assert!([3, 4, 5].contains(&code), "{failure}");
 }
 
 #[test]
