@@ -126,7 +126,7 @@ mod tests {
 
     use super::*;
 
-    fn words_of<T: DeserializeOwned + Shown>(all: serde_json::Value) -> Vec<Vec<String>> {
+    fn words_of<T: Default + DeserializeOwned + Shown>(all: serde_json::Value) -> Vec<Vec<String>> {
         let all: PerService<T> = serde_json::from_value(all).unwrap();
         let lines = table("calls", &rows(&all)).into_iter();
         lines
