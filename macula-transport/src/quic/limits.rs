@@ -27,7 +27,7 @@ const MAX_HANDSHAKES: usize = 4096;
 /// A burst from elsewhere comes as fast as the network carries it, and others' packets come in
 /// between. On loopback it is there at once, and has to be decrypted before whatever came after it:
 /// this much takes some 50 microseconds, and is more than loopback needs to be filled.
-const LOOPBACK_WINDOW_BYTES: u32 = 192 << 10;
+const LOOPBACK_WINDOW_BYTES: u32 = 256 << 10;
 
 /// The limits of connections, by where the peer is.
 #[derive(Debug)]
@@ -144,7 +144,7 @@ mod tests {
     fn peers_on_loopback_may_send_less_before_it_is_read() {
         let mut limits = PathLimits::new(&QuicConfig::default()).unwrap();
         for peer in ["127.0.0.1:1", "[::1]:1"] {
-            assert_eq!(unasked_window(&mut limits, peer), "196608");
+            assert_eq!(unasked_window(&mut limits, peer), "262144");
         }
         assert_eq!(unasked_window(&mut limits, "192.0.2.1:1"), "209715");
         let config = QuicConfig {
