@@ -26,7 +26,7 @@ const MAX_HANDSHAKES: usize = 4096;
 ///
 /// A burst from elsewhere comes as fast as the network carries it, and others' packets come in
 /// between. On loopback it is there at once, and has to be decrypted before whatever came after it:
-/// this much takes some 50 microseconds, and is more than loopback needs to be filled.
+/// this much takes about a tenth of a millisecond. With less, long bodies were slower.
 const LOOPBACK_WINDOW_BYTES: u32 = 256 << 10;
 
 /// The limits of connections, by where the peer is.
