@@ -302,12 +302,16 @@ impl LaneTask {
         if has_begun || has_more || self.lane.is_alone() {
             return false;
         }
+        let waiting = self.lane.waiting();
+        if waiting == 0 {
+            return false;
+        }
         let link = &self.inbound.link;
         let coming = match self.is_accepted {
             true => link.running.count(),
             false => link.calls.coming(),
         };
-        let gathers = self.gathering.looks_again(self.lane.waiting(), coming);
+        let gathers = self.gathering.looks_again(waiting, coming);
         if gathers {
             cx.waker().wake_by_ref();
         }
