@@ -30,7 +30,7 @@ pub struct ServerStats {
     /// Calls whose arguments or result could not be read, written, or carried.
     pub unreadable: u64,
     /// Calls whose handler was stopped: at the deadline, by its caller, or because its service was
-    /// withdrawn.
+    /// withdrawn. Those whose time was over before it could begin are among them.
     pub stopped: u64,
     /// Calls to what the node answers by itself, which count nowhere else.
     pub system_calls: u64,
@@ -67,8 +67,42 @@ impl Counters {
             refused: of(FailureClass::Overloaded) + of(FailureClass::ShuttingDown),
             denied: of(FailureClass::Denied),
             unreadable: of(FailureClass::Unreadable),
-            stopped: of(FailureClass::Stopped),
+            stopped: of(FailureClass::Stopped) + of(FailureClass::Timeout),
             system_calls: self.system_calls.load(Ordering::Relaxed),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_call_that_was_not_answered_counts_in_one_place() {
+        let classes = [
+            FailureClass::Panicked,
+            FailureClass::Overloaded,
+            FailureClass::ShuttingDown,
+            FailureClass::Denied,
+            FailureClass::Unreadable,
+            FailureClass::Stopped,
+            FailureClass::Timeout,
+        ];
+        for class in classes {
+            let served = ServedStats {
+                calls: 1,
+                failures: [(class, 1)].into(),
+                ..ServedStats::default()
+            };
+            let stats = Counters::default().snapshot(0, &served);
+            let places = [
+                stats.panicked,
+                stats.refused,
+                stats.denied,
+                stats.unreadable,
+                stats.stopped,
+            ];
+            assert_eq!(places.iter().sum::<u64>(), stats.calls, "{class:?}");
         }
     }
 }
