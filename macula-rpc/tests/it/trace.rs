@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 
 use macula_core::Metadata;
 use macula_registry::Advertisement;
@@ -10,7 +10,8 @@ use macula_rpc::{Call, CallContext, CallOptions, Codec, TraceContext, typed_with
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id};
 use tracing::subscriber::DefaultGuard;
-use tracing::{Event, Subscriber};
+use tracing::{Dispatch, Event, Subscriber};
+use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 use tracing_subscriber::registry::LookupSpan;
 
@@ -134,9 +135,17 @@ struct Spans {
     told_in: Arc<Mutex<Vec<&'static str>>>,
 }
 
+/// Subscribers that hear nothing, for ever. Were the one of a test alone in the process, `tracing`
+/// would ask the first thread that comes by a span whether anybody wants it, and take its answer
+/// for everybody's: a test that listens to nothing, on another thread, would silence it.
+static DEAF: LazyLock<[Dispatch; 2]> = LazyLock::new(|| {
+    [(); 2].map(|()| tracing_subscriber::registry().with(LevelFilter::OFF).into())
+});
+
 impl Spans {
     /// Listens on the thread of the test, where all of a mesh runs.
     fn listen() -> (Self, DefaultGuard) {
+        LazyLock::force(&DEAF);
         let spans = Self::default();
         let subscriber = tracing_subscriber::registry().with(spans.clone());
         (spans, tracing::subscriber::set_default(subscriber))

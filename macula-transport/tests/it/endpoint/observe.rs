@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 
 use macula_transport::{Executor, Traffic};
 use tracing::field::{Field, Visit};
-use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Metadata, Subscriber};
+use tracing::subscriber::DefaultGuard;
+use tracing::{Dispatch, Event, Subscriber};
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 
 use super::fixture::{ECHO, Fixture, contact, echoing, eventually, request, soon};
 
@@ -62,8 +64,7 @@ async fn what_a_transport_does_not_count_is_not_reported_as_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn a_connection_can_be_followed_by_its_number() {
-    let log = Log::default();
-    let _guard = tracing::subscriber::set_default(log.clone());
+    let (log, _listens) = Log::listen();
     let fixture = Fixture::memory(Executor::Current);
     let (a, b) = (fixture.server(1).await, echoing(fixture.server(2).await));
     a.request(&contact(&b), request(ECHO, b"x")).await.unwrap();
@@ -88,7 +89,22 @@ struct Log(Arc<Mutex<Vec<(&'static str, Fields)>>>);
 
 type Fields = BTreeMap<&'static str, String>;
 
+/// Subscribers that hear nothing, for ever. Were the one of a test alone in the process, `tracing`
+/// would ask the first thread that comes by an event whether anybody wants it, and take its answer
+/// for everybody's: a test that listens to nothing, on another thread, would silence it.
+static DEAF: LazyLock<[Dispatch; 2]> = LazyLock::new(|| {
+    [(); 2].map(|()| tracing_subscriber::registry().with(LevelFilter::OFF).into())
+});
+
 impl Log {
+    /// Listens on the thread of the test.
+    fn listen() -> (Self, DefaultGuard) {
+        LazyLock::force(&DEAF);
+        let log = Self::default();
+        let subscriber = tracing_subscriber::registry().with(log.clone());
+        (log, tracing::subscriber::set_default(subscriber))
+    }
+
     /// The first event of a name with some values.
     fn first(&self, name: &str, values: &[(&'static str, &str)]) -> Fields {
         let log = self.0.lock().unwrap();
@@ -101,31 +117,15 @@ impl Log {
     }
 }
 
-impl Subscriber for Log {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.target() == "macula_transport::endpoint"
+impl<S: Subscriber> Layer<S> for Log {
+    fn on_event(&self, event: &Event<'_>, _context: Context<'_, S>) {
+        let metadata = event.metadata();
+        if metadata.target() == "macula_transport::endpoint" {
+            let mut values = Values::default();
+            event.record(&mut values);
+            self.0.lock().unwrap().push((metadata.name(), values.0));
+        }
     }
-
-    fn new_span(&self, _span: &Attributes<'_>) -> Id {
-        Id::from_u64(1)
-    }
-
-    fn record(&self, _span: &Id, _values: &Record<'_>) {}
-
-    fn record_follows_from(&self, _span: &Id, _follows: &Id) {}
-
-    fn event(&self, event: &Event<'_>) {
-        let mut values = Values::default();
-        event.record(&mut values);
-        self.0
-            .lock()
-            .unwrap()
-            .push((event.metadata().name(), values.0));
-    }
-
-    fn enter(&self, _span: &Id) {}
-
-    fn exit(&self, _span: &Id) {}
 }
 
 #[derive(Default)]
