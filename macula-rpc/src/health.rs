@@ -219,13 +219,13 @@ impl Known {
 impl AttemptUnderWay<'_> {
     /// One line for each change, not for each attempt.
     fn tell(&self, before: BreakerState, after: BreakerState) {
-        let provider = self.node_id.short();
+        let provider = || self.node_id.short();
         match (before, after) {
             (BreakerState::Closed, BreakerState::Open) => {
-                tracing::warn!(%provider, "breaker opened: the provider is left alone for a while");
+                tracing::warn!(provider = %provider(), "breaker opened: the provider is left alone for a while");
             }
             (BreakerState::Open | BreakerState::HalfOpen, BreakerState::Closed) => {
-                tracing::info!(%provider, "breaker closed: the provider is well again");
+                tracing::info!(provider = %provider(), "breaker closed: the provider is well again");
             }
             _ => {}
         }

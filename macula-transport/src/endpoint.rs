@@ -58,6 +58,7 @@ mod config;
 mod node;
 mod peer;
 mod request;
+mod starting;
 mod stats;
 mod trace;
 

@@ -229,7 +229,8 @@ impl<'a> OutboundCall<'a> {
             want,
         };
         let registry = &self.shared.registry;
-        let known = registry.resolve(&self.call.service, &options).await;
+        // Boxed, for most calls do not need it and would carry room for it.
+        let known = Box::pin(registry.resolve(&self.call.service, &options)).await;
         self.now = Instant::now();
         known
     }

@@ -18,8 +18,11 @@ impl Server {
         let deadline = call.deadline;
         let ended = match self.begin(call) {
             Progress::Ended(reply) => return reply,
-            Progress::Waits(work) => timeout_at(deadline, work).await,
-            Progress::ToSpawn(work) => timeout_at(deadline, in_task(&self.handlers, work)).await,
+            // Boxed, for calls to other nodes do not need it and would carry room for it.
+            Progress::Waits(work) => Box::pin(timeout_at(deadline, work)).await,
+            Progress::ToSpawn(work) => {
+                Box::pin(timeout_at(deadline, in_task(&self.handlers, work))).await
+            }
         };
         ended.unwrap_or_else(|_| ReplyMessage::failed(Status::DeadlineExceeded))
     }

@@ -1,5 +1,6 @@
 //! One request of this node, from the caller's side.
 
+use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,6 +18,8 @@ pub(super) struct Call<'a> {
     link: &'a Link,
     id: CallId,
     sent: &'a Sent,
+    /// Its answer wakes the task that began it, which has not looked for it yet.
+    is_new: bool,
     is_over: bool,
 }
 
@@ -32,7 +35,7 @@ impl Sent {
 
 impl<'a> Call<'a> {
     /// Puts a request on its way; one with a long body waits for its turn first. `start_lane` starts
-    /// another lane where one is wanted.
+    /// another lane where one is wanted. The call is to be polled by the same task, at once.
     pub(super) async fn begin(
         link: &'a Link,
         request: &Outgoing,
@@ -48,6 +51,7 @@ impl<'a> Call<'a> {
             link,
             id: begun.call,
             sent,
+            is_new: true,
             is_over: false,
         };
         if let Some(lane) = begun.new_lane {
@@ -65,6 +69,9 @@ impl Future for Call<'_> {
     type Output = Answer;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answer> {
+        if mem::take(&mut self.is_new) {
+            return Poll::Pending;
+        }
         let answer = self.link.calls.poll_answer(self.id, cx);
         self.is_over |= answer.is_ready();
         answer

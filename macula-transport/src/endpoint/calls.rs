@@ -5,6 +5,7 @@
 //! caller a task.
 
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -89,7 +90,8 @@ impl Calls {
         self.coming.load(Ordering::Relaxed)
     }
 
-    /// Begins a request, on a lane or on the stream that is to be its own.
+    /// Begins a request, on a lane or on the stream that is to be its own. The answer wakes the task
+    /// that this is polled in.
     pub(super) async fn begin(
         &self,
         request: &Outgoing,
@@ -98,7 +100,8 @@ impl Calls {
         loop {
             // Before it is tried, so that no room is missed in between.
             let room = self.room.notified();
-            if let Some(begun) = self.try_begin(request, alone.as_ref())? {
+            let begin = |cx: &mut Context<'_>| self.try_begin(request, alone.as_ref(), cx.waker());
+            if let Some(begun) = poll_fn(|cx| Poll::Ready(begin(cx))).await? {
                 return Ok(begun);
             }
             room.await;
@@ -109,8 +112,8 @@ impl Calls {
         &self,
         request: &Outgoing,
         alone: Option<&Arc<Lane>>,
+        waker: &Waker,
     ) -> Result<Option<Begun>, Stopped> {
-        let now = Instant::now();
         let mut state = self.state();
         match state.stopped {
             // Whether it still lives is asked until everything is answered.
@@ -129,10 +132,11 @@ impl Calls {
             Some(lane) => (Arc::clone(lane), Some(Arc::clone(lane))),
             None => state.lanes.choose(),
         };
-        let call = state.slots.take(Arc::clone(&lane), request.clone());
+        let waker = waker.clone();
+        let call = state.slots.take(Arc::clone(&lane), request.clone(), waker);
         self.coming
             .store(self.coming().saturating_sub(1), Ordering::Relaxed);
-        let is_owed_again = state.answers.begin(now);
+        let is_owed_again = state.answers.begin();
         drop(state);
         if is_owed_again {
             self.owed.notify_one();

@@ -17,6 +17,7 @@ use super::link::Link;
 use super::node::Node;
 use super::request::{Begun, Handling, InboundRequest, ProtocolId, RequestHandler};
 use super::running::WorkId;
+use super::starting::Starting;
 use super::stats::Counters;
 use crate::{NodeRuntime, Refusal};
 
@@ -45,6 +46,13 @@ struct Admitted {
     header: Header,
     deadline: Instant,
     hold: Hold,
+}
+
+/// How far the answer to a request has come on the spot.
+enum Begins {
+    Answered(Reply),
+    /// It goes on in a task there.
+    On(Handle, Handling),
 }
 
 type Outcome = Result<Bytes, Refusal>;
@@ -84,40 +92,51 @@ impl Inbound {
         share.grow_to(len_bytes)
     }
 
-    /// Takes a request in; what can be answered on the spot is.
-    pub(super) fn take(self: &Arc<Self>, lane: &Arc<Lane>, arrived: Arrived) -> Option<Reply> {
+    /// Takes a request in; what can be answered on the spot is. A handler that has to wait is
+    /// `starting` from then on.
+    pub(super) fn take(
+        self: &Arc<Self>,
+        lane: &Arc<Lane>,
+        arrived: Arrived,
+        starting: &mut Starting,
+    ) -> Option<Reply> {
         let header = arrived.header;
         if ProtocolId(header.code) == ProtocolId::CONTROL {
             // Not idle for now, which is what it may have been sent for.
             drop(self.link.lease());
             return Some(Reply::new(Kind::Reply, header.call, Bytes::new()));
         }
-        match self.admit(&header, arrived.body.len(), arrived.share) {
-            Ok((protocol, hold)) => {
-                self.counters.requests_handled.add();
-                let admitted = Admitted {
-                    header,
-                    deadline: arrived.at + header.remaining.min(MAX_REQUEST_TIMEOUT),
-                    hold,
-                };
-                let request = InboundRequest {
-                    from: self.link.node_id(),
-                    role: self.link.hello.role,
-                    arrived: arrived.now,
-                    remaining: admitted.deadline.saturating_duration_since(arrived.now),
-                    body: arrived.body,
-                };
-                let handler = Arc::clone(&protocol.handler);
-                match &protocol.runtime {
-                    Some(runtime) => {
-                        let handling = Box::pin(async move { handler.handle(request).await });
-                        self.begin(lane, admitted, handling, runtime)
-                    }
-                    None => self.begin_inline(lane, admitted, handler, request),
-                }
+        let (protocol, hold) = match self.admit(&header, arrived.body.len(), arrived.share) {
+            Ok(admitted) => admitted,
+            Err(refusal) => return Some(self.refuse(&header, refusal)),
+        };
+        self.counters.requests_handled.add();
+        let deadline = arrived.at + header.remaining.min(MAX_REQUEST_TIMEOUT);
+        let request = InboundRequest {
+            from: self.link.node_id(),
+            role: self.link.hello.role,
+            arrived: arrived.now,
+            remaining: deadline.saturating_duration_since(arrived.now),
+            body: arrived.body,
+        };
+        let admitted = Admitted {
+            header,
+            deadline,
+            hold,
+        };
+        let handler = Arc::clone(&protocol.handler);
+        let task = match &protocol.runtime {
+            Some(runtime) => {
+                let handling = async move { handler.handle(request).await };
+                (runtime.clone(), Box::pin(handling) as Handling)
             }
-            Err(refusal) => Some(self.refuse(&header, refusal)),
-        }
+            None => match self.begin_inline(&header, handler, request) {
+                Begins::Answered(reply) => return Some(reply.holding(admitted.hold)),
+                Begins::On(runtime, handling) => (runtime, handling),
+            },
+        };
+        self.begin(lane, admitted, task, starting);
+        None
     }
 
     fn admit(
@@ -145,58 +164,46 @@ impl Inbound {
         Ok((protocol, hold))
     }
 
-    /// Lets a handler go as far as it gets without waiting, and the rest of the way in a task.
+    /// Lets a handler go as far as it gets without waiting.
     fn begin_inline(
-        self: &Arc<Self>,
-        lane: &Arc<Lane>,
-        admitted: Admitted,
+        &self,
+        header: &Header,
         handler: Arc<dyn RequestHandler>,
         request: InboundRequest,
-    ) -> Option<Reply> {
+    ) -> Begins {
         let outcome = match begin(handler, request) {
             Ok(Begun::Answered(outcome)) => outcome,
-            Ok(Begun::Here(handling)) => {
-                return self.begin(lane, admitted, handling, &Handle::current());
-            }
-            Ok(Begun::On(runtime, handling)) => {
-                return self.begin(lane, admitted, handling, &runtime);
-            }
-            Err(Panicked) => {
-                return Some(Reply::aborted(admitted.header.call).holding(admitted.hold));
-            }
+            Ok(Begun::Here(handling)) => return Begins::On(Handle::current(), handling),
+            Ok(Begun::On(runtime, handling)) => return Begins::On(runtime, handling),
+            Err(Panicked) => return Begins::Answered(Reply::aborted(header.call)),
         };
-        let reply = self.reply(&admitted.header, outcome);
-        if !is_long(&reply) {
-            return Some(reply.holding(admitted.hold));
+        let reply = self.reply(header, outcome);
+        if is_long(&reply) {
+            let sending = Box::pin(async move { Ok(reply.body) });
+            return Begins::On(Handle::current(), sending);
         }
-        let sending = Box::pin(async move { Ok(reply.body) });
-        self.begin(lane, admitted, sending, &Handle::current())
+        Begins::Answered(reply)
     }
 
-    /// Lets a handler run in a task.
+    /// Prepares a handler to run in a task, unless the connection has ended.
     fn begin(
         self: &Arc<Self>,
         lane: &Arc<Lane>,
         admitted: Admitted,
-        handling: Handling,
-        runtime: &Handle,
-    ) -> Option<Reply> {
-        let Admitted {
-            header,
-            deadline,
-            hold,
-        } = admitted;
-        let work = self.link.running.begin(header.call, lane)?;
+        (runtime, handling): (Handle, Handling),
+        starting: &mut Starting,
+    ) {
+        let Some(work) = self.link.running.begin(admitted.header.call, lane) else {
+            return;
+        };
         let handled = Handled {
             inbound: Arc::clone(self),
             lane: Arc::clone(lane),
-            header,
+            header: admitted.header,
             work,
-            hold: Some(hold),
+            hold: Some(admitted.hold),
         };
-        let task = runtime.spawn(handled.run(handling, deadline));
-        self.link.running.started(work, task.abort_handle());
-        None
+        starting.push(runtime, handled, handling, admitted.deadline);
     }
 
     /// The answer that a handler's outcome makes.
@@ -231,7 +238,7 @@ fn is_long(reply: &Reply) -> bool {
 }
 
 /// A request whose handler runs in a task. Dropping it without an outcome says so to the peer.
-struct Handled {
+pub(super) struct Handled {
     inbound: Arc<Inbound>,
     lane: Arc<Lane>,
     header: Header,
@@ -240,6 +247,13 @@ struct Handled {
 }
 
 impl Handled {
+    /// Lets the handler run.
+    pub(super) fn spawn(self, runtime: &Handle, handling: Handling, deadline: Instant) {
+        let (inbound, work) = (Arc::clone(&self.inbound), self.work);
+        let task = runtime.spawn(self.run(handling, deadline));
+        inbound.link.running.started(work, task.abort_handle());
+    }
+
     async fn run(mut self, handling: Handling, deadline: Instant) {
         let reply = match timeout_at(deadline, self.reply(handling)).await {
             Ok(reply) => reply,

@@ -35,8 +35,8 @@ impl Answers {
     }
 
     /// A request goes out; whether the watch has to be woken.
-    pub(super) fn begin(&mut self, now: Instant) -> bool {
-        self.unanswered_since.get_or_insert(now);
+    pub(super) fn begin(&mut self) -> bool {
+        self.unanswered_since.get_or_insert_with(Instant::now);
         self.awaited += 1;
         std::mem::take(&mut self.watch_rests)
     }

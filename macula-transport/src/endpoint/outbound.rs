@@ -142,7 +142,10 @@ async fn lease(node: &Arc<Node>, to: &Contact) -> Result<Lease, RequestFailure> 
     if node.pool.is_departing(&to.node_id) {
         return Err(RequestFailure::Refused(Refusal::ShuttingDown));
     }
-    let reached = dial(node, &to.into()).await.map_err(RequestFailure::Dial)?;
+    let target = to.into();
+    // Boxed, for most requests do not need it and would carry room for it.
+    let dialling = Box::pin(dial(node, &target));
+    let reached = dialling.await.map_err(RequestFailure::Dial)?;
     // It may have ended as soon as it came about.
     let lost = RequestFailure::Interrupted(ConnectionError::Lost.into());
     node.pool.lease(&reached.peer).ok_or(lost)

@@ -24,10 +24,10 @@ pub(super) struct Slot {
 enum State {
     Free,
     /// In its lane's queue.
-    Queued(Outgoing, Option<Waker>),
+    Queued(Outgoing, Waker),
     /// In its lane's queue, and nobody wants it any more.
     Abandoned,
-    Sent(Option<Waker>),
+    Sent(Waker),
     /// Its cancel is in its lane's queue.
     Cancelling,
     Answered(Answer),
@@ -56,8 +56,8 @@ impl Slots {
         self.slots.len() - self.free.len()
     }
 
-    /// Takes a place.
-    pub(super) fn take(&mut self, lane: Arc<Lane>, request: Outgoing) -> CallId {
+    /// Takes a place for a request of the task that is to be woken.
+    pub(super) fn take(&mut self, lane: Arc<Lane>, request: Outgoing, waker: Waker) -> CallId {
         let index = self.free.pop().unwrap_or_else(|| {
             self.slots.push(Slot::new());
             // Far fewer than that.
@@ -65,7 +65,7 @@ impl Slots {
         });
         let slot = &mut self.slots[index as usize];
         slot.lane = Some(lane);
-        slot.state = State::Queued(request, None);
+        slot.state = State::Queued(request, waker);
         slot.call(index)
     }
 
@@ -175,7 +175,7 @@ impl Slot {
     /// Fills in the answer; whom to wake.
     pub(super) fn answer(&mut self, answer: Answer) -> Option<Waker> {
         match std::mem::replace(&mut self.state, State::Answered(answer)) {
-            State::Queued(_, waker) | State::Sent(waker) => waker,
+            State::Queued(_, waker) | State::Sent(waker) => Some(waker),
             _ => None,
         }
     }
@@ -186,10 +186,7 @@ impl Slot {
                 let answer = std::mem::replace(answer, Answer::Malformed);
                 return Poll::Ready(answer);
             }
-            State::Queued(_, waker) | State::Sent(waker) => match waker {
-                Some(waker) => waker.clone_from(cx.waker()),
-                None => *waker = Some(cx.waker().clone()),
-            },
+            State::Queued(_, waker) | State::Sent(waker) => waker.clone_from(cx.waker()),
             State::Free | State::Abandoned | State::Cancelling => {}
         }
         Poll::Pending

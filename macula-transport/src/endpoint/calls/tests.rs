@@ -92,7 +92,7 @@ impl Model {
     }
 
     fn begin(&mut self, calls: &Calls) {
-        let begun = calls.try_begin(&request(), None);
+        let begun = calls.try_begin(&request(), None, Waker::noop());
         let Ok(Some(Begun { call, new_lane, .. })) = begun else {
             panic!("there is room");
         };
@@ -277,7 +277,11 @@ fn what_comes_together_shares_a_lane_and_what_comes_later_takes_another() {
     let calls = Calls::new();
     let lane_of = |call| Arc::clone(calls.state().slots.get_mut(call).unwrap().lane());
     let begin = || {
-        let begun = calls.try_begin(&request(), None).ok().flatten().unwrap();
+        let begun = calls
+            .try_begin(&request(), None, Waker::noop())
+            .ok()
+            .flatten()
+            .unwrap();
         if let Some(lane) = begun.new_lane {
             calls.lane_opened(&lane);
         }
@@ -332,7 +336,11 @@ fn near_nodes_share_fewer_lanes() {
 #[test]
 fn what_was_refused_was_not_carried_out_even_if_nobody_took_the_refusal() {
     let calls = Calls::new();
-    let begun = calls.try_begin(&request(), None).ok().flatten().unwrap();
+    let begun = calls
+        .try_begin(&request(), None, Waker::noop())
+        .ok()
+        .flatten()
+        .unwrap();
     let lane = begun.new_lane.unwrap();
     let (mut asks, mut replies) = (Asks::new(), Vec::new());
     lane.poll_take(&mut context(), &mut asks, &mut replies);

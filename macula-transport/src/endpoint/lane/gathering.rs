@@ -59,8 +59,8 @@ impl Gathering {
     }
 }
 
-/// How often a lane looks again: some tens of microseconds, if nobody else wants the thread.
-const MAX_LOOKS: u8 = 64;
+/// How often a lane looks again: some ten microseconds, if nobody else wants the thread.
+const MAX_LOOKS: u8 = 16;
 
 /// The most occasions that are let pass. One wait in so many costs nothing that could be measured.
 const MAX_PAUSE: u8 = 127;

@@ -14,6 +14,7 @@ use crate::endpoint::calls::{Answer, Asks};
 use crate::endpoint::dispatch::{BodyShare, Hold};
 use crate::endpoint::frame::{Burst, CallId, Decoded, FrameDecoder, Header, Kind};
 use crate::endpoint::inbound::{Arrived, Inbound};
+use crate::endpoint::starting::Starting;
 use crate::endpoint::turns::Turn;
 use crate::{CloseCode, Refusal, Stream, StreamError};
 
@@ -60,6 +61,8 @@ pub(super) struct LaneTask {
     has_more: bool,
     /// Of the long bodies that are under way.
     turns: Vec<Turn>,
+    /// Handlers of the requests that were read.
+    starting: Starting,
     answers: Vec<(CallId, Answer)>,
     wakers: Vec<Waker>,
 }
@@ -99,6 +102,7 @@ impl LaneTask {
             gathering: Gathering::default(),
             has_more: false,
             turns: Vec::from_iter(turn),
+            starting: Starting::default(),
             answers: Vec::new(),
             wakers: Vec::new(),
         }
@@ -227,7 +231,9 @@ impl LaneTask {
                     body,
                     share,
                 };
-                self.replies.extend(self.inbound.take(&self.lane, arrived));
+                let (lane, starting) = (&self.lane, &mut self.starting);
+                self.replies
+                    .extend(self.inbound.take(lane, arrived, starting));
                 return Ok(());
             }
             Kind::Cancel => {
@@ -282,8 +288,9 @@ impl LaneTask {
         }
     }
 
-    /// Hands over the answers that were read.
+    /// Hands over what was read: requests to their handlers, answers to their callers.
     fn hand_over(&mut self) {
+        self.starting.start();
         if self.answers.is_empty() {
             return;
         }
