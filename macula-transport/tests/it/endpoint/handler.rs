@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use macula_core::Contact;
 use macula_transport::{
-    Executed, Executor, InboundRequest, MAX_REQUEST_TIMEOUT, ProtocolId, Refusal, RequestFailure,
-    RequestHandler,
+    Endpoint, Executed, Executor, InboundRequest, MAX_REQUEST_TIMEOUT, ProtocolId, Refusal,
+    Request, RequestFailure, RequestHandler,
 };
 use tokio::task::JoinSet;
 
@@ -229,4 +230,70 @@ async fn a_handler_that_blocks_stalls_neither_pings_nor_other_requests() {
     assert_eq!(a.stats().unresponsive_closed, 0);
     let_go.send(()).unwrap();
     assert!(soon(blocked).await.unwrap().is_ok());
+}
+
+/// Blocks its thread at some requests until it is let go.
+struct BlocksAt {
+    body: &'static [u8],
+    let_go: Mutex<mpsc::Receiver<()>>,
+}
+
+#[async_trait]
+impl RequestHandler for BlocksAt {
+    async fn handle(&self, request: InboundRequest) -> Result<Bytes, Refusal> {
+        if request.body == self.body {
+            let _ = self.let_go.lock().unwrap().recv();
+        }
+        Ok(request.body)
+    }
+}
+
+/// Asks several things at once, from the thread of the endpoint: they leave it, and arrive, together.
+async fn asked_together(a: Endpoint, to: Contact, requests: Vec<Request>) -> JoinSet<Bytes> {
+    let runtime = a.runtime().clone();
+    let asking = runtime.spawn(async move {
+        let mut asked = JoinSet::new();
+        for request in requests {
+            let (a, to) = (a.clone(), to.clone());
+            asked.spawn(async move { a.request(&to, request).await.unwrap() });
+        }
+        asked
+    });
+    asking.await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn a_handler_that_blocks_holds_up_none_that_came_in_with_it() {
+    const TOGETHER: u8 = 16;
+    let fixture = Fixture::memory(Executor::Own);
+    let (a, b) = (fixture.server(1).await, echoing(fixture.server(2).await));
+    soon(a.request(&contact(&b), request(ECHO, b"connected")))
+        .await
+        .unwrap();
+    for blocking in [0, TOGETHER / 2, TOGETHER - 1] {
+        let (body, protocol) = (b"blocks", ProtocolId(200 + blocking));
+        let (let_go, receiver) = mpsc::sync_channel(1);
+        let let_go_of = Mutex::new(receiver);
+        let handler = BlocksAt {
+            body,
+            let_go: let_go_of,
+        };
+        b.register(protocol, Arc::new(handler)).unwrap();
+        let body_of = |place| {
+            if place == blocking {
+                &body[..]
+            } else {
+                b"free"
+            }
+        };
+        let requests = (0..TOGETHER).map(|place| request(protocol, body_of(place)));
+        let mut asked = asked_together(a.clone(), known(&b), requests.collect()).await;
+        for _ in 1..TOGETHER {
+            let answer = soon(asked.join_next()).await.unwrap().unwrap();
+            assert_eq!(answer, &b"free"[..]);
+        }
+        let_go.send(()).unwrap();
+        let last = soon(asked.join_next()).await.unwrap().unwrap();
+        assert_eq!(last, &body[..]);
+    }
 }
