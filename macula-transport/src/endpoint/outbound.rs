@@ -82,7 +82,7 @@ async fn attempts(
     sent: &Sent,
 ) -> Result<Answer, RequestError> {
     for _ in 1..MAX_ATTEMPTS {
-        // One that has not begun found a connection that had ended, or was about to.
+        // One that has not begun found a connection or a lane that had ended, or was about to.
         if let Attempted::Answered(answer) = attempt(node, to, request, sent).await? {
             return Ok(answer);
         }
@@ -121,6 +121,8 @@ async fn attempt(
             node.ended(link, error);
             RequestFailure::Interrupted(error.into())
         }
+        // Its stream broke down before it was sent; another may do.
+        Ok(Answer::Unsent(error)) => RequestFailure::Interrupted(error),
         Err(Stopped::Leaving(CloseCode::ShuttingDown)) => {
             RequestFailure::Refused(Refusal::ShuttingDown)
         }
@@ -170,7 +172,7 @@ pub(super) async fn ping(node: &Weak<Node>, link: &Arc<Link>, patience: Duration
         .unwrap_or(Some(false))
 }
 
-/// How often a request is put on a connection that turns out to have ended before.
+/// How often a request is put on a connection, or a lane of it, that turns out to have ended before.
 const MAX_ATTEMPTS: usize = 3;
 
 /// Uses a connection regularly from now on, so that neither end finds it idle.

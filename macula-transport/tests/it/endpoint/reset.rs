@@ -8,7 +8,7 @@ use bytes::Bytes;
 use macula_core::Contact;
 use macula_transport::{
     CloseCode, Connection, Endpoint, EndpointConfig, Executed, RequestError, RequestFailure,
-    SendStream, StreamError,
+    SendStream, Stream, StreamError,
 };
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet};
@@ -161,7 +161,58 @@ async fn a_lane_that_its_caller_resets_aborts_no_handler_of_another(fixture: Fix
     assert_eq!(b.stats().connections, 1);
 }
 
+/// Answers whatever comes on further lanes.
+async fn answer_all(connection: Arc<dyn Connection>) {
+    let mut lanes = JoinSet::new();
+    while let Ok(Stream {
+        mut send,
+        mut receive,
+    }) = connection.accept().await
+    {
+        lanes.spawn(async move {
+            let mut frames = raw::Frames::default();
+            while let Some(chunk) = receive.receive().await.ok()? {
+                frames.extend(&chunk);
+                while let Some(Frame { head, .. }) = frames.next() {
+                    let reply = raw::header_of(raw::call_of(&head), [1, REPLY, 0], 0);
+                    send.send(reply.into()).await.ok()?;
+                }
+            }
+            Some(())
+        });
+    }
+}
+
+async fn what_a_broken_lane_had_not_sent_goes_by_another(fixture: Fixture) {
+    // Far more than a stream takes that nobody reads.
+    const BODY: &[u8] = &[0; 60_000];
+    const REQUESTS: usize = 128;
+    let (a, raw) = (fixture.server_with(1, patient).await, fixture.raw(2).await);
+    let (to, connection) = raw::dialled(&*raw, &a).await;
+    let mut asked = JoinSet::new();
+    for _ in 0..REQUESTS {
+        let (a, to) = (a.clone(), to.clone());
+        asked.spawn(async move { a.request(&to, request(ECHO, BODY)).await });
+    }
+    let mut broken = soon(connection.accept()).await.unwrap();
+    raw::read_some(&mut *broken.receive).await;
+    broken.receive.stop(CloseCode::Overloaded);
+    let answering = tokio::spawn(answer_all(connection));
+
+    let mut lost = 0;
+    while let Some(outcome) = soon(asked.join_next()).await {
+        if let Err(error) = outcome.unwrap() {
+            assert_eq!(error.executed, Executed::Unknown, "{error}");
+            lost += 1;
+        }
+    }
+    assert!((1..REQUESTS).contains(&lost), "{lost}");
+    assert_eq!((a.stats().dials, a.stats().ended), (1, 0));
+    answering.abort();
+}
+
 on_every_wire!(
     a_lane_that_is_reset_takes_no_call_of_another_with_it,
     a_lane_that_its_caller_resets_aborts_no_handler_of_another,
+    what_a_broken_lane_had_not_sent_goes_by_another,
 );
