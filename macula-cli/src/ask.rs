@@ -129,6 +129,8 @@ fn health_in_words(health: &NodeHealth) -> String {
     let status = match health.status {
         HealthStatus::Ok => "ok",
         HealthStatus::Degraded => "degraded",
+        HealthStatus::Draining => "draining",
+        _ => "unknown",
     };
     let contacts = health.contacts.map(|contacts| contacts.to_string());
     let reachable = if health.is_reachable { "yes" } else { "no" };

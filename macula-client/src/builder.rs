@@ -2,6 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use macula_core::{
     Addresses, ContactError, DialTarget, IdentityFile, NameError, Realm, SecretKey, SequenceStore,
@@ -313,6 +314,7 @@ impl ClientBuilder {
             server,
             caller,
             started: Instant::now(),
+            is_leaving: AtomicBool::new(false),
             _identity_file: identity_file,
         };
         let client = Client::new(parts).map_err(ConnectError::System)?;

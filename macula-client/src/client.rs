@@ -1,6 +1,7 @@
 //! The client: a node of the network, and the two verbs on top of it.
 
 use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -53,6 +54,7 @@ pub(crate) struct Parts {
     pub(crate) server: Arc<Server>,
     pub(crate) caller: Caller,
     pub(crate) started: Instant,
+    pub(crate) is_leaving: AtomicBool,
     /// Held for its lock.
     pub(crate) _identity_file: Option<IdentityFile>,
 }
@@ -310,6 +312,7 @@ impl Client {
     /// Dropping the future leaves the node half closed; call it again to finish.
     pub async fn shutdown(&self) {
         let parts = self.parts();
+        parts.is_leaving.store(true, Ordering::Relaxed);
         parts.registry.withdraw_all().await;
         parts.server.drain().await;
         if let Some(kademlia) = &parts.kademlia {

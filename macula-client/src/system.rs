@@ -7,6 +7,7 @@
 //! which are read as zero, and kinds of failure that the asker does not know are left out.
 
 use std::num::NonZeroUsize;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -106,12 +107,15 @@ pub struct NodeHealth {
 /// How a node is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum HealthStatus {
     /// All is well.
     Ok,
     /// It works, and something does not: a service is not published, or nobody can dial a node
     /// that wants to serve.
     Degraded,
+    /// It leaves the network: calls that run may end, further ones are refused.
+    Draining,
 }
 
 /// Looking at everything that a node has takes its time, and anybody may ask for it.
@@ -220,7 +224,9 @@ fn health(parts: &Parts) -> NodeHealth {
     let degraded_services = parts.registry.stats().publish.degraded;
     let is_reachable = !parts.endpoint.addresses().is_empty();
     let wants_to_serve = parts.endpoint.role() == Role::Server;
-    let status = if degraded_services > 0 || (wants_to_serve && !is_reachable) {
+    let status = if parts.is_leaving.load(Ordering::Relaxed) {
+        HealthStatus::Draining
+    } else if degraded_services > 0 || (wants_to_serve && !is_reachable) {
         HealthStatus::Degraded
     } else {
         HealthStatus::Ok

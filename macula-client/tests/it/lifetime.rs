@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use macula_client::system::NodeHealth;
+use macula_client::system::{HealthStatus, NodeHealth};
 use macula_client::testnet::Testnet;
 use macula_client::{Advertisement, CallError, Client, Executed, Executor};
 use tokio::sync::Notify;
@@ -139,6 +139,7 @@ async fn a_node_withdraws_then_refuses_then_waits_then_closes_and_twice_is_harml
     let refused = caller.call::<_, _, u8>("demo.fast", &()).provider(id).await;
     assert_eq!(refused.unwrap_err().executed(), Executed::No);
     let health: NodeHealth = caller.call("_sys.health", &()).provider(id).await.unwrap();
+    assert_eq!(health.status, HealthStatus::Draining);
     assert_eq!(health.peers, 1, "it still tells how it is");
     assert!(!call.is_finished() && !shutdown.is_finished());
     assert_eq!(call.await.unwrap(), Ok(1), "what runs is waited for");
