@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use macula_core::Contact;
 use macula_transport::{
-    Endpoint, Executed, Executor, InboundRequest, MAX_REQUEST_TIMEOUT, ProtocolId, Refusal,
-    Request, RequestFailure, RequestHandler,
+    Endpoint, Executed, InboundRequest, MAX_REQUEST_TIMEOUT, ProtocolId, Refusal, Request,
+    RequestFailure, RequestHandler,
 };
 use tokio::task::JoinSet;
 
@@ -161,9 +161,9 @@ impl RequestHandler for Threads {
     }
 }
 
-#[tokio::test]
-async fn inline_handlers_run_with_the_endpoint_and_others_where_they_were_registered() {
-    let fixture = Fixture::memory(Executor::Own);
+async fn inline_handlers_run_with_the_endpoint_and_others_where_they_were_registered(
+    fixture: Fixture,
+) {
     let (a, b) = (fixture.server(1).await, fixture.server(2).await);
     let (inline, own) = (Arc::new(Threads::default()), Arc::new(Threads::default()));
     b.register_inline(OTHER, Arc::clone(&inline) as Arc<_>)
@@ -195,19 +195,17 @@ impl RequestHandler for Blocks {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
-async fn a_handler_that_blocks_stalls_neither_pings_nor_other_requests() {
-    let fixture = Fixture::memory(Executor::Own);
+async fn a_handler_that_blocks_stalls_neither_pings_nor_other_requests(fixture: Fixture) {
     let a = fixture
         .server_with(1, |config| config.ping_interval = Duration::from_millis(50))
         .await;
     let b = fixture.server(2).await;
     let (entered, has_entered) = mpsc::sync_channel(1);
     let (let_go, receiver) = mpsc::sync_channel(1);
-    let let_it_go = Mutex::new(receiver);
+    let receiver = Mutex::new(receiver);
     let blocks = Blocks {
         entered,
-        let_go: let_it_go,
+        let_go: receiver,
     };
     b.register(GATE, Arc::new(blocks)).unwrap();
     b.register_inline(ECHO, Arc::new(Echo)).unwrap();
@@ -262,10 +260,8 @@ async fn asked_together(a: Endpoint, to: Contact, requests: Vec<Request>) -> Joi
     asking.await.unwrap()
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
-async fn a_handler_that_blocks_holds_up_none_that_came_in_with_it() {
+async fn a_handler_that_blocks_holds_up_none_that_came_in_with_it(fixture: Fixture) {
     const TOGETHER: u8 = 16;
-    let fixture = Fixture::memory(Executor::Own);
     let (a, b) = (fixture.server(1).await, echoing(fixture.server(2).await));
     soon(a.request(&contact(&b), request(ECHO, b"connected")))
         .await
@@ -273,10 +269,10 @@ async fn a_handler_that_blocks_holds_up_none_that_came_in_with_it() {
     for blocking in [0, TOGETHER / 2, TOGETHER - 1] {
         let (body, protocol) = (b"blocks", ProtocolId(200 + blocking));
         let (let_go, receiver) = mpsc::sync_channel(1);
-        let let_go_of = Mutex::new(receiver);
+        let receiver = Mutex::new(receiver);
         let handler = BlocksAt {
             body,
-            let_go: let_go_of,
+            let_go: receiver,
         };
         b.register(protocol, Arc::new(handler)).unwrap();
         let body_of = |place| {
@@ -297,3 +293,35 @@ async fn a_handler_that_blocks_holds_up_none_that_came_in_with_it() {
         assert_eq!(last, &body[..]);
     }
 }
+
+/// Claims that hold where the endpoints have a thread of their own, on every wire that has one.
+macro_rules! on_a_thread_of_its_own {
+    ($($(#[$runtime:meta])* $claim:ident),* $(,)?) => {
+        mod on_memory_and_its_own_thread {
+            use crate::endpoint::fixture::Fixture;
+            $($(#[$runtime])*
+            async fn $claim() {
+                super::$claim(Fixture::memory(macula_transport::Executor::Own)).await;
+            })*
+        }
+        #[cfg(feature = "quic")]
+        mod on_quic_and_its_own_thread {
+            use crate::endpoint::fixture::Fixture;
+            $($(#[$runtime])*
+            async fn $claim() {
+                super::$claim(Fixture::quic(macula_transport::Executor::Own)).await;
+            })*
+        }
+    };
+}
+
+on_a_thread_of_its_own!(
+    // Handlers that do not run inline have one thread to run on.
+    #[tokio::test]
+    inline_handlers_run_with_the_endpoint_and_others_where_they_were_registered,
+    // One thread is blocked.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+    a_handler_that_blocks_stalls_neither_pings_nor_other_requests,
+    #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+    a_handler_that_blocks_holds_up_none_that_came_in_with_it,
+);
