@@ -77,6 +77,7 @@ mod raw;
 
 mod address;
 mod cancel;
+mod counters;
 mod dial;
 mod early;
 mod frame;

@@ -19,6 +19,7 @@ async fn another_realm_is_refused_and_both_ends_know_why(fixture: Fixture) {
     let refused = soon(a.connect(&contact(&b).into())).await;
     assert_eq!(refused, Err(DialError::Refused(CloseCode::WrongRealm)));
     assert_eq!(b.stats().refused_wrong_realm, 1);
+    assert_eq!((a.stats().dial_failures, a.stats().dials_refused), (1, 1));
     assert!(a.peers().is_empty() && b.peers().is_empty());
 }
 
@@ -141,7 +142,11 @@ async fn a_crowd_that_says_nothing_keeps_nobody_out(fixture: Fixture) {
         "who had the longest time has to go"
     );
     assert!(b.is_connected(&a.node_id()));
-    assert!(b.stats().hellos_awaited <= silent.len());
+    // Whoever came in its place did not add to them.
+    let stats = b.stats();
+    assert!(stats.refused_crowded > 0 && stats.hellos_awaited > 0);
+    let all = stats.hellos_awaited as u64 + stats.refused_crowded;
+    assert_eq!(all, silent.len() as u64, "{stats:?}");
 }
 
 async fn who_comes_while_a_node_drains_is_turned_away(fixture: Fixture) {

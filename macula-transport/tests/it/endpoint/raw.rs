@@ -33,6 +33,22 @@ pub(super) fn hello_claiming(address: SocketAddr) -> Vec<u8> {
     bytes
 }
 
+/// A hello of a server that says where it listens.
+pub(super) fn hello_listening(address: SocketAddr) -> Vec<u8> {
+    const SERVER: u8 = 0;
+    let SocketAddr::V4(address) = address else {
+        unreachable!("tests use IPv4");
+    };
+    let mut bytes = hello(1, "open");
+    if let Some(role) = bytes.last_mut() {
+        *role = SERVER;
+    }
+    bytes.extend([4, 0, 7, 4]);
+    bytes.extend(address.ip().octets());
+    bytes.extend(address.port().to_be_bytes());
+    bytes
+}
+
 /// Length of the head of a frame.
 pub(super) const HEADER_LEN: usize = 22;
 
