@@ -76,6 +76,7 @@ pub(crate) mod fixture;
 mod raw;
 
 mod address;
+mod bodies;
 mod cancel;
 mod counters;
 mod dial;

@@ -1,0 +1,83 @@
+//! Memory for the bodies of requests: a peer has its share of it, and no more.
+
+use bytes::Bytes;
+use macula_transport::{Connection, EndpointConfig, Executor, Stream};
+
+use super::fixture::{ECHO, Fixture, contact, echoing, known, request, soon};
+use super::raw::{self, HEADER_LEN};
+
+const REQUEST: u8 = 1;
+const REPLY: u8 = 2;
+const REFUSAL: u8 = 3;
+const OVERLOADED: u8 = 1;
+
+/// What the bodies of one peer may take.
+const SHARE_BYTES: usize = 32 * 1024 * 1024;
+
+/// Longer than what a peer that holds all it can has left.
+const SHORT: &[u8] = b"more than a few bytes";
+
+/// Begins requests whose bodies are almost there, until there is no room for a short one.
+async fn hold_all_memory(connection: &dyn Connection) -> Vec<Stream> {
+    let longest = EndpointConfig::DEFAULT_MAX_MESSAGE_BYTES.get();
+    let piece = Bytes::from(vec![7; 1024 * 1024]);
+    let mut held = Vec::new();
+    for call in 0..SHARE_BYTES / longest {
+        let mut stream = soon(connection.open()).await.unwrap();
+        let len = u32::try_from(longest).unwrap();
+        let head = raw::header_of(call as u64, [1, REQUEST, ECHO.0], len);
+        soon(stream.send.send(head.into())).await.unwrap();
+        let mut left = longest - 1;
+        while left > 0 {
+            let piece = piece.slice(..left.min(piece.len()));
+            left -= piece.len();
+            soon(stream.send.send(piece)).await.unwrap();
+        }
+        held.push(stream);
+    }
+    held
+}
+
+/// Asks something short until the answer is of a kind.
+async fn ask_until(connection: &dyn Connection, [kind, code]: [u8; 2]) {
+    let head = raw::header_of(100, [1, REQUEST, ECHO.0], SHORT.len() as u32);
+    let whole = [&head, SHORT].concat();
+    soon(async {
+        loop {
+            let answer = raw::exchange(connection, &whole).await.unwrap();
+            if answer[1..3] == [kind, code] {
+                return assert!(kind == REFUSAL || answer[HEADER_LEN..] == *SHORT);
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_holds_all_memory_of_a_peer_is_refused_more_until_it_lets_go() {
+    let fixture = Fixture::memory(Executor::Current);
+    let (raw, b) = (fixture.raw(1).await, echoing(fixture.server(2).await));
+    let other = fixture.server(3).await;
+    soon(other.connect(&contact(&b).into())).await.unwrap();
+    let connection = raw::greeted(&*raw, &b).await;
+
+    let held = hold_all_memory(&*connection).await;
+    assert_eq!(b.stats().overloaded_bodies, 0, "all of it is its due");
+    ask_until(&*connection, [REFUSAL, OVERLOADED]).await;
+    let stats = b.stats();
+    assert_eq!((stats.overloaded_bodies, stats.requests_overloaded), (1, 1));
+    let beside = soon(other.request(&known(&b), request(ECHO, SHORT))).await;
+    assert_eq!(beside, Ok(Bytes::from_static(SHORT)));
+    drop(held);
+    ask_until(&*connection, [REPLY, 0]).await;
+
+    // What another connection held, and all of it again.
+    let held = hold_all_memory(&*connection).await;
+    ask_until(&*connection, [REFUSAL, OVERLOADED]).await;
+    drop((held, connection));
+    let again = raw::greeted(&*raw, &b).await;
+    ask_until(&*again, [REPLY, 0]).await;
+    let _held = hold_all_memory(&*again).await;
+    ask_until(&*again, [REFUSAL, OVERLOADED]).await;
+    assert_eq!(b.stats().connections, 2);
+}
