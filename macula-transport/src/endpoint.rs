@@ -85,6 +85,7 @@ use node::Node;
 /// |---|---|
 /// | `endpoint.started` (`INFO`) | `node`, `realm`, `role` |
 /// | `endpoint.shut_down` (`INFO`) | `node` |
+/// | `endpoint.drain_overdue` (`WARN`) | `node`, `in_flight` |
 /// | `dial.begun` | `dial`, `to` |
 /// | `dial.succeeded` | `dial`, `connection`, `peer`, `took` |
 /// | `dial.first_use` (`INFO`) | `host`, `peer` |
@@ -93,7 +94,10 @@ use node::Node;
 /// | `connection.closed`, by this node | `connection`, `peer`, `reason`, `code`, traffic |
 /// | `connection.ended`, by the peer or the network | `connection`, `peer`, `error`, traffic |
 /// | `connection.unresponsive` (`WARN`) | `connection`, `peer` |
+/// | `connection.keep_alive_unanswered` | `connection`, `peer` |
 /// | `connection.rejected` | `peer`, `address`, `reason` |
+/// | `reply.stalled`: the peer does not take a long one | `connection`, `peer` |
+/// | `reply.broken`: a long one was not sent | `connection`, `peer`, `error` |
 /// | `probe.succeeded`, `probe.failed`: dialling back who dialled us | `connection`, `peer`, `address` |
 /// | `address.proved` (`INFO`): an address of this node | `address`, `peer` |
 ///
@@ -274,7 +278,7 @@ impl Endpoint {
         let mut farewells = self.node.say_goodbye(CloseCode::ShuttingDown);
         let limit = self.node.config.drain_timeout;
         if timeout(limit, dispatch.idle()).await.is_err() {
-            tracing::warn!(in_flight = dispatch.in_flight(), "drained not in time");
+            trace::drain_overdue(&self.node);
         }
         let left = limit.saturating_sub(begun.elapsed());
         let _ = timeout(left.max(goodbye::LINGER), async {

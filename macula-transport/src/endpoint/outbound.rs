@@ -4,7 +4,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
-use macula_core::{Contact, DialTarget, NodeId};
+use macula_core::{Contact, DialTarget};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::call::{Call, Sent};
@@ -15,6 +15,7 @@ use super::link::{Lease, Link};
 use super::node::Node;
 use super::peer::{Peer, Role};
 use super::request::Request;
+use super::trace;
 use crate::{
     CloseCode, ConnectionError, DialError, Executed, Refusal, RequestError, RequestFailure,
     StreamError,
@@ -195,8 +196,7 @@ async fn ping_regularly(node: Weak<Node>, link: Weak<Link>) {
             return;
         };
         if ping(&node, lease.link(), every).await != Some(true) {
-            let peer: NodeId = lease.link().node_id();
-            tracing::debug!(peer = %peer.short(), "keep-alive is not answered");
+            trace::keep_alive_unanswered(lease.link());
         }
     }
 }

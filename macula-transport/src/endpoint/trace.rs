@@ -10,7 +10,7 @@ use tracing::Span;
 use super::link::Link;
 use super::node::Node;
 use super::reject::Rejection;
-use crate::{CloseCode, Connection, ConnectionError, DialError};
+use crate::{CloseCode, Connection, ConnectionError, DialError, StreamError};
 
 /// The target of all of them.
 const TARGET: &str = "macula_transport::endpoint";
@@ -29,6 +29,17 @@ pub(super) fn started(node: &Node) {
 pub(super) fn shut_down(node: &Node) {
     let node = node.transport.node_id();
     tracing::info!(name: "endpoint.shut_down", target: TARGET, %node, "endpoint shut down");
+}
+
+/// Requests are still being handled when a drain is over.
+pub(super) fn drain_overdue(node: &Node) {
+    tracing::warn!(
+        name: "endpoint.drain_overdue",
+        target: TARGET,
+        node = %node.transport.node_id(),
+        in_flight = node.dispatch.in_flight(),
+        "drained not in time"
+    );
 }
 
 /// One dial, from its waiting for room to its hello.
@@ -139,6 +150,40 @@ pub(super) fn unresponsive(link: &Link) {
         connection = link.number,
         peer = %link.node_id().short(),
         "peer does not answer"
+    );
+}
+
+/// A connection that is used only so that it stays.
+pub(super) fn keep_alive_unanswered(link: &Link) {
+    tracing::debug!(
+        name: "connection.keep_alive_unanswered",
+        target: TARGET,
+        connection = link.number,
+        peer = %link.node_id().short(),
+        "keep-alive is not answered"
+    );
+}
+
+/// A long reply that has a stream of its own.
+pub(super) fn reply_stalled(link: &Link) {
+    tracing::debug!(
+        name: "reply.stalled",
+        target: TARGET,
+        connection = link.number,
+        peer = %link.node_id().short(),
+        "peer does not take a long reply"
+    );
+}
+
+/// The same when the peer or the network ended the stream.
+pub(super) fn reply_broken(link: &Link, error: StreamError) {
+    tracing::debug!(
+        name: "reply.broken",
+        target: TARGET,
+        connection = link.number,
+        peer = %link.node_id().short(),
+        %error,
+        "long reply was not sent"
     );
 }
 

@@ -11,6 +11,7 @@ use super::run::End;
 use crate::endpoint::frame::Burst;
 use crate::endpoint::inbound::Inbound;
 use crate::endpoint::link::Link;
+use crate::endpoint::trace;
 use crate::endpoint::turns::Turn;
 use crate::{SendStream, Stream};
 
@@ -34,16 +35,13 @@ pub(in crate::endpoint) async fn reply_alone(
     mut reply: Reply,
 ) -> Option<Unread> {
     reply.header.alone = true;
-    let peer = inbound.link.node_id();
     match send(&inbound.link, reply).await {
         Ok(unread) => return Some(unread),
         Err(End::Stalled) => {
             inbound.counters.streams_stalled.add();
-            tracing::debug!(peer = %peer.short(), "peer does not take a long reply");
+            trace::reply_stalled(&inbound.link);
         }
-        Err(End::Broken(error)) => {
-            tracing::debug!(peer = %peer.short(), %error, "long reply was not sent");
-        }
+        Err(End::Broken(error)) => trace::reply_broken(&inbound.link, error),
         Err(_) => {}
     }
     None
