@@ -73,6 +73,7 @@ macro_rules! in_virtual_time {
 
 mod counted;
 pub(crate) mod fixture;
+mod log;
 mod raw;
 
 mod address;
@@ -81,6 +82,7 @@ mod cancel;
 mod counters;
 mod dial;
 mod early;
+mod events;
 mod frame;
 mod garbage;
 mod gone;

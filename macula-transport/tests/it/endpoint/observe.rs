@@ -1,17 +1,9 @@
 //! What an operator sees.
 
-use std::collections::BTreeMap;
-use std::fmt;
-use std::sync::{Arc, LazyLock, Mutex};
-
 use macula_transport::{Executor, Traffic};
-use tracing::field::{Field, Visit};
-use tracing::subscriber::DefaultGuard;
-use tracing::{Dispatch, Event, Subscriber};
-use tracing_subscriber::filter::LevelFilter;
-use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 
 use super::fixture::{ECHO, Fixture, contact, echoing, eventually, request, soon};
+use super::log::Log;
 
 async fn every_connection_is_listed_with_its_direction(fixture: Fixture) {
     let (a, b) = (fixture.server(1).await, echoing(fixture.server(2).await));
@@ -81,62 +73,4 @@ async fn a_connection_can_be_followed_by_its_number() {
     let ended = log.first("connection.ended", &[]);
     assert_eq!(ended["peer"], a.node_id().short().to_string());
     assert_eq!(ended["error"], "closed by peer: shutting down");
-}
-
-/// Keeps the endpoint's events.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<(&'static str, Fields)>>>);
-
-type Fields = BTreeMap<&'static str, String>;
-
-/// Subscribers that hear nothing, for ever. Were the one of a test alone in the process, `tracing`
-/// would ask the first thread that comes by an event whether anybody wants it, and take its answer
-/// for everybody's: a test that listens to nothing, on another thread, would silence it.
-static DEAF: LazyLock<[Dispatch; 2]> = LazyLock::new(|| {
-    [(); 2].map(|()| tracing_subscriber::registry().with(LevelFilter::OFF).into())
-});
-
-impl Log {
-    /// Listens on the thread of the test.
-    fn listen() -> (Self, DefaultGuard) {
-        LazyLock::force(&DEAF);
-        let log = Self::default();
-        let subscriber = tracing_subscriber::registry().with(log.clone());
-        (log, tracing::subscriber::set_default(subscriber))
-    }
-
-    /// The first event of a name with some values.
-    fn first(&self, name: &str, values: &[(&'static str, &str)]) -> Fields {
-        let log = self.0.lock().unwrap();
-        let has = |fields: &Fields| values.iter().all(|(key, value)| fields[key] == *value);
-        let found = log.iter().find(|(n, fields)| *n == name && has(fields));
-        found
-            .unwrap_or_else(|| panic!("no {name} in {log:?}"))
-            .1
-            .clone()
-    }
-}
-
-impl<S: Subscriber> Layer<S> for Log {
-    fn on_event(&self, event: &Event<'_>, _context: Context<'_, S>) {
-        let metadata = event.metadata();
-        if metadata.target() == "macula_transport::endpoint" {
-            let mut values = Values::default();
-            event.record(&mut values);
-            self.0.lock().unwrap().push((metadata.name(), values.0));
-        }
-    }
-}
-
-#[derive(Default)]
-struct Values(Fields);
-
-impl Visit for Values {
-    fn record_str(&mut self, field: &Field, value: &str) {
-        self.0.insert(field.name(), value.to_owned());
-    }
-
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.0.insert(field.name(), format!("{value:?}"));
-    }
 }
