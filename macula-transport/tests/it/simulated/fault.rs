@@ -203,6 +203,35 @@ fn a_restarted_peer_is_noticed_with_the_first_packet() {
     on_some_seeds(Links::GOOD, a_restart_is_noticed_at_the_next_packet);
 }
 
+async fn a_restart_is_noticed_at_the_next_request(network: Network) {
+    let caller = Fixture::simulated(network.clone()).server(CALLER).await;
+    let peer = restartable(&network).await;
+    let gate = gated(&peer);
+    let mut calls = pending(&caller, &contact(&peer), 10);
+    gate.holds(10).await;
+    network.crash(PEER).await;
+    let peer = echoing(restartable(&network).await);
+    let restarted = Instant::now();
+    let (from, to) = (caller.clone(), contact(&peer));
+    calls.spawn(async move {
+        from.request(&to, request(ECHO, b"further"))
+            .await
+            .unwrap_err()
+    });
+    assert_lost(calls, ConnectionError::Lost).await;
+    // A few times there and back, where a ping would take a second at least.
+    let noticed = restarted.elapsed();
+    assert!(noticed <= Links::GOOD.latency.1 * 10, "{noticed:?}");
+    let next = soon(caller.request(&contact(&peer), request(ECHO, b"next"))).await;
+    assert_eq!(next, Ok(Bytes::from_static(b"next")));
+    assert_eq!((caller.stats().dials, peer.stats().accepted), (2, 1));
+}
+
+#[test]
+fn a_request_after_a_restart_fails_what_was_pending_and_the_next_is_answered() {
+    on_some_seeds(Links::GOOD, a_restart_is_noticed_at_the_next_request);
+}
+
 async fn calls_go_on_after_a_partition(network: Network) {
     let three = Three::start(&network).await;
     let to = contact(&three.peer);
