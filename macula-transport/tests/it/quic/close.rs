@@ -10,7 +10,7 @@ use macula_transport::{
     Transport,
 };
 
-use super::restart::Lonely;
+use super::restart::{Dialler, Lonely};
 use super::{client, connect, contact, loopback, secret, server, server_at, within};
 
 #[tokio::test]
@@ -163,26 +163,37 @@ async fn a_connection_that_nobody_takes_is_closed_as_overloaded() {
     assert_eq!(within(first.closed()).await, done);
 }
 
+/// A node that keeps its connections alive, and gives them up soon when they are not.
+async fn impatient(seed: u8) -> Arc<QuicTransport> {
+    let config = QuicConfig {
+        listen: vec![loopback()],
+        idle_timeout: Duration::from_millis(400),
+        keep_alive: Duration::from_millis(100),
+        ..QuicConfig::default()
+    };
+    QuicTransport::bind(&secret(seed), config).await.unwrap()
+}
+
+/// Holds as long as the peer lives, and is given up once it does not.
+async fn assert_lives_until(kill: impl FnOnce(), connection: &dyn Connection) {
+    let patience = Duration::from_millis(1200);
+    let ended = tokio::time::timeout(patience, connection.closed()).await;
+    assert!(ended.is_err(), "{ended:?}");
+    kill();
+    assert_eq!(within(connection.closed()).await, ConnectionError::TimedOut);
+}
+
 #[tokio::test]
 async fn a_silent_peer_is_given_up_after_the_idle_timeout() {
-    let idle = |seed| async move {
-        let config = QuicConfig {
-            listen: vec![loopback()],
-            idle_timeout: Duration::from_millis(400),
-            keep_alive: Duration::from_millis(100),
-            ..QuicConfig::default()
-        };
-        QuicTransport::bind(&secret(seed), config).await.unwrap()
-    };
-    let (a, b) = (idle(1).await, Lonely::start(2).await);
-    let dialled: Arc<dyn Connection> = within(a.dial(&b.contact)).await.unwrap();
-    // Kept alive while the peer lives.
-    let patience = Duration::from_millis(1200);
-    assert!(
-        tokio::time::timeout(patience, dialled.closed())
-            .await
-            .is_err()
-    );
-    b.kill();
-    assert_eq!(within(dialled.closed()).await, ConnectionError::TimedOut);
+    let (a, b) = (impatient(1).await, Lonely::start(2).await);
+    let dialled = within(a.dial(&b.contact)).await.unwrap();
+    assert_lives_until(|| b.kill(), &*dialled).await;
+}
+
+#[tokio::test]
+async fn a_silent_dialler_is_given_up_after_the_idle_timeout() {
+    let b = impatient(2).await;
+    let a = Dialler::start(1, contact(&b));
+    let accepted = within(b.accept()).await.unwrap();
+    assert_lives_until(|| a.kill(), &*accepted).await;
 }

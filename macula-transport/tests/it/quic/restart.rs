@@ -48,6 +48,37 @@ impl Lonely {
     }
 }
 
+/// The same for one that dials, and says nothing.
+pub(super) struct Dialler {
+    kill: oneshot::Sender<()>,
+    thread: thread::JoinHandle<()>,
+}
+
+impl Dialler {
+    pub(super) fn start(seed: u8, to: DialTarget) -> Self {
+        let (kill, killed) = oneshot::channel::<()>();
+        let thread = thread::spawn(move || {
+            let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+            let held = runtime.block_on(async {
+                let node = client(seed).await;
+                let connection = within(node.dial(&to)).await.unwrap();
+                let _ = killed.await;
+                (node, connection)
+            });
+            // First the runtime, so that nobody is left to send a farewell.
+            drop(runtime);
+            drop(held);
+        });
+        Self { kill, thread }
+    }
+
+    /// Returns when the node is gone, without having told anybody.
+    pub(super) fn kill(self) {
+        drop(self.kill);
+        self.thread.join().unwrap();
+    }
+}
+
 fn serve_until(node: &dyn Transport, runtime: Runtime, killed: oneshot::Receiver<()>) {
     let mut held = Vec::new();
     runtime.block_on(async {
