@@ -114,7 +114,7 @@ pub enum HealthStatus {
     /// It works, and something does not: a service is not published, or nobody can dial a node
     /// that wants to serve.
     Degraded,
-    /// It leaves the network: calls that run may end, further ones are refused.
+    /// It leaves the network: calls that run may end, further ones are, or are about to be, refused.
     Draining,
 }
 

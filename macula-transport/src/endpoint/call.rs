@@ -18,7 +18,7 @@ pub(super) struct Call<'a> {
     link: &'a Link,
     id: CallId,
     sent: &'a Sent,
-    /// Its answer wakes the task that began it, which has not looked for it yet.
+    /// Its answer wakes the task that began it, so that the first poll, in that task, need not look.
     is_new: bool,
     is_over: bool,
 }

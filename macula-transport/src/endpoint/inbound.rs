@@ -92,7 +92,7 @@ impl Inbound {
         share.grow_to(len_bytes)
     }
 
-    /// Takes a request in; what can be answered on the spot is. A handler that has to wait is
+    /// Takes a request in; what can be answered on the spot is. A handler that goes on in a task is
     /// `starting` from then on.
     pub(super) fn take(
         self: &Arc<Self>,
@@ -247,9 +247,12 @@ pub(super) struct Handled {
 }
 
 impl Handled {
-    /// Lets the handler run.
+    /// Lets the handler run, unless it was cancelled while it waited for that.
     pub(super) fn spawn(self, runtime: &Handle, handling: Handling, deadline: Instant) {
         let (inbound, work) = (Arc::clone(&self.inbound), self.work);
+        if !inbound.link.running.is_wanted(work) {
+            return;
+        }
         let task = runtime.spawn(self.run(handling, deadline));
         inbound.link.running.started(work, task.abort_handle());
     }

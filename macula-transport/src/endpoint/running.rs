@@ -68,6 +68,11 @@ impl Running {
         Some(WorkId { call, number })
     }
 
+    /// Whether it is neither over nor aborted.
+    pub(super) fn is_wanted(&self, id: WorkId) -> bool {
+        self.state().find(id).is_some()
+    }
+
     /// Notes how to end what has begun. What was taken out before is ended at once.
     pub(super) fn started(&self, id: WorkId, task: AbortHandle) {
         match self.state().find(id) {

@@ -24,7 +24,7 @@ struct Start {
 }
 
 impl Starting {
-    /// One more.
+    /// Takes a handler, which begins with the next [`start`](Self::start).
     pub(super) fn push(
         &mut self,
         runtime: Handle,
@@ -53,9 +53,10 @@ impl Starting {
 }
 
 fn start_on(runtime: &Handle, same: Vec<Start>) {
+    let wakes_nobody = runtime.id() == Handle::current().id();
     let is_alone = same.len() == 1;
     let start = move || same.into_iter().for_each(Start::spawn);
-    match is_alone {
+    match wakes_nobody || is_alone {
         true => start(),
         false => drop(runtime.spawn(async move { start() })),
     }

@@ -59,7 +59,7 @@ impl Gathering {
     }
 }
 
-/// How often a lane looks again: some ten microseconds, if nobody else wants the thread.
+/// How often a lane looks again: about ten microseconds, if nobody else wants the thread.
 const MAX_LOOKS: u8 = 16;
 
 /// The most occasions that are let pass. One wait in so many costs nothing that could be measured.

@@ -11,30 +11,33 @@ use crate::endpoint::turns::Turn;
 use crate::{CloseCode, Stream, StreamError};
 
 /// Opens a stream and runs a lane of our own on it, until it or its connection ends.
-pub(in crate::endpoint) async fn opened(
+pub(in crate::endpoint) fn opened(
     lane: Arc<Lane>,
     inbound: Arc<Inbound>,
     turn: Option<Turn>,
-) {
-    let link = Arc::clone(&inbound.link);
+) -> impl Future<Output = ()> {
+    // Before the first poll, to which a runtime that has ended does not come.
     let ending = Ending {
         lane: Arc::clone(&lane),
         inbound: Arc::clone(&inbound),
         is_accepted: false,
     };
-    let opening = tokio::select! {
-        biased;
-        () = lane.given_up() => return,
-        opening = link.connection.open() => opening,
-    };
-    match opening {
-        Ok(stream) => {
-            link.calls.lane_opened(&lane);
-            ending
-                .run(LaneTask::opened(stream, lane, inbound, turn))
-                .await;
+    async move {
+        let link = Arc::clone(&inbound.link);
+        let opening = tokio::select! {
+            biased;
+            () = lane.given_up() => return,
+            opening = link.connection.open() => opening,
+        };
+        match opening {
+            Ok(stream) => {
+                link.calls.lane_opened(&lane);
+                ending
+                    .run(LaneTask::opened(stream, lane, inbound, turn))
+                    .await;
+            }
+            Err(error) => ending.broken(error.into()),
         }
-        Err(error) => ending.broken(error.into()),
     }
 }
 

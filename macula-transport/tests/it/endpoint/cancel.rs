@@ -1,14 +1,19 @@
 //! Requests that are given up, as the peer sees it.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use macula_core::Contact;
-use macula_transport::{CloseCode, Connection, Endpoint, EndpointConfig, Stream, StreamError};
+use macula_transport::{
+    CloseCode, Connection, Endpoint, EndpointConfig, InboundRequest, Refusal, RequestHandler,
+    Stream, StreamError,
+};
 use tokio::task::JoinSet;
 
-use super::fixture::{ECHO, Fixture, eventually, request, settled, soon};
+use super::fixture::{ECHO, Echo, Fixture, GATE, eventually, request, settled, soon};
 use super::raw::{self, Frame, HEADER_LEN};
 
 const REQUEST: u8 = 1;
@@ -140,7 +145,45 @@ async fn read_lane(mut lane: Stream, seen: Arc<Mutex<Vec<(u8, u64)>>>) {
     }
 }
 
+/// Counts the handlers that begin.
+#[derive(Default)]
+struct Begun(AtomicUsize);
+
+#[async_trait]
+impl RequestHandler for Begun {
+    async fn handle(&self, request: InboundRequest) -> Result<Bytes, Refusal> {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        Ok(request.body)
+    }
+}
+
+async fn what_is_cancelled_in_the_same_breath_does_not_begin(fixture: Fixture) {
+    let (raw, b) = (fixture.raw(1).await, fixture.server(2).await);
+    let begun = Arc::new(Begun::default());
+    b.register(GATE, Arc::clone(&begun) as Arc<_>).unwrap();
+    b.register_inline(ECHO, Arc::new(Echo)).unwrap();
+    let connection = raw::greeted(&*raw, &b).await;
+    let mut lane = soon(connection.open()).await.unwrap();
+    // One handler is handed over in another way than several.
+    for (cancelled, echo) in [(0..1, 100), (1..20, 101)] {
+        let count = b.stats().requests_cancelled + (cancelled.end - cancelled.start);
+        let given_up = cancelled.flat_map(|call| {
+            let ask = raw::header_of(call, [1, REQUEST, GATE.0], 0);
+            [ask, raw::header_of(call, [1, CANCEL, 0], 0)].concat()
+        });
+        let last = raw::header_of(echo, [1, REQUEST, ECHO.0], 0);
+        let breath: Vec<u8> = given_up.chain(last).collect();
+        soon(lane.send.send(breath.into())).await.unwrap();
+        let answer = raw::read_exactly(&mut *lane.receive, HEADER_LEN).await;
+        assert_eq!((answer[1], raw::call_of(&answer)), (REPLY, echo));
+        eventually(|| b.stats().requests_cancelled == count).await;
+    }
+    eventually(|| b.stats().inbound_in_flight == 0).await;
+    assert_eq!(begun.0.load(Ordering::SeqCst), 0);
+}
+
 on_every_wire!(
+    what_is_cancelled_in_the_same_breath_does_not_begin,
     a_request_given_up_is_cancelled_once,
     a_long_request_given_up_half_way_is_broken_off,
     what_is_given_up_while_its_lane_is_held_back_is_never_sent,
