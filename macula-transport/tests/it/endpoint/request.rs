@@ -1,10 +1,14 @@
 //! One request, one reply, and everything that can come between.
 
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use macula_core::Contact;
 use macula_transport::{
     Endpoint, EndpointConfig, Executed, InboundRequest, ProtocolId, Refusal, Request,
     RequestFailure, RequestHandler,
@@ -191,18 +195,31 @@ async fn dropping_a_request_aborts_its_handler_and_frees_the_permit(fixture: Fix
     assert_eq!(b.stats().connections, 1, "the connection lives on");
 }
 
+/// Begins a request and drops it before the endpoint, on whose thread that is, can write it.
+async fn begun_and_dropped(a: &Endpoint, to: Contact, begun: Request) {
+    let (runtime, a) = (a.runtime().clone(), a.clone());
+    let dropping = runtime.spawn(async move {
+        let mut call = pin!(a.request(&to, begun));
+        let first = poll_fn(|cx| Poll::Ready(call.as_mut().poll(cx))).await;
+        assert!(first.is_pending());
+    });
+    dropping.await.unwrap();
+}
+
 async fn a_request_dropped_before_it_is_written_sends_nothing(fixture: Fixture) {
     let (a, b) = (fixture.server(1).await, fixture.server(2).await);
     let gate = gated(&b);
     soon(a.connect(&contact(&b).into())).await.unwrap();
-    drop(a.request(&contact(&b), request(GATE, b"dropped")));
-    gate.let_through(1);
-    let next = soon(a.request(&contact(&b), request(GATE, b"next"))).await;
-    assert_eq!(next, Ok(Bytes::from_static(b"next")));
-    assert_eq!(
-        (a.stats().requests_sent, b.stats().requests_handled),
-        (1, 1)
-    );
+    // The first is dropped before its lane is open, the third has a stream of its own.
+    for (count, dropped) in (1..).zip([b"dropped", b"dropped", &[7; 100_000][..]]) {
+        begun_and_dropped(&a, known(&b), request(GATE, dropped)).await;
+        gate.let_through(1);
+        let next = soon(a.request(&known(&b), request(GATE, b"next"))).await;
+        assert_eq!(next, Ok(Bytes::from_static(b"next")));
+        let (sent, handled) = (a.stats().requests_sent, b.stats().requests_handled);
+        assert_eq!((sent, handled), (count, count));
+    }
+    assert_eq!(b.stats().requests_cancelled, 0);
 }
 
 async fn a_request_out_of_time_says_whether_it_was_sent(fixture: Fixture) {
