@@ -80,6 +80,7 @@ mod address;
 mod bodies;
 mod cancel;
 mod counters;
+mod deadline;
 mod dial;
 mod early;
 mod events;

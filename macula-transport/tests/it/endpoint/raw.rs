@@ -1,7 +1,9 @@
 //! Speaks to endpoints by hand, to say what they never would.
 
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use macula_core::{Contact, DialTarget};
@@ -71,6 +73,23 @@ pub(super) fn header_of(call: u64, [version, kind, code]: [u8; 3], body_len: u32
     bytes.extend([0, 0]);
     bytes
 }
+
+/// A request without a body that has so much time.
+pub(super) fn request_with(protocol: ProtocolId, remaining: Duration) -> Vec<u8> {
+    let remaining_ms = u32::try_from(remaining.as_millis()).unwrap();
+    let mut bytes = header(1, 1, protocol.0, 0);
+    bytes[REMAINING].copy_from_slice(&remaining_ms.to_be_bytes());
+    bytes
+}
+
+/// How much time a request has by its frame.
+pub(super) fn remaining_of(frame: &[u8]) -> Duration {
+    let remaining_ms = u32::from_be_bytes(frame[REMAINING].try_into().unwrap());
+    Duration::from_millis(remaining_ms.into())
+}
+
+/// Where a frame says how long its sender waits.
+const REMAINING: Range<usize> = 12..16;
 
 pub(super) async fn dial(from: &dyn Transport, to: &Endpoint) -> Arc<dyn Connection> {
     let addresses = to.addresses();
