@@ -100,5 +100,6 @@ mod overload;
 mod pool;
 mod request;
 mod reset;
+mod shutdown;
 mod slow;
 mod soak;

@@ -8,6 +8,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use macula_core::{Contact, SecretKey};
+#[cfg(feature = "simulation")]
+use macula_transport::CloseCode;
 use macula_transport::{
     Endpoint, EndpointConfig, Executor, InboundRequest, MemoryNetwork, NodeRuntime, PeerEvent,
     ProtocolId, Refusal, Request, RequestHandler, Role, Transport,
@@ -93,6 +95,27 @@ impl Fixture {
             }
             #[cfg(feature = "simulation")]
             Wire::Simulated(network) => (network.black_hole(), None),
+        }
+    }
+
+    /// Whether an address at which the node of a seed listened can be bound again; memory has none
+    /// to bind.
+    pub(crate) async fn is_free(&self, at: (u8, SocketAddr)) -> bool {
+        match &self.wire {
+            Wire::Memory(_) => true,
+            #[cfg(feature = "quic")]
+            Wire::Quic => std::net::UdpSocket::bind(at.1).is_ok(),
+            #[cfg(feature = "simulation")]
+            Wire::Simulated(network) => {
+                let (seed, address) = at;
+                let mut config = self.quic_config(address.ip(), Bound::Specific);
+                config.listen = vec![address];
+                let Ok(bound) = network.try_bind(seed, config).await else {
+                    return false;
+                };
+                bound.close(CloseCode::Done).await;
+                true
+            }
         }
     }
 
