@@ -291,6 +291,11 @@ impl Calls {
         self.state().stopped
     }
 
+    /// How many replies are waited for.
+    pub(super) fn in_flight(&self) -> usize {
+        self.state().answers.awaited()
+    }
+
     /// Waits until no reply is waited for.
     pub(super) async fn settled(&self) {
         loop {

@@ -212,6 +212,7 @@ impl Pool {
         stats.traffic = state.past;
         for link in state.peers.values().flat_map(|entry| &entry.links) {
             stats.connections_outbound += usize::from(link.outbound);
+            stats.outbound_in_flight += link.calls.in_flight();
             stats.traffic = Traffic::sum(stats.traffic, link.connection.traffic());
         }
         stats.connections_inbound = stats.connections - stats.connections_outbound;

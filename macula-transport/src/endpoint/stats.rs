@@ -22,6 +22,8 @@ pub struct EndpointStats {
     pub traffic: Option<Traffic>,
     /// Connections from peers whose hello is awaited.
     pub hellos_awaited: usize,
+    /// Requests to peers that are not answered yet, signs of life that are asked for among them.
+    pub outbound_in_flight: usize,
     /// Requests of peers being handled now.
     pub inbound_in_flight: usize,
     /// Dials under way, those included that wait.
@@ -68,6 +70,10 @@ pub struct EndpointStats {
     pub left_early: u64,
     /// Connections from peers that found no room.
     pub refused_full: u64,
+    /// Frames sent: requests, answers, cancels, goodbyes.
+    pub frames_sent: u64,
+    /// Frames received.
+    pub frames_received: u64,
     /// Requests sent.
     pub requests_sent: u64,
     /// Requests of peers that were handed to a handler.
@@ -147,6 +153,8 @@ pub(super) struct Counters {
     pub(super) displaced: Counter,
     pub(super) ended: Counter,
     pub(super) refused_full: Counter,
+    pub(super) frames_sent: Counter,
+    pub(super) frames_received: Counter,
     pub(super) requests_sent: Counter,
     pub(super) requests_handled: Counter,
     pub(super) requests_overloaded: Counter,
@@ -252,6 +260,8 @@ impl Counters {
             displaced: self.displaced.value(),
             ended: self.ended.value(),
             refused_full: self.refused_full.value(),
+            frames_sent: self.frames_sent.value(),
+            frames_received: self.frames_received.value(),
             requests_sent: self.requests_sent.value(),
             requests_handled: self.requests_handled.value(),
             requests_overloaded: self.requests_overloaded.value(),

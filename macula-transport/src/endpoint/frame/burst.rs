@@ -1,6 +1,7 @@
 //! Frames on their way out, joined into as few chunks as is worth it.
 
 use std::collections::VecDeque;
+use std::mem;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
@@ -16,11 +17,14 @@ pub(in crate::endpoint) struct Burst {
     /// What goes before `joined`.
     chunks: VecDeque<Bytes>,
     len_bytes: usize,
+    /// Frames that were appended and not counted yet.
+    frames: u64,
 }
 
 impl Burst {
     /// Appends a frame.
     pub(in crate::endpoint) fn push(&mut self, header: &Header, body: &Bytes) {
+        self.frames += 1;
         self.len_bytes += Header::LEN_BYTES + body.len();
         self.joined.extend_from_slice(&header.encode());
         if body.len() <= MAX_JOINED_BYTES {
@@ -33,6 +37,11 @@ impl Burst {
             let piece = rest.split_to(rest.len().min(MAX_CHUNK_BYTES));
             self.chunks.push_back(piece);
         }
+    }
+
+    /// How many frames were appended since it was last asked.
+    pub(in crate::endpoint) fn take_frames(&mut self) -> u64 {
+        mem::take(&mut self.frames)
     }
 
     /// How many bytes wait.

@@ -36,7 +36,10 @@ pub(in crate::endpoint) async fn reply_alone(
 ) -> Option<Unread> {
     reply.header.alone = true;
     match send(&inbound.link, reply).await {
-        Ok(unread) => return Some(unread),
+        Ok(unread) => {
+            inbound.counters.frames_sent.add();
+            return Some(unread);
+        }
         Err(End::Stalled) => {
             inbound.counters.streams_stalled.add();
             trace::reply_stalled(&inbound.link);

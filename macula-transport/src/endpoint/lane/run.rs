@@ -187,21 +187,34 @@ impl LaneTask {
     }
 
     fn decode(&mut self, frames_left: &mut usize) -> Result<(), End> {
+        let before = *frames_left;
+        let decoded = self.decode_frames(frames_left);
+        let frames = before - *frames_left;
+        self.inbound
+            .counters
+            .frames_received
+            .add_many(frames as u64);
+        decoded
+    }
+
+    fn decode_frames(&mut self, frames_left: &mut usize) -> Result<(), End> {
         let now = Instant::now();
         let before = self.chunk.len();
         while *frames_left > 0 {
             let (body, inbound) = (&mut self.body, &self.inbound);
             let has_room = |header: &Header, len| inbound.has_room(header, len, body);
             let decoded = self.decoder.next(now, &mut self.chunk, has_room);
-            match decoded.map_err(|_| End::Malformed)? {
-                Some(Decoded::Frame(header, at, body)) => self.take(&header, (at, now), body)?,
-                Some(Decoded::TooLarge(header)) => {
+            let Some(decoded) = decoded.map_err(|_| End::Malformed)? else {
+                break;
+            };
+            *frames_left -= 1;
+            match decoded {
+                Decoded::Frame(header, at, body) => self.take(&header, (at, now), body)?,
+                Decoded::TooLarge(header) => {
                     self.leave_out(&header, Refusal::TooLarge, Answer::TooLarge);
                 }
-                Some(Decoded::NoRoom(header)) => self.find_no_room(&header),
-                None => break,
+                Decoded::NoRoom(header) => self.find_no_room(&header),
             }
-            *frames_left -= 1;
             // The next frame has its own time.
             self.reading.rest();
         }
@@ -393,6 +406,8 @@ impl LaneTask {
             }
             // What was asked may have been given up since.
             if self.burst.len_bytes() > 0 {
+                let frames = self.burst.take_frames();
+                self.inbound.counters.frames_sent.add_many(frames);
                 return Ok(true);
             }
         }

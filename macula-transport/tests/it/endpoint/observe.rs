@@ -2,7 +2,7 @@
 
 use macula_transport::{Executor, Traffic};
 
-use super::fixture::{ECHO, Fixture, contact, echoing, eventually, request, soon};
+use super::fixture::{ECHO, Fixture, GATE, contact, echoing, eventually, gated, request, soon};
 use super::log::Log;
 
 async fn every_connection_is_listed_with_its_direction(fixture: Fixture) {
@@ -20,7 +20,36 @@ async fn every_connection_is_listed_with_its_direction(fixture: Fixture) {
     assert_eq!((b.connections_outbound, b.connections_inbound), (0, 1));
 }
 
-on_every_wire!(every_connection_is_listed_with_its_direction);
+async fn frames_and_requests_under_way_are_counted_at_both_ends(fixture: Fixture) {
+    let (a, b) = (fixture.server(1).await, echoing(fixture.server(2).await));
+    let gate = gated(&b);
+    let asking = {
+        let (a, to) = (a.clone(), contact(&b));
+        tokio::spawn(async move { a.request(&to, request(GATE, b"held")).await })
+    };
+    gate.holds(1).await;
+    let (at_a, at_b) = (a.stats(), b.stats());
+    assert_eq!((at_a.outbound_in_flight, at_a.inbound_in_flight), (1, 0));
+    assert_eq!((at_b.outbound_in_flight, at_b.inbound_in_flight), (0, 1));
+    assert_eq!((at_a.frames_sent, at_a.frames_received), (1, 0));
+    assert_eq!((at_b.frames_sent, at_b.frames_received), (0, 1));
+
+    let long: &[u8] = &[7; 200_000];
+    soon(a.request(&contact(&b), request(ECHO, long)))
+        .await
+        .unwrap();
+    gate.let_through(1);
+    soon(asking).await.unwrap().unwrap();
+    for stats in [a.stats(), b.stats()] {
+        assert_eq!((stats.frames_sent, stats.frames_received), (2, 2));
+        assert_eq!(stats.outbound_in_flight, 0);
+    }
+}
+
+on_every_wire!(
+    every_connection_is_listed_with_its_direction,
+    frames_and_requests_under_way_are_counted_at_both_ends,
+);
 
 #[cfg(feature = "quic")]
 #[tokio::test]
