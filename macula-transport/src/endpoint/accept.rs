@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use super::handshake::Greeting;
+use super::handshake::{Greeting, Unheard};
 use super::hello::{Hello, Purpose};
 use super::hellos::Awaited;
 use super::link::Greeted;
@@ -58,7 +58,7 @@ impl Newcomer {
         let own = node.hello(None, Purpose::Requests);
         let greeting = match heard {
             Ok(greeting) => greeting,
-            Err(why) => return reject(&node, &*self.connection, why),
+            Err(unheard) => return reject(&node, &*self.connection, unheard.why),
         };
         if let Err(code) = own.check(&greeting.theirs) {
             // Before the stream is dropped, whose reset would say less.
@@ -84,12 +84,12 @@ impl Newcomer {
         }
     }
 
-    async fn hear(&mut self) -> Result<Greeting, Rejection> {
+    async fn hear(&mut self) -> Result<Greeting, Unheard> {
         let hello = timeout(self.limit, Greeting::hear(&*self.connection));
         match self.awaited.unless_displaced(hello).await {
-            None => Err(Rejection::Crowded),
-            Some(Err(_)) => Err(Rejection::Silent),
-            Some(Ok(heard)) => heard.map_err(|code| code.map_or(Rejection::Left, Rejection::of)),
+            None => Err(Unheard::new(Rejection::Crowded)),
+            Some(Err(_)) => Err(Unheard::new(Rejection::Silent)),
+            Some(Ok(heard)) => heard,
         }
     }
 

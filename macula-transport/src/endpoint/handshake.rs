@@ -3,8 +3,10 @@
 use bytes::BytesMut;
 
 use super::hello::{Hello, MAX_HELLO_BYTES};
+use super::reject::Rejection;
 use crate::{
-    CloseCode, Connection, ConnectionError, DialError, ReceiveStream, SendStream, StreamError,
+    CloseCode, Connection, ConnectionError, DialError, ReceiveStream, SendStream, Stream,
+    StreamError,
 };
 
 /// Says hello on a connection that we dialled, and hears the answer.
@@ -39,24 +41,21 @@ pub(super) struct Greeting {
 }
 
 impl Greeting {
-    /// Hears the hello of whoever dialled us; the error is the code to close with, none when the
-    /// connection has ended by itself.
-    pub(super) async fn hear(connection: &dyn Connection) -> Result<Self, Option<CloseCode>> {
-        let mut stream = connection.accept().await.map_err(|_| None)?;
-        let theirs = read(&mut *stream.receive)
-            .await
-            .map_err(|failure| match failure {
-                ReadFailure::Malformed => {
-                    // Before the stream is dropped, whose reset would say less.
-                    connection.close(CloseCode::Malformed);
-                    Some(CloseCode::Malformed)
-                }
-                ReadFailure::Stream(_) => None,
-            })?;
-        Ok(Self {
-            theirs,
-            answer: stream.send,
-        })
+    /// Hears the hello of whoever dialled us.
+    pub(super) async fn hear(connection: &dyn Connection) -> Result<Self, Unheard> {
+        let Ok(mut stream) = connection.accept().await else {
+            return Err(Unheard::new(Rejection::Left));
+        };
+        match read(&mut *stream.receive).await {
+            Ok(theirs) => Ok(Self {
+                theirs,
+                answer: stream.send,
+            }),
+            Err(failure) => Err(Unheard {
+                why: failure.into(),
+                _stream: Some(stream),
+            }),
+        }
     }
 
     /// Accepts it.
@@ -67,9 +66,31 @@ impl Greeting {
     }
 }
 
+/// No hello came in.
+pub(super) struct Unheard {
+    pub(super) why: Rejection,
+    /// Kept until the connection is closed, as its reset would say less.
+    _stream: Option<Stream>,
+}
+
+impl Unheard {
+    pub(super) fn new(why: Rejection) -> Self {
+        Self { why, _stream: None }
+    }
+}
+
 enum ReadFailure {
     Stream(StreamError),
     Malformed,
+}
+
+impl From<ReadFailure> for Rejection {
+    fn from(failure: ReadFailure) -> Self {
+        match failure {
+            ReadFailure::Stream(_) => Self::Left,
+            ReadFailure::Malformed => Self::Malformed,
+        }
+    }
 }
 
 async fn read(stream: &mut dyn ReceiveStream) -> Result<Hello, ReadFailure> {
