@@ -10,16 +10,16 @@ use macula_client::rpc::{ProviderSelector, Selection};
 use macula_client::testnet::Testnet;
 
 /// Picks the first provider that says it is in this region, else the first one.
-struct InRegion(&'static str);
+pub(crate) struct InRegion(pub(crate) &'static str);
 
 impl ProviderSelector for InRegion {
     fn select(&self, selection: &Selection<'_>) -> Option<usize> {
         let is_near = |region: Option<&str>| region == Some(self.0);
-        let candidates = selection.candidates.iter();
+        let candidates = selection.candidates;
         let near = candidates
-            .enumerate()
-            .find(|(_, candidate)| is_near(candidate.provider.metadata().value("region")));
-        Some(near.map_or(0, |(index, _)| index))
+            .iter()
+            .position(|candidate| is_near(candidate.provider.metadata().value("region")));
+        near.or((!candidates.is_empty()).then_some(0))
     }
 }
 

@@ -7,7 +7,8 @@
 //! One deadline covers the lookup, the dials and all attempts. Every [`CallError`] says whether the
 //! call can have been carried out ([`CallError::executed`]).
 //!
-//! Whom a call goes to is yours to say:
+//! Whom a call goes to is yours to say, and the suite in `contract` (feature `contract`) puts what
+//! you say to the test:
 //!
 //! ```
 //! use macula_rpc::{ProviderSelector, Selection};
@@ -34,6 +35,8 @@ mod handler;
 mod places;
 mod service;
 
+#[cfg(feature = "contract")]
+pub mod contract;
 mod selector;
 mod wanted;
 

@@ -8,6 +8,7 @@
 mod memory;
 
 mod calls;
+mod contract;
 mod examples;
 #[cfg(target_os = "linux")] // Threads are looked up in /proc.
 mod lifetime;

@@ -10,6 +10,7 @@
 mod access;
 mod caller;
 mod codecs;
+mod contract;
 mod failover;
 mod health;
 mod inline;
