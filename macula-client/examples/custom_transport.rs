@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use macula_client::transport::{
-    CloseCode, Connection, DialError, QuicConfig, QuicTransport, Transport,
+    CloseCode, Connection, DialError, QuicConfig, QuicTransport, Transport, TransportStats,
 };
 use macula_client::{Client, DialTarget, NodeId, SecretKey};
 
@@ -36,6 +36,10 @@ impl Transport for Talkative {
 
     fn local_addresses(&self) -> Vec<SocketAddr> {
         self.inner.local_addresses()
+    }
+
+    fn stats(&self) -> Option<TransportStats> {
+        self.inner.stats()
     }
 
     async fn close(&self, code: CloseCode) {

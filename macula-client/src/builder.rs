@@ -274,7 +274,7 @@ impl ClientBuilder {
             realm: realm.clone(),
             ..self.endpoint_config
         };
-        let endpoint = Endpoint::start(runtime, transport.clone(), endpoint_config)?;
+        let endpoint = Endpoint::prepare(runtime, transport.clone(), endpoint_config)?;
         let (dht, kademlia) = match self.dht {
             Some(dht) => (dht, None),
             None => {
@@ -307,7 +307,7 @@ impl ClientBuilder {
         )?;
         let parts = Parts {
             transport,
-            endpoint,
+            endpoint: endpoint.clone(),
             dht,
             kademlia,
             registry,
@@ -318,6 +318,8 @@ impl ClientBuilder {
             _identity_file: identity_file,
         };
         let client = Client::new(parts).map_err(ConnectError::System)?;
+        // Now that every protocol has its handler: peers of before a restart may be back at once.
+        endpoint.begin_accepting();
         Ok((self.require_bootstrap, client))
     }
 }

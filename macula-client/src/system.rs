@@ -65,7 +65,7 @@ pub struct NodeInfo {
 pub struct NodeStats {
     /// See [`SYSTEM_VERSION`].
     pub version: u16,
-    /// Connections, dials, requests.
+    /// Connections, dials, requests, and what the transport below counts.
     #[serde(default)]
     pub endpoint: EndpointStats,
     /// The DHT; none with one of the user's own.

@@ -114,10 +114,31 @@ pub struct Endpoint {
 impl Endpoint {
     /// Starts accepting connections, on `runtime`.
     ///
+    /// A request that comes before its protocol has a handler is refused. Where peers may connect at
+    /// once, [`prepare`](Self::prepare) lets handlers be registered first.
+    ///
+    /// # Errors
+    /// [`EndpointConfigError`] for settings that cannot work.
+    pub fn start(
+        runtime: NodeRuntime,
+        transport: Arc<dyn Transport>,
+        config: EndpointConfig,
+    ) -> Result<Self, EndpointConfigError> {
+        let endpoint = Self::prepare(runtime, transport, config)?;
+        endpoint.begin_accepting();
+        Ok(endpoint)
+    }
+
+    /// The same, but lets nobody in until [`begin_accepting`](Self::begin_accepting): handlers that
+    /// are registered by then miss no request.
+    ///
+    /// Who connects meanwhile waits, and what they send is kept, within the bounds of the transport.
+    /// Only a peer that this node dials itself may ask at once.
+    ///
     /// # Errors
     /// [`EndpointConfigError`] for settings that cannot work.
     // Ownership is what is meant: the endpoint closes the transport.
-    pub fn start(
+    pub fn prepare(
         runtime: NodeRuntime,
         transport: Arc<dyn Transport>,
         config: EndpointConfig,
@@ -126,6 +147,11 @@ impl Endpoint {
         let node = Node::new(runtime, transport, config);
         trace::started(&node);
         Ok(Self { node })
+    }
+
+    /// Accepts connections from now on. Doing it twice is harmless.
+    pub fn begin_accepting(&self) {
+        self.node.begin_accepting();
     }
 
     /// Who this node is.
@@ -168,8 +194,9 @@ impl Endpoint {
 
     /// Lets a handler answer the requests of a protocol, each in a task of its own.
     ///
-    /// The tasks run on the runtime that this is called on, or on the endpoint's own when it is
-    /// called outside of any. The endpoint holds the handler until [`shutdown`](Self::shutdown): a handler that holds an
+    /// The tasks run on the runtime that this is called on, whose timers have to be enabled, or on
+    /// the endpoint's own when it is called outside of any. Once that runtime has ended, requests are
+    /// answered as aborted. The endpoint holds the handler until [`shutdown`](Self::shutdown): a handler that holds an
     /// `Endpoint` in turn keeps it alive until then.
     ///
     /// # Errors
@@ -256,9 +283,12 @@ impl Endpoint {
     /// What it has counted.
     pub fn stats(&self) -> EndpointStats {
         let mut stats = EndpointStats {
+            transport: self.node.transport.stats(),
             dials_running: self.node.dials.running(),
             hellos_awaited: self.node.hellos.len(),
             inbound_in_flight: self.node.dispatch.in_flight(),
+            inbound_body_bytes: self.node.dispatch.body_bytes(),
+            claims_forgotten: self.node.own_addresses.forgotten(),
             ..self.node.counters.snapshot()
         };
         self.node.pool.count(&mut stats);

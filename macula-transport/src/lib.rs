@@ -85,5 +85,7 @@ pub use executor::{Executor, NodeRuntime};
 #[cfg(feature = "memory")]
 pub use memory::{MemoryNetwork, MemoryTransport};
 #[cfg(feature = "quic")]
-pub use quic::{QuicConfig, QuicError, QuicStats, QuicTransport};
-pub use transport::{Connection, ReceiveStream, SendStream, Stream, Traffic, Transport};
+pub use quic::{QuicConfig, QuicError, QuicTransport};
+pub use transport::{
+    Connection, ReceiveStream, SendStream, Stream, Traffic, Transport, TransportStats,
+};

@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::{CloseCode, Connection, DialError, Traffic, Transport};
+use crate::{CloseCode, Connection, DialError, Transport, TransportStats};
 
 mod accept;
 mod config;
@@ -68,23 +68,6 @@ pub struct QuicTransport {
     is_closed: watch::Sender<bool>,
 }
 
-/// A snapshot of a [`QuicTransport`]'s counters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct QuicStats {
-    /// Connections that are open.
-    pub connections: usize,
-    /// What went over all of them, past and present, handshakes included.
-    pub traffic: Traffic,
-    /// Connections that were accepted and closed as overloaded, because nobody took them.
-    pub overflowed: u64,
-    /// Handshakes of peers that first had to prove their address, because many others were in
-    /// progress.
-    pub handshakes_retried: u64,
-    /// Handshakes of peers that were refused, because too many others were in progress.
-    pub handshakes_refused: u64,
-}
-
 struct Sockets {
     /// One task per listening socket; dropping them closes the sockets.
     acceptors: JoinSet<()>,
@@ -108,7 +91,7 @@ impl QuicTransport {
     pub async fn bind(secret_key: &SecretKey, config: QuicConfig) -> Result<Arc<Self>, QuicError> {
         config.check()?;
         let tls = Tls::new(secret_key)?;
-        let table = LinkTable::new();
+        let table = LinkTable::new(config.send_buffer_bytes as usize);
         let (queue, acceptor) = AcceptQueue::new(config.accept_backlog, Arc::clone(&table));
         let handshakes = Arc::default();
         let opening = Opening {
@@ -132,17 +115,6 @@ impl QuicTransport {
             sockets: Mutex::new(Some(sockets)),
             is_closed: watch::Sender::new(false),
         }))
-    }
-
-    /// The counters as they are now.
-    pub fn stats(&self) -> QuicStats {
-        QuicStats {
-            connections: self.table.len(),
-            traffic: self.table.traffic(),
-            overflowed: self.queue.overflowed(),
-            handshakes_retried: self.handshakes.retried(),
-            handshakes_refused: self.handshakes.refused(),
-        }
     }
 
     fn attempt(
@@ -220,6 +192,16 @@ impl Transport for QuicTransport {
 
     fn local_addresses(&self) -> Vec<SocketAddr> {
         self.listening.clone()
+    }
+
+    fn stats(&self) -> Option<TransportStats> {
+        Some(TransportStats {
+            connections: self.table.len(),
+            traffic: Some(self.table.traffic()),
+            overflowed: self.queue.overflowed(),
+            handshakes_retried: self.handshakes.retried(),
+            handshakes_refused: self.handshakes.refused(),
+        })
     }
 
     async fn close(&self, code: CloseCode) {

@@ -42,8 +42,31 @@ pub trait Transport: Send + Sync + 'static {
     /// dials. An unspecified IP stands for every one of the host's.
     fn local_addresses(&self) -> Vec<SocketAddr>;
 
+    /// What it has counted so far; `None` from a transport that does not count.
+    fn stats(&self) -> Option<TransportStats> {
+        None
+    }
+
     /// Closes every connection with a code, stops accepting, and frees the sockets.
     async fn close(&self, code: CloseCode);
+}
+
+/// What a transport has counted since it was bound, and what it holds now.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TransportStats {
+    /// Connections held now, those included that are not in use yet or any more.
+    pub connections: usize,
+    /// What went over all of them, past and present, handshakes included; none if that is not
+    /// counted.
+    pub traffic: Option<Traffic>,
+    /// Connections of peers that were closed as overloaded, because too many waited to be accepted.
+    pub overflowed: u64,
+    /// Handshakes of peers that first had to prove their address, because many others were in
+    /// progress.
+    pub handshakes_retried: u64,
+    /// Handshakes of peers that were refused, because too many others were in progress.
+    pub handshakes_refused: u64,
 }
 
 /// A connection to one peer, whose identity has been proved by the transport.
@@ -139,6 +162,13 @@ pub trait SendStream: Send + Sync + 'static {
         cx: &mut Context<'_>,
         chunk: &mut Bytes,
     ) -> Poll<Result<(), StreamError>>;
+
+    /// How much of what was sent the transport still holds, in bytes, because the peer has not
+    /// acknowledged it; wakes when that may have become less, if it is more than could be held. None
+    /// where nothing is held.
+    fn unacknowledged(&mut self, _cx: &mut Context<'_>) -> usize {
+        0
+    }
 
     /// Says that nothing follows; what was sent is still delivered.
     fn finish(&mut self) -> Result<(), StreamError>;

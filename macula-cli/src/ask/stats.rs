@@ -21,6 +21,15 @@ pub(super) fn in_words(stats: &NodeStats) -> String {
             endpoint.requests_sent, endpoint.requests_handled, endpoint.requests_overloaded
         ),
     ];
+    if let Some(transport) = &endpoint.transport {
+        lines.push(format!(
+            "transport    connections {}, closed as too many {}, handshakes refused {}, retried {}",
+            transport.connections,
+            transport.overflowed,
+            transport.handshakes_refused,
+            transport.handshakes_retried
+        ));
+    }
     lines.extend(table("calls made", &rows(&stats.called)));
     lines.extend(table("calls answered", &rows(&stats.served)));
     lines.join("\n")

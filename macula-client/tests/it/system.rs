@@ -57,6 +57,11 @@ async fn stats_tell_what_every_layer_counts() {
     assert_eq!(provider["server"]["succeeded"], 1);
     assert_eq!(provider["registry"]["publish"]["published"], 1);
     assert_eq!(provider["endpoint"]["connections"], 1);
+    let transport = &provider["endpoint"]["transport"];
+    assert_eq!(transport["connections"], 1);
+    for none in ["overflowed", "handshakes_retried", "handshakes_refused"] {
+        assert_eq!(transport[none], 0, "{none}");
+    }
     assert_eq!(provider["dht"]["kad"]["contacts"], 1);
     let caller = stats(one, one).await.unwrap();
     assert_eq!(caller["caller"]["failovers"], 0);
@@ -229,6 +234,7 @@ async fn stats_of_another_version_are_read_as_far_as_they_are_known() {
     }
     told["dht"] = json!({"kad": {}});
     told["endpoint"]["traffic"] = json!({});
+    told["endpoint"]["transport"] = json!({"connections": 1, "portals": 2});
     let read: NodeStats = serde_json::from_value(told).unwrap();
     let served = &read.served.services["demo.f"];
     assert_eq!((served.calls, served.duration.p90_nanos), (1, 0));

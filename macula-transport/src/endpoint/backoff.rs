@@ -44,9 +44,10 @@ impl Backoffs {
         (entry.until > now && !is_new).then(|| entry.until - now)
     }
 
-    /// Notes a failed dial.
-    pub(super) fn failed(&mut self, now: Instant, peer: Key, hosts: &[HostPort]) {
-        if !self.entries.contains_key(&peer) && self.entries.len() == MAX_ENTRIES {
+    /// Notes a failed dial; whether something had to be forgotten for it.
+    pub(super) fn failed(&mut self, now: Instant, peer: Key, hosts: &[HostPort]) -> bool {
+        let is_full = !self.entries.contains_key(&peer) && self.entries.len() == MAX_BACKOFFS;
+        if is_full {
             self.forget_soonest();
         }
         let before = self.entries.remove(&peer);
@@ -56,12 +57,14 @@ impl Backoffs {
             .min(LONGEST);
         // Half to whole, so that peers which failed together are not retried together.
         let delay = longest.mul_f64(self.rng.random_range(0.5..=1.0));
+        let (hosts, is_cut) = with_earlier(hosts, earlier);
         let entry = Entry {
             failures: failures + 1,
             until: now + delay,
-            hosts: with_earlier(hosts, earlier),
+            hosts,
         };
         self.entries.insert(peer, entry);
+        is_full || is_cut
     }
 
     /// The peer has shown that it lives.
@@ -78,12 +81,15 @@ impl Backoffs {
 }
 
 /// All of a dial's hosts, and those of earlier ones as far as there is room: callers that know
-/// different addresses of a dead peer would else take turns in dialling it.
-fn with_earlier(hosts: &[HostPort], earlier: Vec<HostPort>) -> Vec<HostPort> {
+/// different addresses of a dead peer would else take turns in dialling it. Whether there was not
+/// room for all.
+fn with_earlier(hosts: &[HostPort], earlier: Vec<HostPort>) -> (Vec<HostPort>, bool) {
     let mut all = hosts.to_vec();
     all.extend(earlier.into_iter().filter(|host| !hosts.contains(host)));
-    all.truncate(MAX_HOSTS.max(hosts.len()));
-    all
+    let room = MAX_HOSTS_PER_PEER.max(hosts.len());
+    let is_cut = all.len() > room;
+    all.truncate(room);
+    (all, is_cut)
 }
 
 /// The back-off after the first failure, jitter aside.
@@ -96,11 +102,11 @@ const LONGEST: Duration = Duration::from_secs(10);
 const MAX_DOUBLINGS: u32 = 8;
 
 /// The most peers remembered; beyond, the one that is due soonest is forgotten.
-const MAX_ENTRIES: usize = 4096;
+const MAX_BACKOFFS: usize = 4096;
 
 /// The most hosts remembered of one peer, unless one dial had more; beyond, those that failed longest
 /// ago are forgotten.
-const MAX_HOSTS: usize = 32;
+const MAX_HOSTS_PER_PEER: usize = 32;
 
 #[cfg(test)]
 mod tests {
@@ -162,7 +168,7 @@ mod tests {
         for port in 3..1000 {
             backoffs.failed(now, node(1), &[host(port), host(1)]);
         }
-        assert_eq!(backoffs.entries[&node(1)].hosts.len(), MAX_HOSTS);
+        assert_eq!(backoffs.entries[&node(1)].hosts.len(), MAX_HOSTS_PER_PEER);
         assert!(backoffs.remaining(now, &node(1), &[host(1)]).is_some());
     }
 
@@ -170,9 +176,11 @@ mod tests {
     async fn the_list_is_bounded() {
         let mut backoffs = empty();
         let now = Instant::now();
-        for number in 0..5000 {
-            backoffs.failed(now, node(number), &[host(1)]);
-        }
-        assert_eq!(backoffs.entries.len(), MAX_ENTRIES);
+        let failing = (0..5000).map(|number| backoffs.failed(now, node(number), &[host(1)]));
+        assert_eq!(
+            failing.filter(|forgot| *forgot).count(),
+            5000 - MAX_BACKOFFS
+        );
+        assert_eq!(backoffs.entries.len(), MAX_BACKOFFS);
     }
 }

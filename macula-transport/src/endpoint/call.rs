@@ -3,34 +3,27 @@
 use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
-use super::calls::{Answer, Outgoing, Stopped};
+use tokio::time::{Instant, timeout_at};
+
+use super::calls::{Answer, Answered, NotBegun, Outgoing};
 use super::frame::CallId;
 use super::lane::Lane;
 use super::link::Link;
+use super::stats::Counters;
 use super::turns::Turn;
+use crate::Executed;
 
-/// A request under way: a future of its answer. Dropping it gives the request up; nothing is sent
-/// if nothing was sent yet, and a cancel otherwise.
+/// A request under way: a future of its answer, which comes by its deadline. Dropping it gives the
+/// request up; nothing is sent if nothing was sent yet, and a cancel otherwise.
 pub(super) struct Call<'a> {
     link: &'a Link,
     id: CallId,
-    sent: &'a Sent,
+    deadline: Instant,
     /// Its answer wakes the task that began it, so that the first poll, in that task, need not look.
     is_new: bool,
     is_over: bool,
-}
-
-/// Whether a request that was given up had left this node, and was not refused.
-#[derive(Debug, Default)]
-pub(super) struct Sent(AtomicBool);
-
-impl Sent {
-    pub(super) fn is_sent(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
 }
 
 impl<'a> Call<'a> {
@@ -38,19 +31,26 @@ impl<'a> Call<'a> {
     /// another lane where one is wanted. The call is to be polled by the same task, at once.
     pub(super) async fn begin(
         link: &'a Link,
-        request: &Outgoing,
-        sent: &'a Sent,
+        request: Outgoing,
+        counters: &Counters,
         start_lane: impl Fn(Arc<Lane>, Option<Turn>),
-    ) -> Result<Self, Stopped> {
-        let (turn, alone) = match request.travels_alone() {
-            true => (link.turns.request().await, Some(Lane::alone())),
+    ) -> Result<Self, NotBegun> {
+        let deadline = request.deadline;
+        let (turn, alone) = match link.travels_alone(&request.body) {
+            true => match timeout_at(deadline, link.turns.request(counters)).await {
+                Ok(turn) => (turn, Some(Lane::alone())),
+                Err(_) => {
+                    let stopped = None;
+                    return Err(NotBegun { request, stopped });
+                }
+            },
             false => (None, None),
         };
-        let begun = link.calls.begin(request, alone).await?;
+        let begun = link.calls.begin(request, alone.as_ref(), counters).await?;
         let call = Self {
             link,
             id: begun.call,
-            sent,
+            deadline,
             is_new: true,
             is_over: false,
         };
@@ -63,25 +63,44 @@ impl<'a> Call<'a> {
         }
         Ok(call)
     }
+
+    /// Gives it up because its time is over.
+    fn overdue(&mut self) -> Answered {
+        self.is_over = true;
+        let executed = match self.link.calls.give_up(self.id) {
+            true => Executed::Unknown,
+            false => Executed::No,
+        };
+        Answered {
+            answer: Answer::Overdue(executed),
+            request: None,
+        }
+    }
 }
 
 impl Future for Call<'_> {
-    type Output = Answer;
+    type Output = Answered;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answer> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answered> {
         if mem::take(&mut self.is_new) {
             return Poll::Pending;
         }
-        let answer = self.link.calls.poll_answer(self.id, cx);
-        self.is_over |= answer.is_ready();
-        answer
+        let Poll::Ready(answered) = self.link.calls.poll_answer(self.id, cx) else {
+            // Whoever watches over the deadlines wakes those whose time is over.
+            return match Instant::now() >= self.deadline {
+                true => Poll::Ready(self.overdue()),
+                false => Poll::Pending,
+            };
+        };
+        self.is_over = true;
+        Poll::Ready(answered)
     }
 }
 
 impl Drop for Call<'_> {
     fn drop(&mut self) {
-        if !self.is_over && self.link.calls.give_up(self.id) {
-            self.sent.0.store(true, Ordering::Relaxed);
+        if !self.is_over {
+            self.link.calls.give_up(self.id);
         }
     }
 }

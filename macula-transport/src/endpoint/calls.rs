@@ -13,21 +13,23 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::Notify;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use super::frame::{Burst, CallId, Header, Kind};
 use super::lane::{Ask, Lane};
 use super::liveness::Answers;
+use super::stats::Counters;
 use crate::{CloseCode, ConnectionError, StreamError};
 
 mod answer;
+mod deadlines;
 mod lanes;
 mod slots;
 
-pub(super) use answer::{Answer, MAX_LANE_BODY_BYTES, Outgoing, Stopped};
+pub(super) use answer::{Answer, Answered, NotBegun, Outgoing, Stopped};
+use deadlines::Deadlines;
 use lanes::Lanes;
-#[cfg(test)]
-pub(super) use lanes::MAX_LANES;
+pub(super) use lanes::{MAX_LANE_BODY_BYTES, MAX_LANES};
 use slots::{Slot, Slots};
 
 /// All of them on one connection.
@@ -41,6 +43,8 @@ pub(super) struct Calls {
     settled: Notify,
     /// The peer owes us answers again.
     owed: Notify,
+    /// A request has begun whose time is over before that of all others.
+    sooner: Notify,
     /// How many callers have lately had their answers together and not asked again yet. A hint.
     coming: AtomicUsize,
 }
@@ -49,6 +53,7 @@ struct State {
     slots: Slots,
     lanes: Lanes,
     answers: Answers,
+    deadlines: Deadlines,
     stopped: Option<Stopped>,
     room_wanted: bool,
     settling_awaited: bool,
@@ -67,12 +72,13 @@ pub(super) struct Begun {
 pub(super) type Asks = VecDeque<Ask>;
 
 impl Calls {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(max_lanes: usize) -> Self {
         Self {
             state: Mutex::new(State {
                 slots: Slots::new(),
-                lanes: Lanes::new(),
+                lanes: Lanes::new(max_lanes),
                 answers: Answers::new(),
+                deadlines: Deadlines::new(),
                 stopped: None,
                 room_wanted: false,
                 settling_awaited: false,
@@ -81,6 +87,7 @@ impl Calls {
             room: Notify::new(),
             settled: Notify::new(),
             owed: Notify::new(),
+            sooner: Notify::new(),
             coming: AtomicUsize::new(0),
         }
     }
@@ -94,36 +101,39 @@ impl Calls {
     /// that this is polled in.
     pub(super) async fn begin(
         &self,
-        request: &Outgoing,
-        alone: Option<Arc<Lane>>,
-    ) -> Result<Begun, Stopped> {
+        mut request: Outgoing,
+        alone: Option<&Arc<Lane>>,
+        counters: &Counters,
+    ) -> Result<Begun, NotBegun> {
+        let mut waits = None;
         loop {
             // Before it is tried, so that no room is missed in between.
             let room = self.room.notified();
-            let begin = |cx: &mut Context<'_>| self.try_begin(request, alone.as_ref(), cx.waker());
-            if let Some(begun) = poll_fn(|cx| Poll::Ready(begin(cx))).await? {
-                return Ok(begun);
+            let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
+            let untaken = match self.try_begin(request, alone, waker) {
+                Ok(begun) => return Ok(begun),
+                Err(untaken) => untaken,
+            };
+            if untaken.stopped.is_some() {
+                return Err(untaken);
             }
-            room.await;
+            waits.get_or_insert_with(|| counters.request_waits());
+            if timeout_at(untaken.request.deadline, room).await.is_err() {
+                return Err(untaken);
+            }
+            request = untaken.request;
         }
     }
 
     fn try_begin(
         &self,
-        request: &Outgoing,
+        request: Outgoing,
         alone: Option<&Arc<Lane>>,
-        waker: &Waker,
-    ) -> Result<Option<Begun>, Stopped> {
+        waker: Waker,
+    ) -> Result<Begun, NotBegun> {
         let mut state = self.state();
-        match state.stopped {
-            // Whether it still lives is asked until everything is answered.
-            Some(Stopped::Leaving(_)) if request.is_ping() => {}
-            Some(stopped) => return Err(stopped),
-            None => {}
-        }
-        if !state.slots.has_room_for(request) {
-            state.room_wanted = true;
-            return Ok(None);
+        if let Err(stopped) = state.admit(&request) {
+            return Err(NotBegun { request, stopped });
         }
         // Long requests can take all streams that the peer allows, and hold them for as long as it
         // works on them: pings and short requests have to have a lane by then.
@@ -132,8 +142,8 @@ impl Calls {
             Some(lane) => (Arc::clone(lane), Some(Arc::clone(lane))),
             None => state.lanes.choose(),
         };
-        let waker = waker.clone();
-        let call = state.slots.take(Arc::clone(&lane), request.clone(), waker);
+        let is_sooner = state.deadlines.begin(request.deadline);
+        let call = state.slots.take(Arc::clone(&lane), request, waker);
         self.coming
             .store(self.coming().saturating_sub(1), Ordering::Relaxed);
         let is_owed_again = state.answers.begin();
@@ -141,27 +151,30 @@ impl Calls {
         if is_owed_again {
             self.owed.notify_one();
         }
+        if is_sooner {
+            self.sooner.notify_one();
+        }
         // A lane that has ended in between has failed the call already.
         lane.ask(Ask::Request(call));
-        Ok(Some(Begun {
+        Ok(Begun {
             call,
             new_lane,
             first_lane,
-        }))
+        })
     }
 
     /// Waits for the answer, which can be taken once.
-    pub(super) fn poll_answer(&self, call: CallId, cx: &mut Context<'_>) -> Poll<Answer> {
+    pub(super) fn poll_answer(&self, call: CallId, cx: &mut Context<'_>) -> Poll<Answered> {
         let mut state = self.state();
-        let answer = match state.slots.get_mut(call).map(|slot| slot.poll_answer(cx)) {
-            Some(Poll::Ready(answer)) => answer,
+        let answered = match state.slots.get_mut(call).map(|slot| slot.poll_answer(cx)) {
+            Some(Poll::Ready(answered)) => answered,
             Some(Poll::Pending) => return Poll::Pending,
             // Cannot happen: a slot is its caller's until the answer is taken.
-            None => Answer::Malformed,
+            None => Answered::malformed(),
         };
         state.slots.free(call);
         self.after(state);
-        Poll::Ready(answer)
+        Poll::Ready(answered)
     }
 
     /// Lets go of a request whose answer was not taken; whether the peer may have carried it out.
@@ -246,6 +259,11 @@ impl Calls {
     pub(super) fn awaits(&self, call: CallId) -> bool {
         let mut state = self.state();
         state.slots.get_mut(call).is_some_and(|slot| slot.is_sent())
+    }
+
+    /// Takes a lane out of use if it carries nothing, and says whether it did.
+    pub(super) fn retire_lane(&self, lane: &Lane) -> bool {
+        self.state().lanes.retire(lane)
     }
 
     /// A lane has ended: what it carried fails, what was not sent yet as not executed.
@@ -349,16 +367,31 @@ impl Calls {
 struct NotAwaited;
 
 impl State {
+    /// Whether a request can begin; if not, why, or nothing when there is no room for now.
+    fn admit(&mut self, request: &Outgoing) -> Result<(), Option<Stopped>> {
+        match self.stopped {
+            // Whether it still lives is asked until everything is answered.
+            Some(Stopped::Leaving(_)) if request.is_ping() => {}
+            Some(stopped) => return Err(Some(stopped)),
+            None => {}
+        }
+        if !self.slots.has_room_for(request) {
+            self.room_wanted = true;
+            return Err(None);
+        }
+        Ok(())
+    }
+
     /// Writes one thing; whether it was a request.
     fn write(&mut self, lane: &Lane, ask: Ask, now: Instant, burst: &mut Burst) -> bool {
         match ask {
-            Ask::Request(call) => match self.slots.send(call) {
-                Some(request) => {
+            Ask::Request(call) => {
+                if let Some(request) = self.slots.send(call) {
                     burst.push(&request.header(call, lane.is_alone(), now), &request.body);
                     return true;
                 }
-                None => self.free_unwanted(call, Slot::is_abandoned),
-            },
+                self.free_unwanted(call, Slot::is_abandoned)
+            }
             Ask::Cancel(call) => {
                 if self.free_unwanted(call, Slot::is_cancelling) {
                     burst.push(&Header::new(Kind::Cancel, call, 0), &Bytes::new());

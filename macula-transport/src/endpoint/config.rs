@@ -5,9 +5,13 @@ use std::time::Duration;
 
 use macula_core::{Addresses, Realm};
 
+use super::calls::{MAX_LANE_BODY_BYTES, MAX_LANES};
 use super::peer::Role;
 
 /// Settings of an [`Endpoint`](crate::Endpoint).
+///
+/// What a node bears of others is limited here and by constants: SPEC.md, §16 lists every limit with
+/// its default, what happens when it is reached, and the counter that tells of it.
 #[derive(Debug, Clone)]
 pub struct EndpointConfig {
     /// Peers of other realms are refused.
@@ -26,8 +30,9 @@ pub struct EndpointConfig {
     /// ([`refused_crowded`](crate::EndpointStats::refused_crowded)), and paced
     /// [probes](crate::EndpointStats::probes).
     pub max_connections: NonZeroUsize,
-    /// How long a connection without a request in flight is kept. Longer saves handshakes and
-    /// costs open connections.
+    /// How long a connection without a request in flight is kept; one that a peer has dialled and
+    /// not used yet at least for `dial_timeout`. Longer saves handshakes and costs open
+    /// connections; less than a round trip makes nearly every request dial anew.
     pub idle_timeout: Duration,
     /// How often a `Client` node uses the connections it asked for with
     /// [`connect`](crate::Endpoint::connect), so that its peers keep them. Should be well below the
@@ -59,6 +64,13 @@ pub struct EndpointConfig {
     pub max_inbound_requests_per_protocol: NonZeroUsize,
     /// The same for the requests of one peer.
     pub max_inbound_requests_per_peer: NonZeroUsize,
+    /// The most lanes that this node opens on a connection, from 1 to
+    /// [`DEFAULT_MAX_LANES`](Self::DEFAULT_MAX_LANES). With fewer, a lost packet holds up more of
+    /// the requests that are under way; each costs a stream. Between near nodes fewer do anyway.
+    pub max_lanes: NonZeroUsize,
+    /// The longest body, in bytes, that shares a lane with others; a longer one travels alone. More
+    /// saves streams for long bodies, and lets short requests wait behind them.
+    pub max_lane_body_bytes: usize,
     /// Seed of all jitter; derived from the node id when none is given.
     pub seed: Option<u64>,
 }
@@ -81,6 +93,8 @@ impl Default for EndpointConfig {
             max_inbound_requests: Self::DEFAULT_MAX_INBOUND_REQUESTS,
             max_inbound_requests_per_protocol: Self::DEFAULT_MAX_INBOUND_REQUESTS_PER_PROTOCOL,
             max_inbound_requests_per_peer: Self::DEFAULT_MAX_INBOUND_REQUESTS_PER_PEER,
+            max_lanes: Self::DEFAULT_MAX_LANES,
+            max_lane_body_bytes: Self::DEFAULT_MAX_LANE_BODY_BYTES,
             seed: None,
         }
     }
@@ -102,6 +116,9 @@ pub enum EndpointConfigError {
     /// A message limit that the frame header cannot express.
     #[error("messages of more than {} bytes cannot be framed", u32::MAX)]
     MessageLimit,
+    /// More lanes than a peer has to put up with.
+    #[error("there are at most {MAX_LANES} lanes")]
+    TooManyLanes,
 }
 
 impl EndpointConfig {
@@ -142,6 +159,13 @@ impl EndpointConfig {
     /// Default of `max_inbound_requests_per_peer`.
     pub const DEFAULT_MAX_INBOUND_REQUESTS_PER_PEER: NonZeroUsize = non_zero(1024);
 
+    /// Default of `max_lanes`: at 20 ms round trip and 1 % loss as many are as quick as a stream for
+    /// each request.
+    pub const DEFAULT_MAX_LANES: NonZeroUsize = non_zero(MAX_LANES);
+
+    /// Default of `max_lane_body_bytes`: longer ones held up the short requests of their lane.
+    pub const DEFAULT_MAX_LANE_BODY_BYTES: usize = MAX_LANE_BODY_BYTES;
+
     pub(super) fn check(&self, listens: bool) -> Result<(), EndpointConfigError> {
         if self.role == Role::Server && !listens {
             return Err(EndpointConfigError::NotListening);
@@ -151,6 +175,9 @@ impl EndpointConfig {
         }
         if u32::try_from(self.max_message_bytes.get()).is_err() {
             return Err(EndpointConfigError::MessageLimit);
+        }
+        if self.max_lanes > Self::DEFAULT_MAX_LANES {
+            return Err(EndpointConfigError::TooManyLanes);
         }
         let timeouts = [
             ("idle_timeout", self.idle_timeout),

@@ -114,7 +114,9 @@ impl Dials {
             // It has connected to us while we dialled in vain.
             (Key::Node(node_id), Err(_)) if node.pool.is_connected(&node_id) => {}
             (key, Err(error)) if blames_peer(error) => {
-                state.backoffs.failed(Instant::now(), key, hosts(target));
+                if state.backoffs.failed(Instant::now(), key, hosts(target)) {
+                    node.counters.dials_forgotten.add();
+                }
             }
             (_, Err(_)) => {}
         }
@@ -141,10 +143,11 @@ impl State {
 
     fn remember(&mut self, node: &Node, host: HostKey, peer: NodeId) {
         self.backoffs.clear(&Key::Host(host.clone()));
-        if self.led_to.len() == MAX_HOSTS && !self.led_to.contains_key(&host) {
+        if self.led_to.len() == MAX_LED_TO && !self.led_to.contains_key(&host) {
             self.led_to.retain(|_, peer| node.pool.is_connected(peer));
-            if self.led_to.len() == MAX_HOSTS {
+            if self.led_to.len() == MAX_LED_TO {
                 self.led_to.pop_first();
+                node.counters.dials_forgotten.add();
             }
         }
         self.led_to.insert(host, peer);
@@ -368,4 +371,4 @@ fn hosts(target: &DialTarget) -> &[HostPort] {
 const MAX_DIALS: usize = 4096;
 
 /// The most hosts of which it is remembered whom they led to.
-const MAX_HOSTS: usize = 256;
+const MAX_LED_TO: usize = 256;

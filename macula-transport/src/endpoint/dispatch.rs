@@ -6,6 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use tokio::runtime::Handle;
 
+use super::calls::MAX_LANE_BODY_BYTES;
 use super::config::EndpointConfig;
 use super::link::{Lease, Link};
 use super::pool::MAX_LINKS_PER_PEER;
@@ -68,6 +69,7 @@ pub(super) struct PeerLimits {
     requests: Arc<Quota>,
     body_bytes: Arc<Quota>,
     reply_bytes: Arc<Quota>,
+    untaken_bytes: Arc<Quota>,
 }
 
 impl PeerLimits {
@@ -77,6 +79,7 @@ impl PeerLimits {
             requests: Quota::new(config.max_inbound_requests_per_peer.get()),
             body_bytes: Quota::new(MAX_INBOUND_BYTES_PER_PEER.max(longest)),
             reply_bytes: Quota::new(longest.saturating_mul(MAX_ALONE * MAX_LINKS_PER_PEER)),
+            untaken_bytes: Quota::new(MAX_UNTAKEN_BYTES_PER_PEER),
         }
     }
 
@@ -86,7 +89,13 @@ impl PeerLimits {
             requests: self.requests.anew(),
             body_bytes: self.body_bytes.anew(),
             reply_bytes: self.reply_bytes.anew(),
+            untaken_bytes: self.untaken_bytes.anew(),
         }
+    }
+
+    /// Of what the peer may leave untaken of its answers: nothing yet.
+    pub(super) fn untaken(&self) -> Share {
+        self.untaken_bytes.share()
     }
 
     /// Memory for the body of a reply that the peer was asked for: none yet.
@@ -174,11 +183,15 @@ impl Dispatch {
         }
     }
 
-    /// Memory for the body of a peer's request: none yet.
-    pub(super) fn request_body(&self, peer: &PeerLimits) -> BodyShare {
+    /// Memory for a body of so many bytes of a peer's request: none yet.
+    pub(super) fn request_body(&self, peer: &PeerLimits, len_bytes: usize) -> BodyShare {
+        let (of_peer, in_all) = match len_bytes <= MAX_LANE_BODY_BYTES {
+            true => (SHORT_RESERVE_BYTES_PER_PEER, SHORT_RESERVE_BYTES),
+            false => (0, 0),
+        };
         BodyShare {
-            of_peer: peer.body_bytes.share(),
-            total: Some(self.body_bytes.share()),
+            of_peer: peer.body_bytes.share_beyond(of_peer),
+            total: Some(self.body_bytes.share_beyond(in_all)),
             lease: None,
         }
     }
@@ -201,6 +214,11 @@ impl Dispatch {
         self.requests.used()
     }
 
+    /// What the bodies of requests take, all peers together.
+    pub(super) fn body_bytes(&self) -> usize {
+        self.body_bytes.used()
+    }
+
     /// Lets go of the handlers, which may hold the endpoint.
     pub(super) fn clear(&self) {
         let mut protocols = self
@@ -219,3 +237,14 @@ const MAX_INBOUND_BYTES: usize = 128 * 1024 * 1024;
 
 /// The same for one peer: it takes several to fill the whole.
 const MAX_INBOUND_BYTES_PER_PEER: usize = 32 * 1024 * 1024;
+
+/// The most of the answers to one peer that the transport holds because the peer has not taken them.
+/// More than what all lanes of a connection can hold, so that no peer that reads ever waits for it.
+const MAX_UNTAKEN_BYTES_PER_PEER: usize = 32 * 1024 * 1024;
+
+/// So much more for bodies that are short enough for a lane: long ones must not take what the small
+/// requests beside them need.
+const SHORT_RESERVE_BYTES: usize = 16 * 1024 * 1024;
+
+/// The same for one peer.
+const SHORT_RESERVE_BYTES_PER_PEER: usize = 4 * 1024 * 1024;

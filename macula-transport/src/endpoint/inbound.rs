@@ -9,7 +9,6 @@ use bytes::Bytes;
 use tokio::runtime::Handle;
 use tokio::time::{Instant, timeout_at};
 
-use super::calls::MAX_LANE_BODY_BYTES;
 use super::dispatch::{BodyShare, Dispatch, Hold, Protocol};
 use super::frame::{CallId, Header, Kind};
 use super::lane::{self, Lane, Reply};
@@ -84,7 +83,9 @@ impl Inbound {
         let limits = &self.link.limits;
         let share = match header.kind {
             Kind::Request => {
-                share.get_or_insert_with(|| self.dispatch.request_body(limits).on(&self.link))
+                let whole = usize::try_from(header.body_len).unwrap_or(usize::MAX);
+                let new = || self.dispatch.request_body(limits, whole).on(&self.link);
+                share.get_or_insert_with(new)
             }
             _ if !self.link.calls.awaits(header.call) => return false,
             _ => share.get_or_insert_with(|| limits.reply_body()),
@@ -152,7 +153,8 @@ impl Inbound {
         if !self.link.running.is_free(header.call) {
             return Err(Refusal::Malformed);
         }
-        let mut share = share.unwrap_or_else(|| self.dispatch.request_body(&self.link.limits));
+        let new = || self.dispatch.request_body(&self.link.limits, body_len);
+        let mut share = share.unwrap_or_else(new);
         if !share.grow_to(body_len) {
             self.counters.overloaded_bodies.add();
             return Err(Refusal::Overloaded);
@@ -178,7 +180,7 @@ impl Inbound {
             Err(Panicked) => return Begins::Answered(Reply::aborted(header.call)),
         };
         let reply = self.reply(header, outcome);
-        if is_long(&reply) {
+        if self.link.travels_alone(&reply.body) {
             let sending = Box::pin(async move { Ok(reply.body) });
             return Begins::On(Handle::current(), sending);
         }
@@ -232,11 +234,6 @@ impl Inbound {
     }
 }
 
-/// Whether a reply is too long for a shared lane.
-fn is_long(reply: &Reply) -> bool {
-    reply.body.len() > MAX_LANE_BODY_BYTES
-}
-
 /// A request whose handler runs in a task. Dropping it without an outcome says so to the peer.
 pub(super) struct Handled {
     inbound: Arc<Inbound>,
@@ -265,7 +262,8 @@ impl Handled {
                 Reply::new(Kind::OutOfTime, self.header.call, Bytes::new())
             }
         };
-        if is_long(&reply) && !self.header.alone {
+        let link = &self.inbound.link;
+        if link.travels_alone(&reply.body) && !self.header.alone {
             // Until it is out it can be cancelled like its handler.
             if let Some(unread) = lane::reply_alone(&self.inbound, reply).await {
                 self.hold = None;
@@ -281,8 +279,9 @@ impl Handled {
     /// The reply, with its turn if it is long.
     async fn reply(&self, handling: Handling) -> Reply {
         let mut reply = self.inbound.reply(&self.header, handling.await);
-        if is_long(&reply) {
-            reply.turn = self.inbound.link.turns.reply(reply.body.len()).await;
+        let link = &self.inbound.link;
+        if link.travels_alone(&reply.body) {
+            reply.turn = link.turns.reply(reply.body.len()).await;
         }
         reply
     }

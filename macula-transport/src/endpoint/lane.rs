@@ -18,9 +18,11 @@ use super::turns::Turn;
 
 mod alone;
 mod gathering;
+mod leisure;
 mod patience;
 mod run;
 mod task;
+mod untaken;
 
 pub(super) use alone::reply_alone;
 #[cfg(test)]

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use macula_core::NodeId;
 use tokio::time::Instant;
 
 use super::calls::Calls;
+use super::config::EndpointConfig;
 use super::dispatch::PeerLimits;
 use super::hello::Hello;
 use super::peer::{PeerConnection, Role};
@@ -32,6 +34,7 @@ pub(super) struct Link {
     pub(super) running: Running,
     /// Turns of the long bodies that we send.
     pub(super) turns: Turns,
+    max_lane_body_bytes: usize,
     /// Where to tell that it has become idle.
     room: Arc<Room>,
     /// How many hold it, and whether it is retired: `RETIRED` is set then, for good.
@@ -41,6 +44,22 @@ pub(super) struct Link {
     created: Instant,
     /// Somebody uses it regularly only so that it stays.
     is_kept: AtomicBool,
+}
+
+/// What shares the streams of a connection.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sharing {
+    max_lanes: usize,
+    max_body_bytes: usize,
+}
+
+impl Sharing {
+    pub(super) fn new(config: &EndpointConfig) -> Self {
+        Self {
+            max_lanes: config.max_lanes.get(),
+            max_body_bytes: config.max_lane_body_bytes,
+        }
+    }
 }
 
 /// One request's hold on a link: while it lasts, the link is not idle.
@@ -53,6 +72,7 @@ impl Link {
         number: u64,
         limits: Arc<PeerLimits>,
         room: Arc<Room>,
+        sharing: Sharing,
         greeted: Greeted,
     ) -> Self {
         Self {
@@ -61,9 +81,10 @@ impl Link {
             hello: greeted.hello,
             outbound: greeted.outbound,
             limits,
-            calls: Calls::new(),
+            calls: Calls::new(sharing.max_lanes),
             running: Running::new(),
             turns: Turns::new(),
+            max_lane_body_bytes: sharing.max_body_bytes,
             room,
             leases: AtomicUsize::new(0),
             last_used_micros: AtomicU64::new(0),
@@ -74,6 +95,11 @@ impl Link {
 
     pub(super) fn node_id(&self) -> NodeId {
         self.connection.peer()
+    }
+
+    /// Whether a body is long enough for a stream of its own.
+    pub(super) fn travels_alone(&self, body: &Bytes) -> bool {
+        body.len() > self.max_lane_body_bytes
     }
 
     pub(super) fn snapshot(&self) -> PeerConnection {
@@ -139,8 +165,10 @@ impl Link {
     /// Ends it at once, and everything on it.
     pub(super) fn close(&self, code: CloseCode) {
         self.retire();
+        // Before the peer hears of it: what it does then to their streams is not why they fail.
+        self.calls.end(ConnectionError::Closed(code));
         self.connection.close(code);
-        self.end(ConnectionError::Closed(code));
+        self.running.abort_all();
     }
 
     /// It has ended: whoever waits for something on it hears so.

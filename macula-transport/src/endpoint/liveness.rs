@@ -91,6 +91,7 @@ impl Watch {
         tokio::select! {
             biased;
             _ = connection.closed() => {}
+            () = self.link.calls.watch_deadlines() => {}
             () = self.await_silence() => {
                 if let Some(node) = self.node.upgrade() {
                     node.unresponsive(&self.link);
@@ -119,7 +120,9 @@ impl Watch {
     /// would keep it back.
     async fn misses_every_ping(&self) -> bool {
         for _ in 0..self.max_missed {
-            let is_missed = ping(&self.node, &self.link, self.interval).await == Some(false);
+            // Boxed, for an idle connection shall not carry room for it.
+            let pinging = Box::pin(ping(&self.node, &self.link, self.interval));
+            let is_missed = pinging.await == Some(false);
             if !is_missed || !self.is_quiet() {
                 return false;
             }

@@ -1,8 +1,10 @@
 //! What all parts of an endpoint share.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
 
 use macula_core::NodeId;
 use rand::SeedableRng as _;
@@ -17,7 +19,7 @@ use super::hello::{Hello, Purpose, Versions};
 use super::hellos::Hellos;
 use super::inbound::Inbound;
 use super::lane::{self, Lane};
-use super::link::{Greeted, Lease, Link};
+use super::link::{Greeted, Lease, Link, Sharing};
 use super::own_address::OwnAddresses;
 use super::pace::Pace;
 use super::peer::{Peer, PeerEvent, Role};
@@ -49,10 +51,12 @@ pub(super) struct Node {
     farewells: Arc<Semaphore>,
     /// Turns true when the endpoint shuts down, and ends when it is dropped.
     closing: watch::Sender<bool>,
+    /// Peers are let in.
+    accepts: AtomicBool,
 }
 
 impl Node {
-    /// Builds it; the config has been checked.
+    /// Builds it; the config has been checked. Nobody is let in yet.
     pub(super) fn new(
         runtime: NodeRuntime,
         transport: Arc<dyn Transport>,
@@ -67,8 +71,9 @@ impl Node {
         };
         let max_connections = config.max_connections.get();
         let events = broadcast::Sender::new(EVENT_BACKLOG);
-        let node = Arc::new(Self {
-            pool: Pool::new(max_connections, PeerLimits::new(&config), events.clone()),
+        let (limits, sharing) = (PeerLimits::new(&config), Sharing::new(&config));
+        Arc::new(Self {
+            pool: Pool::new(max_connections, limits, sharing, events.clone()),
             dials: Dials::new(StdRng::seed_from_u64(seed)),
             pace: Arc::new(Pace::new(config.max_handshakes)),
             hellos: Arc::default(),
@@ -79,12 +84,17 @@ impl Node {
             counters: Arc::default(),
             events,
             closing: watch::Sender::new(false),
+            accepts: AtomicBool::new(false),
             runtime,
             transport,
             config,
-        });
-        accept::start(&node);
-        node
+        })
+    }
+
+    pub(super) fn begin_accepting(self: &Arc<Self>) {
+        if !self.accepts.swap(true, Ordering::Relaxed) {
+            accept::start(self);
+        }
     }
 
     /// Runs a part of the endpoint until it is done or the endpoint ends.
@@ -110,9 +120,18 @@ impl Node {
         self.spawn_on_link(lane::opened(lane, inbound, turn));
     }
 
-    /// Takes in a lane of the peer's. It ends by itself with its connection.
+    /// Takes in a lane of the peer's. It ends by itself with its connection, which is not idle until
+    /// what has opened the lane is read.
     pub(super) fn take_lane(&self, stream: Stream, inbound: Arc<Inbound>) {
-        self.spawn_on_link(lane::accepted(stream, inbound));
+        let lease = inbound.link.lease();
+        let mut lane = Box::pin(lane::accepted(stream, inbound));
+        self.spawn_on_link(async move {
+            let begun = poll_fn(|cx| Poll::Ready(lane.as_mut().poll(cx))).await;
+            drop(lease);
+            if begun.is_pending() {
+                lane.await;
+            }
+        });
     }
 
     pub(super) fn is_closing(&self) -> bool {

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use macula_core::{Contact, DialTarget};
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::call::{Call, Sent};
-use super::calls::{Answer, Outgoing, Stopped};
+use super::call::Call;
+use super::calls::{Answer, Answered, NotBegun, Outgoing, Stopped};
 use super::dial::dial;
 use super::horizon::after;
 use super::link::{Lease, Link};
@@ -62,115 +62,144 @@ pub(super) async fn request(
         deadline: after(Instant::now(), request.timeout),
         body: request.body,
     };
-    let sent = Sent::default();
-    let answer = attempts(node, to, &outgoing, &sent);
-    match timeout_at(outgoing.deadline, answer).await {
-        Ok(answer) => answer?.into_result(request.timeout, limit_bytes),
-        Err(_) => Err(RequestError {
-            failure: RequestFailure::Timeout(request.timeout),
-            executed: match sent.is_sent() {
-                true => Executed::Unknown,
-                false => Executed::No,
-            },
-        }),
+    let answer = attempts(node, to, outgoing).await?;
+    if answer == Answer::Overdue(Executed::No) {
+        node.counters.requests_unsent.add();
     }
+    answer.into_result(request.timeout, limit_bytes)
 }
 
 async fn attempts(
     node: &Arc<Node>,
     to: &Contact,
-    request: &Outgoing,
-    sent: &Sent,
+    mut request: Outgoing,
 ) -> Result<Answer, RequestError> {
     for _ in 1..MAX_ATTEMPTS {
-        // One that has not begun found a connection or a lane that had ended, or was about to.
-        if let Attempted::Answered(answer) = attempt(node, to, request, sent).await? {
-            return Ok(answer);
+        match attempt(node, to, request).await? {
+            Attempted::Answered(answer) => return Ok(answer),
+            // It found a connection or a lane that had ended, or was about to.
+            Attempted::NotBegun(again, _) => request = again,
         }
     }
-    match attempt(node, to, request, sent).await? {
+    match attempt(node, to, request).await? {
         Attempted::Answered(answer) => Ok(answer),
-        Attempted::NotBegun(failure) => Err(RequestError::not_executed(failure)),
+        Attempted::NotBegun(_, failure) => Err(RequestError::not_executed(failure)),
     }
 }
 
 /// What came of sending a request on the connection there was.
 enum Attempted {
     Answered(Answer),
-    NotBegun(RequestFailure),
+    NotBegun(Outgoing, RequestFailure),
+}
+
+impl Attempted {
+    /// Its time was over before it was sent.
+    fn too_late() -> Self {
+        Self::Answered(Answer::Overdue(Executed::No))
+    }
 }
 
 async fn attempt(
     node: &Arc<Node>,
     to: &Contact,
-    request: &Outgoing,
-    sent: &Sent,
+    request: Outgoing,
 ) -> Result<Attempted, RequestError> {
-    let lease = match lease(node, to).await {
+    let lease = match lease(node, to, request.deadline).await {
         Ok(lease) => lease,
-        Err(failure @ RequestFailure::Interrupted(_)) => return Ok(Attempted::NotBegun(failure)),
-        Err(failure) => return Err(RequestError::not_executed(failure)),
+        Err(None) => return Ok(Attempted::too_late()),
+        Err(Some(failure @ RequestFailure::Interrupted(_))) => {
+            return Ok(Attempted::NotBegun(request, failure));
+        }
+        Err(Some(failure)) => return Err(RequestError::not_executed(failure)),
     };
     let link = lease.link();
     let start = |lane, turn| node.start_lane(link, lane, turn);
-    let outcome = match Call::begin(link, request, sent, start).await {
-        Ok(call) => Ok(call.await),
-        Err(stopped) => Err(stopped),
+    let answered = match Call::begin(link, request, &node.counters, start).await {
+        Ok(call) => call.await,
+        Err(NotBegun { stopped: None, .. }) => return Ok(Attempted::too_late()),
+        Err(NotBegun {
+            request,
+            stopped: Some(stopped),
+        }) => {
+            let failure = stopped_on(node, link, stopped);
+            return Ok(Attempted::NotBegun(request, failure));
+        }
     };
-    let failure = match outcome {
-        Err(Stopped::Ended(error)) | Ok(Answer::Unsent(StreamError::Connection(error))) => {
+    Ok(attempted(node, link, answered))
+}
+
+/// What an answer comes to.
+fn attempted(node: &Node, link: &Link, answered: Answered) -> Attempted {
+    let Answered { answer, request } = answered;
+    let Some(request) = request else {
+        return Attempted::Answered(answer);
+    };
+    let failure = match answer {
+        Answer::Unsent(StreamError::Connection(error)) => {
+            stopped_on(node, link, Stopped::Ended(error))
+        }
+        // Its stream broke down before it was sent; another may do.
+        Answer::Unsent(error) => RequestFailure::Interrupted(error),
+        Answer::Refused(Refusal::Leaving) => {
+            stopped_on(node, link, Stopped::Leaving(CloseCode::Idle))
+        }
+        answer => return Attempted::Answered(answer),
+    };
+    Attempted::NotBegun(request, failure)
+}
+
+/// No request begins on a connection any more.
+fn stopped_on(node: &Node, link: &Link, stopped: Stopped) -> RequestFailure {
+    match stopped {
+        Stopped::Ended(error) => {
             node.ended(link, error);
             RequestFailure::Interrupted(error.into())
         }
-        // Its stream broke down before it was sent; another may do.
-        Ok(Answer::Unsent(error)) => RequestFailure::Interrupted(error),
-        Err(Stopped::Leaving(CloseCode::ShuttingDown)) => {
-            RequestFailure::Refused(Refusal::ShuttingDown)
-        }
-        Err(Stopped::Leaving(_)) | Ok(Answer::Refused(Refusal::Leaving)) => {
+        Stopped::Leaving(CloseCode::ShuttingDown) => RequestFailure::Refused(Refusal::ShuttingDown),
+        Stopped::Leaving(_) => {
             link.calls.stop(CloseCode::Idle);
-            return Ok(Attempted::NotBegun(RequestFailure::Refused(
-                Refusal::Leaving,
-            )));
+            RequestFailure::Refused(Refusal::Leaving)
         }
-        Ok(answer) => return Ok(Attempted::Answered(answer)),
-    };
-    Ok(Attempted::NotBegun(failure))
+    }
 }
 
-async fn lease(node: &Arc<Node>, to: &Contact) -> Result<Lease, RequestFailure> {
+/// Takes hold of a connection; `None` is what stands for one that was not there in time.
+async fn lease(
+    node: &Arc<Node>,
+    to: &Contact,
+    deadline: Instant,
+) -> Result<Lease, Option<RequestFailure>> {
     if let Some(lease) = node.pool.lease(&to.node_id) {
         return Ok(lease);
     }
     if node.pool.is_departing(&to.node_id) {
-        return Err(RequestFailure::Refused(Refusal::ShuttingDown));
+        return Err(Some(RequestFailure::Refused(Refusal::ShuttingDown)));
     }
     let target = to.into();
     // Boxed, for most requests do not need it and would carry room for it.
-    let dialling = Box::pin(dial(node, &target));
-    let reached = dialling.await.map_err(RequestFailure::Dial)?;
+    let dialling = Box::pin(timeout_at(deadline, dial(node, &target)));
+    let reached = dialling.await.map_err(|_| None)?;
+    let reached = reached.map_err(|error| Some(RequestFailure::Dial(error)))?;
     // It may have ended as soon as it came about.
     let lost = RequestFailure::Interrupted(ConnectionError::Lost.into());
-    node.pool.lease(&reached.peer).ok_or(lost)
+    node.pool.lease(&reached.peer).ok_or(Some(lost))
 }
 
 /// Asks the peer's endpoint for a sign of life; whether there was one in time, `None` if the
 /// connection has ended.
 pub(super) async fn ping(node: &Weak<Node>, link: &Arc<Link>, patience: Duration) -> Option<bool> {
-    let ping = Outgoing::ping(patience);
-    let sent = Sent::default();
-    let answer = async {
-        let start = |lane, turn| {
-            if let Some(node) = node.upgrade() {
-                node.start_lane(link, lane, turn);
-            }
-        };
-        let call = Call::begin(link, &ping, &sent, start).await.ok()?;
-        Some(call.await.is_heard())
+    let counters = node.upgrade().map(|node| Arc::clone(&node.counters))?;
+    let start = |lane, turn| {
+        if let Some(node) = node.upgrade() {
+            node.start_lane(link, lane, turn);
+        }
     };
-    timeout_at(ping.deadline, answer)
-        .await
-        .unwrap_or(Some(false))
+    match Call::begin(link, Outgoing::ping(patience), &counters, start).await {
+        Ok(call) => Some(call.await.answer.is_heard()),
+        Err(NotBegun { stopped: None, .. }) => Some(false),
+        Err(_) => None,
+    }
 }
 
 /// How often a request is put on a connection, or a lane of it, that turns out to have ended before.

@@ -51,6 +51,12 @@ impl OwnAddresses {
         self.current.subscribe()
     }
 
+    /// How much of what peers have said was forgotten for want of room.
+    pub(super) fn forgotten(&self) -> u64 {
+        let observed = self.observed();
+        observed.as_ref().map_or(0, |observed| observed.forgotten)
+    }
+
     /// A peer that we know for itself says that it has reached us at an address.
     pub(super) fn confirm(&self, peer: NodeId, address: SocketAddr) {
         let address = SocketAddr::new(address.ip().to_canonical(), address.port());
@@ -82,7 +88,10 @@ impl OwnAddresses {
 
 /// What peers say they have reached us at, in the order in which they first said so.
 #[derive(Debug, Default)]
-struct Observed(Vec<Claim>);
+struct Observed {
+    claims: Vec<Claim>,
+    forgotten: u64,
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Claim {
@@ -93,28 +102,29 @@ struct Claim {
 impl Observed {
     fn confirm(&mut self, witness: NodeId, address: SocketAddr) {
         let claim = Claim { witness, address };
-        if self.0.contains(&claim) {
+        if self.claims.contains(&claim) {
             return;
         }
-        let said = self.0.iter().filter(|said| said.witness == witness);
+        let said = self.claims.iter().filter(|said| said.witness == witness);
         if said.count() == MAX_CLAIMS_PER_PEER {
             self.forget_first(|said| said.witness == witness);
-        } else if self.0.len() == MAX_CLAIMS {
+        } else if self.claims.len() == MAX_CLAIMS {
             self.forget_first(|_| true);
         }
-        self.0.push(claim);
+        self.claims.push(claim);
     }
 
     fn forget_first(&mut self, is_it: impl Fn(&Claim) -> bool) {
-        if let Some(place) = self.0.iter().position(is_it) {
-            self.0.remove(place);
+        if let Some(place) = self.claims.iter().position(is_it) {
+            self.claims.remove(place);
+            self.forgotten += 1;
         }
     }
 
     /// Those that most peers confirm, first; of equally confirmed ones, the first said.
     fn addresses(&self) -> Addresses {
         let mut counted: Vec<(SocketAddr, usize)> = Vec::new();
-        for claim in &self.0 {
+        for claim in &self.claims {
             match counted
                 .iter_mut()
                 .find(|(known, _)| *known == claim.address)
@@ -202,6 +212,7 @@ mod tests {
             own.confirm(ALICE, SocketAddr::from(([10, 0, 0, last], 7000)));
         }
         assert_eq!(own.current().len(), MAX_CLAIMS_PER_PEER);
+        assert_eq!(own.forgotten(), 256 - MAX_CLAIMS_PER_PEER as u64);
         own.confirm(BOB, addr("192.0.2.1:7000"));
         assert!(own.current().contains(&addr("192.0.2.1:7000")));
     }

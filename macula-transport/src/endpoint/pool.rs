@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::calls::Stopped;
 use super::dispatch::PeerLimits;
-use super::link::{Greeted, Lease, Link};
+use super::link::{Greeted, Lease, Link, Sharing};
 use super::peer::{Peer, PeerConnection, PeerEvent, Role};
 use super::room::Room;
 use super::stats::EndpointStats;
@@ -23,6 +23,7 @@ use crate::{CloseCode, ConnectionError, Traffic};
 pub(super) struct Pool {
     max_links: usize,
     limits: PeerLimits,
+    sharing: Sharing,
     room: Arc<Room>,
     state: Mutex<State>,
 }
@@ -86,11 +87,13 @@ impl Pool {
     pub(super) fn new(
         max_links: usize,
         limits: PeerLimits,
+        sharing: Sharing,
         events: broadcast::Sender<PeerEvent>,
     ) -> Arc<Self> {
         Arc::new(Self {
             max_links,
             limits,
+            sharing,
             room: Arc::new(Room::new()),
             state: Mutex::new(State::new(events)),
         })
@@ -276,7 +279,7 @@ impl State {
             limits: Arc::new(pool.limits.anew()),
         });
         let (limits, room) = (Arc::clone(&entry.limits), Arc::clone(&pool.room));
-        let link = Arc::new(Link::new(number, limits, room, greeted));
+        let link = Arc::new(Link::new(number, limits, room, pool.sharing, greeted));
         let lease = link.lease();
         entry.links.push(Arc::clone(&link));
         self.by_use

@@ -18,6 +18,8 @@ pub(super) struct Quota {
 pub(super) struct Share {
     quota: Arc<Quota>,
     held: usize,
+    /// Up to how much used in all it may grow.
+    limit: usize,
 }
 
 impl Quota {
@@ -37,9 +39,15 @@ impl Quota {
 
     /// A share of nothing yet.
     pub(super) fn share(self: &Arc<Self>) -> Share {
+        self.share_beyond(0)
+    }
+
+    /// The same, of so much more than the limit: what is in reserve for some of the holders.
+    pub(super) fn share_beyond(self: &Arc<Self>, reserve: usize) -> Share {
         Share {
             quota: Arc::clone(self),
             held: 0,
+            limit: self.limit.saturating_add(reserve),
         }
     }
 
@@ -81,12 +89,25 @@ impl Share {
             return true;
         }
         let before = self.quota.used.fetch_add(more, Ordering::SeqCst);
-        if before.saturating_add(more) > self.quota.limit {
+        if before.saturating_add(more) > self.limit {
             self.quota.give_back(more);
             return false;
         }
         self.held += more;
         true
+    }
+
+    pub(super) fn held(&self) -> usize {
+        self.held
+    }
+
+    /// Gives back what is more than so much.
+    pub(super) fn shrink_to(&mut self, amount: usize) {
+        let less = self.held.saturating_sub(amount);
+        if less > 0 {
+            self.held -= less;
+            self.quota.give_back(less);
+        }
     }
 }
 
@@ -126,6 +147,16 @@ mod tests {
         assert!(share.grow_to(6) && share.grow_to(4));
         assert!(!share.grow_to(11));
         assert_eq!(quota.used(), 6);
+    }
+
+    #[test]
+    fn a_reserve_is_for_those_who_may_go_beyond_the_limit() {
+        let quota = Quota::new(10);
+        let (mut one, mut other) = (quota.share(), quota.share_beyond(5));
+        assert!(one.grow_to(8) && other.grow_to(7));
+        assert!(!one.grow_to(9) && !other.grow_to(8));
+        drop(one);
+        assert!(other.grow_to(15) && quota.take(1).is_none());
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use serde::{Deserialize, Serialize};
 
 use super::reject::Rejection;
-use crate::{DialError, Refusal, Traffic};
+use crate::{DialError, Refusal, Traffic, TransportStats};
 
 /// Counters of an [`Endpoint`](crate::Endpoint) since its start, and what it holds now.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,12 +20,18 @@ pub struct EndpointStats {
     pub connections_inbound: usize,
     /// What went over all connections, past and present; none if the transport does not count.
     pub traffic: Option<Traffic>,
+    /// What the transport below has counted; none if it does not.
+    pub transport: Option<TransportStats>,
     /// Connections from peers whose hello is awaited.
     pub hellos_awaited: usize,
     /// Requests to peers that are not answered yet, signs of life that are asked for among them.
     pub outbound_in_flight: usize,
+    /// Requests that wait until fewer are under way on their connection, or fewer long ones.
+    pub requests_waiting: usize,
     /// Requests of peers being handled now.
     pub inbound_in_flight: usize,
+    /// Bytes of the bodies of requests that are coming in or being handled now.
+    pub inbound_body_bytes: usize,
     /// Dials under way, those included that wait.
     pub dials_running: usize,
     /// Dials that wait for room in the pool or for their turn.
@@ -46,6 +52,8 @@ pub struct EndpointStats {
     pub dials_starved: u64,
     /// Dials not begun, because the last one had failed a moment ago.
     pub dials_backed_off: u64,
+    /// Former dials that were forgotten for want of room: that one has failed, or whom a host led to.
+    pub dials_forgotten: u64,
     /// Connections from peers whose hello was accepted.
     pub accepted: u64,
     /// Probes of peers' addresses left out because too many were due.
@@ -54,6 +62,8 @@ pub struct EndpointStats {
     pub probes: u64,
     /// Probes that reached the peer.
     pub probes_succeeded: u64,
+    /// What peers have said of where this node is, and was forgotten for want of room.
+    pub claims_forgotten: u64,
     /// Connections from peers that were refused for their realm.
     pub refused_wrong_realm: u64,
     /// Connections from peers that were refused for their protocol version.
@@ -76,6 +86,11 @@ pub struct EndpointStats {
     pub frames_received: u64,
     /// Requests sent.
     pub requests_sent: u64,
+    /// Requests that had to wait until fewer were under way on their connection, or fewer long ones.
+    pub requests_delayed: u64,
+    /// Requests whose time was over before they were sent: it went by while they waited for a
+    /// connection, or for others on it.
+    pub requests_unsent: u64,
     /// Requests of peers that were handed to a handler.
     pub requests_handled: u64,
     /// Requests of peers that were refused as overload.
@@ -100,6 +115,8 @@ pub struct EndpointStats {
     pub requests_too_large: u64,
     /// Requests of peers that came when this node was leaving them.
     pub requests_turned_away: u64,
+    /// Answers that had to wait, because their peer had not taken too much of others.
+    pub replies_delayed: u64,
     /// Replies of handlers that were too long to be sent.
     pub replies_too_large: u64,
     /// Requests of peers that were given up, by the peer or by their deadline.
@@ -139,6 +156,7 @@ pub(super) struct Counters {
     pub(super) dials_starved: Counter,
     pub(super) dials_backed_off: Counter,
     pub(super) dials_waiting: Gauge,
+    pub(super) dials_forgotten: Counter,
     pub(super) accepted: Counter,
     pub(super) probes_skipped: Counter,
     pub(super) probes: Counter,
@@ -156,6 +174,9 @@ pub(super) struct Counters {
     pub(super) frames_sent: Counter,
     pub(super) frames_received: Counter,
     pub(super) requests_sent: Counter,
+    pub(super) requests_waiting: Gauge,
+    pub(super) requests_delayed: Counter,
+    pub(super) requests_unsent: Counter,
     pub(super) requests_handled: Counter,
     pub(super) requests_overloaded: Counter,
     pub(super) overloaded_in_all: Counter,
@@ -168,6 +189,7 @@ pub(super) struct Counters {
     pub(super) requests_expired: Counter,
     pub(super) requests_too_large: Counter,
     pub(super) requests_turned_away: Counter,
+    pub(super) replies_delayed: Counter,
     pub(super) replies_too_large: Counter,
     pub(super) requests_cancelled: Counter,
     pub(super) replies_without_room: Counter,
@@ -222,6 +244,12 @@ impl Drop for Entered<'_> {
 }
 
 impl Counters {
+    /// A request has to wait for others of this node, until what is returned is dropped.
+    pub(super) fn request_waits(&self) -> Entered<'_> {
+        self.requests_delayed.add();
+        self.requests_waiting.enter()
+    }
+
     /// A request of a peer was refused.
     pub(super) fn refused_request(&self, refusal: Refusal) {
         let counter = match refusal {
@@ -246,6 +274,7 @@ impl Counters {
             dials_wrong_identity: self.dials_wrong_identity.value(),
             dials_starved: self.dials_starved.value(),
             dials_backed_off: self.dials_backed_off.value(),
+            dials_forgotten: self.dials_forgotten.value(),
             accepted: self.accepted.value(),
             probes_skipped: self.probes_skipped.value(),
             probes: self.probes.value(),
@@ -263,6 +292,9 @@ impl Counters {
             frames_sent: self.frames_sent.value(),
             frames_received: self.frames_received.value(),
             requests_sent: self.requests_sent.value(),
+            requests_waiting: self.requests_waiting.value(),
+            requests_delayed: self.requests_delayed.value(),
+            requests_unsent: self.requests_unsent.value(),
             requests_handled: self.requests_handled.value(),
             requests_overloaded: self.requests_overloaded.value(),
             overloaded_in_all: self.overloaded_in_all.value(),
@@ -275,6 +307,7 @@ impl Counters {
             requests_expired: self.requests_expired.value(),
             requests_too_large: self.requests_too_large.value(),
             requests_turned_away: self.requests_turned_away.value(),
+            replies_delayed: self.replies_delayed.value(),
             replies_too_large: self.replies_too_large.value(),
             requests_cancelled: self.requests_cancelled.value(),
             replies_without_room: self.replies_without_room.value(),

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::stats::Counters;
+
 /// The turns of the long bodies that this node sends on one connection. Requests and replies have
 /// their own: a reply that waited for a request to be answered could wait for itself.
 pub(super) struct Turns {
@@ -22,7 +24,11 @@ impl Turns {
         }
     }
 
-    pub(super) async fn request(&self) -> Option<Turn> {
+    pub(super) async fn request(&self, counters: &Counters) -> Option<Turn> {
+        if let Ok(turn) = Arc::clone(&self.requests).try_acquire_owned() {
+            return Some(turn);
+        }
+        let _waiting = counters.request_waits();
         // It is never closed.
         Arc::clone(&self.requests).acquire_owned().await.ok()
     }
@@ -31,7 +37,7 @@ impl Turns {
     /// has not, is memory that only this bounds.
     pub(super) async fn reply(&self, len_bytes: usize) -> Option<Turn> {
         let kib = u32::try_from(len_bytes.div_ceil(1024)).unwrap_or(u32::MAX);
-        let weight = kib.min(KIB_OF_A_REPLY);
+        let weight = kib.clamp(LEAST_KIB_OF_A_REPLY, KIB_OF_A_REPLY);
         let replies = Arc::clone(&self.replies);
         replies.acquire_many_owned(weight).await.ok()
     }
@@ -45,3 +51,7 @@ pub(super) const MAX_ALONE: usize = 8;
 /// What the longest replies count for, in KiB: more than a transport takes of one that the peer does
 /// not read.
 const KIB_OF_A_REPLY: u32 = 1024;
+
+/// What the shortest of them count for: each may have a datagram go before a small one, and so many
+/// more of them would make that wait for longer.
+const LEAST_KIB_OF_A_REPLY: u32 = 256;

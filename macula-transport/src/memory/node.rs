@@ -13,7 +13,7 @@ use tokio::time::{sleep, timeout};
 
 use super::MemoryNetwork;
 use super::connection::{End, MemoryConnection};
-use crate::{CloseCode, Connection, ConnectionError, DialError, Transport};
+use crate::{CloseCode, Connection, ConnectionError, DialError, Transport, TransportStats};
 
 /// What the network knows of a node.
 #[derive(Debug)]
@@ -29,6 +29,8 @@ pub(super) struct Node {
 #[derive(Debug, Default)]
 struct Inbox {
     waiting: VecDeque<Arc<End>>,
+    /// How many found too many waiting.
+    overflowed: u64,
     closed: bool,
 }
 
@@ -75,6 +77,7 @@ impl Node {
             if inbox.closed {
                 outcome = Err(DialError::Unreachable);
             } else if inbox.waiting.len() == BACKLOG {
+                inbox.overflowed += 1;
                 outcome = Err(DialError::Refused(CloseCode::Overloaded));
             } else {
                 inbox.waiting.push_back(Arc::clone(end));
@@ -90,6 +93,15 @@ impl Node {
         let mut ends = self.ends();
         ends.retain(|end| end.strong_count() > 0);
         ends.push(Arc::downgrade(end));
+    }
+
+    fn stats(&self) -> TransportStats {
+        let held = |end: &&Weak<End>| end.strong_count() > 0;
+        TransportStats {
+            connections: self.ends().iter().filter(held).count(),
+            overflowed: self.inbox.borrow().overflowed,
+            ..TransportStats::default()
+        }
     }
 
     fn ends(&self) -> MutexGuard<'_, Vec<Weak<End>>> {
@@ -211,6 +223,10 @@ impl Transport for MemoryTransport {
 
     fn local_addresses(&self) -> Vec<SocketAddr> {
         self.node.bound.clone()
+    }
+
+    fn stats(&self) -> Option<TransportStats> {
+        Some(self.node.stats())
     }
 
     async fn close(&self, code: CloseCode) {

@@ -38,6 +38,10 @@ pub struct QuicConfig {
     pub send_buffer_bytes: u32,
     /// How many accepted connections may wait to be taken; further ones are closed as overloaded.
     pub accept_backlog: usize,
+    /// From how many handshakes in progress at a listening socket newcomers are refused. Long before
+    /// they first have to prove that they are where they say; those who have just done so are still
+    /// let in. Each costs some tens of kilobytes until it is over.
+    pub max_handshakes: usize,
     /// Sockets of the `turmoil` host that it is bound on, instead of the operating system's, and
     /// everything that QUIC draws at random from this seed; every transport of a simulation needs
     /// another. Equal seeds give packets of equal sizes at equal times, but not of equal bytes:
@@ -58,6 +62,7 @@ impl Default for QuicConfig {
             stream_window_bytes: 2 << 20,
             send_buffer_bytes: 768 << 10,
             accept_backlog: 256,
+            max_handshakes: 4096,
             #[cfg(feature = "simulation")]
             simulation_seed: None,
         }
@@ -84,6 +89,7 @@ impl QuicConfig {
                 "stream_window_bytes is above half of connection_window_bytes",
             ),
             (self.accept_backlog == 0, "accept_backlog is zero"),
+            (self.max_handshakes == 0, "max_handshakes is zero"),
             #[cfg(feature = "simulation")]
             (
                 self.simulation_seed.is_some() && self.listen.iter().any(SocketAddr::is_ipv6),

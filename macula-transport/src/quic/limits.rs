@@ -19,9 +19,6 @@ pub(super) const INITIAL_RTT: Duration = Duration::from_millis(100);
 /// Handshakes in progress from which on newcomers first have to prove their address.
 const HANDSHAKES_BEFORE_RETRY: usize = 128;
 
-/// Handshakes in progress from which on newcomers are refused.
-const MAX_HANDSHAKES: usize = 4096;
-
 /// The most that a peer on loopback may have sent on a stream of its own before it is read.
 ///
 /// A burst from elsewhere comes as fast as the network carries it, and others' packets come in
@@ -80,7 +77,19 @@ fn limits(config: &QuicConfig, unasked_window_bytes: u32) -> Result<Limits, Vali
 }
 
 /// Keeps handshakes with forged source addresses from filling a listening socket.
-pub(super) struct HandshakeLimiter(pub(super) Arc<HandshakeCounts>);
+pub(super) struct HandshakeLimiter {
+    max_handshakes: usize,
+    counts: Arc<HandshakeCounts>,
+}
+
+impl HandshakeLimiter {
+    pub(super) fn new(config: &QuicConfig, counts: &Arc<HandshakeCounts>) -> Self {
+        Self {
+            max_handshakes: config.max_handshakes,
+            counts: Arc::clone(counts),
+        }
+    }
+}
 
 /// What became of those who came while too many handshakes were in progress.
 #[derive(Debug, Default)]
@@ -103,16 +112,15 @@ impl HandshakeCounts {
 
 impl Limiter for HandshakeLimiter {
     fn on_connection_attempt(&mut self, attempt: &ConnectionAttempt<'_>) -> Outcome {
-        match attempt.inflight_handshakes {
-            0..HANDSHAKES_BEFORE_RETRY => Outcome::allow(),
-            HANDSHAKES_BEFORE_RETRY..MAX_HANDSHAKES => {
-                self.0.retried.fetch_add(1, Ordering::Relaxed);
-                Outcome::retry()
-            }
-            MAX_HANDSHAKES.. => {
-                self.0.refused.fetch_add(1, Ordering::Relaxed);
-                Outcome::close()
-            }
+        let in_progress = attempt.inflight_handshakes;
+        if in_progress >= self.max_handshakes {
+            self.counts.refused.fetch_add(1, Ordering::Relaxed);
+            Outcome::close()
+        } else if in_progress >= HANDSHAKES_BEFORE_RETRY {
+            self.counts.retried.fetch_add(1, Ordering::Relaxed);
+            Outcome::retry()
+        } else {
+            Outcome::allow()
         }
     }
 }
@@ -121,7 +129,9 @@ impl Limiter for HandshakeLimiter {
 mod tests {
     use std::net::SocketAddr;
 
+    use s2n_quic_core::event::IntoEvent as _;
     use s2n_quic_core::inet;
+    use s2n_quic_core::time::{Clock as _, NoopClock};
 
     use super::*;
 
@@ -153,5 +163,25 @@ mod tests {
         };
         let mut small = PathLimits::new(&config).unwrap();
         assert_eq!(unasked_window(&mut small, "127.0.0.1:1"), "100000");
+    }
+
+    #[test]
+    fn the_more_handshakes_are_in_progress_the_more_is_asked_of_newcomers() {
+        let config = QuicConfig::default();
+        let counts = Arc::default();
+        let mut limiter = HandshakeLimiter::new(&config, &counts);
+        let peer = inet::SocketAddress::default();
+        let now = NoopClock.get_time();
+        let mut outcome = |in_progress| {
+            let attempt = ConnectionAttempt::new(in_progress, in_progress, &peer, now.into_event());
+            limiter.on_connection_attempt(&attempt)
+        };
+        let most = config.max_handshakes;
+        let [few, many] = [0, HANDSHAKES_BEFORE_RETRY - 1].map(&mut outcome);
+        assert_eq!((few, many), (Outcome::allow(), Outcome::allow()));
+        let [more, most_of_all] = [HANDSHAKES_BEFORE_RETRY, most - 1].map(&mut outcome);
+        assert_eq!((more, most_of_all), (Outcome::retry(), Outcome::retry()));
+        assert_eq!(outcome(most), Outcome::close());
+        assert_eq!((counts.retried(), counts.refused()), (2, 1));
     }
 }

@@ -22,6 +22,7 @@ pub(super) struct Link {
     number: u64,
     table: Weak<LinkTable>,
     late_resets: Arc<Semaphore>,
+    send_buffer_bytes: usize,
 }
 
 /// Streams of a connection that wait with their reset until the peer has what was sent on them.
@@ -62,6 +63,11 @@ impl Link {
         Arc::clone(&self.late_resets).try_acquire_owned().ok()
     }
 
+    /// How much each of its streams may hold of what was sent.
+    pub(super) fn send_buffer_bytes(&self) -> usize {
+        self.send_buffer_bytes
+    }
+
     /// The reason of the end, or the given one if none is known yet.
     pub(super) fn end_or(&self, error: ConnectionError) -> ConnectionError {
         self.state.end().unwrap_or(error)
@@ -95,7 +101,10 @@ impl Drop for Link {
 
 /// Every open connection of a transport, so that closing it reaches all of them. Bounded by what
 /// the layer above admits: a connection that it drops is gone from here.
-pub(super) struct LinkTable(Mutex<Links>);
+pub(super) struct LinkTable {
+    send_buffer_bytes: usize,
+    links: Mutex<Links>,
+}
 
 struct Links {
     next_number: u64,
@@ -107,13 +116,17 @@ struct Links {
 }
 
 impl LinkTable {
-    pub(super) fn new() -> Arc<Self> {
-        Arc::new(Self(Mutex::new(Links {
-            next_number: 0,
-            links: BTreeMap::new(),
-            past: Traffic::default(),
-            closed: None,
-        })))
+    /// Of connections whose streams may each hold so much of what was sent.
+    pub(super) fn new(send_buffer_bytes: usize) -> Arc<Self> {
+        Arc::new(Self {
+            send_buffer_bytes,
+            links: Mutex::new(Links {
+                next_number: 0,
+                links: BTreeMap::new(),
+                past: Traffic::default(),
+                closed: None,
+            }),
+        })
     }
 
     /// Takes a connection in. `None`, and the connection is closed, if its peer proved no identity
@@ -142,6 +155,7 @@ impl LinkTable {
             number,
             table: Arc::downgrade(self),
             late_resets: Arc::new(Semaphore::new(MAX_LATE_RESETS)),
+            send_buffer_bytes: self.send_buffer_bytes,
         });
         links.links.insert(number, Arc::downgrade(&link));
         Some(link)
@@ -179,7 +193,7 @@ impl LinkTable {
     }
 
     fn lock(&self) -> MutexGuard<'_, Links> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.links.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

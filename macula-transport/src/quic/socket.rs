@@ -187,7 +187,7 @@ impl Opening<'_> {
         let builder = Server::builder()
             .with_tls(quic_tls::Server::from(self.tls.server()?))?
             .with_limits(PathLimits::new(self.config)?)?
-            .with_endpoint_limits(HandshakeLimiter(Arc::clone(self.handshakes)))?
+            .with_endpoint_limits(HandshakeLimiter::new(self.config, self.handshakes))?
             .with_congestion_controller(Bbr::default())?
             .with_mtu(PathMtu)?
             .with_stateless_reset_token(ResetTokens::new(self.secret_key, index, asked))?

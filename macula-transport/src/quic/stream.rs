@@ -50,6 +50,26 @@ impl SendStream for QuicSendStream {
             .map_err(|error| self.link.stream_error(error::stream_error(error)))
     }
 
+    fn unacknowledged(&mut self, cx: &mut Context<'_>) -> usize {
+        let all = self.link.send_buffer_bytes();
+        let Some(inner) = &mut self.inner else {
+            return 0;
+        };
+        if self.is_finished {
+            // It says only whether there is any left.
+            return if inner.poll_flush(cx).is_ready() {
+                0
+            } else {
+                all
+            };
+        }
+        match inner.poll_send_ready(cx) {
+            Poll::Pending => all,
+            Poll::Ready(Ok(room)) => all.saturating_sub(room),
+            Poll::Ready(Err(_)) => 0,
+        }
+    }
+
     fn finish(&mut self) -> Result<(), StreamError> {
         let inner = self.inner.as_mut().ok_or(StreamError::Closed)?;
         if !self.is_finished {

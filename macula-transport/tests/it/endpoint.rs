@@ -71,12 +71,36 @@ macro_rules! in_virtual_time {
     };
 }
 
+/// Claims that hold where the endpoints have a thread of their own, on every wire that has one.
+macro_rules! on_a_thread_of_its_own {
+    ($($(#[$runtime:meta])* $claim:ident),* $(,)?) => {
+        mod on_memory_and_its_own_thread {
+            use crate::endpoint::fixture::Fixture;
+            $($(#[$runtime])*
+            async fn $claim() {
+                super::$claim(Fixture::memory(macula_transport::Executor::Own)).await;
+            })*
+        }
+        #[cfg(feature = "quic")]
+        mod on_quic_and_its_own_thread {
+            use crate::endpoint::fixture::Fixture;
+            $($(#[$runtime])*
+            async fn $claim() {
+                super::$claim(Fixture::quic(macula_transport::Executor::Own)).await;
+            })*
+        }
+    };
+}
+
 mod counted;
 pub(crate) mod fixture;
 mod log;
 mod raw;
+mod runtimes;
 
 mod address;
+#[cfg(all(feature = "quic", target_os = "linux"))]
+mod attack;
 mod bodies;
 mod cancel;
 mod counters;
@@ -89,7 +113,9 @@ mod garbage;
 mod gone;
 mod goodbye;
 mod handler;
+mod hanging;
 mod hello;
+mod leisure;
 mod lifetime;
 mod liveness;
 mod long;
@@ -103,3 +129,4 @@ mod reset;
 mod shutdown;
 mod slow;
 mod soak;
+mod together;

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// A request on its way out.
-#[derive(Debug, Clone)]
+#[derive(Debug, PartialEq, Eq)]
 pub(in crate::endpoint) struct Outgoing {
     pub(in crate::endpoint) protocol: ProtocolId,
     pub(in crate::endpoint) deadline: Instant,
@@ -34,11 +34,6 @@ impl Outgoing {
         self.protocol == ProtocolId::CONTROL
     }
 
-    /// Whether it is long enough for a stream of its own.
-    pub(in crate::endpoint) fn travels_alone(&self) -> bool {
-        self.body.len() > MAX_LANE_BODY_BYTES
-    }
-
     pub(super) fn header(&self, call: CallId, alone: bool, now: Instant) -> Header {
         // A body has passed the limit, which fits.
         let body_len = u32::try_from(self.body.len()).unwrap_or(u32::MAX);
@@ -57,7 +52,10 @@ pub(in crate::endpoint) enum Answer {
     Reply(Bytes),
     Refused(Refusal),
     TooLarge,
+    /// The peer says that its time is over.
     OutOfTime,
+    /// It has not come in time, whatever the peer says.
+    Overdue(Executed),
     /// It was begun, and there will be no reply.
     Aborted(CloseCode),
     /// The peer broke the protocol.
@@ -66,6 +64,29 @@ pub(in crate::endpoint) enum Answer {
     Lost(StreamError),
     /// The way there broke down before it was sent.
     Unsent(StreamError),
+}
+
+/// What became of a request, and the request itself while its caller may send it again.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::endpoint) struct Answered {
+    pub(in crate::endpoint) answer: Answer,
+    pub(in crate::endpoint) request: Option<Outgoing>,
+}
+
+impl Answered {
+    pub(super) fn malformed() -> Self {
+        Self {
+            answer: Answer::Malformed,
+            request: None,
+        }
+    }
+}
+
+/// A request that did not begin, and why not.
+pub(in crate::endpoint) struct NotBegun {
+    pub(in crate::endpoint) request: Outgoing,
+    /// `None` when there was no room for it in time.
+    pub(in crate::endpoint) stopped: Option<Stopped>,
 }
 
 /// Why a request cannot begin on this connection.
@@ -80,7 +101,7 @@ pub(in crate::endpoint) enum Stopped {
 impl Answer {
     /// Whether the peer has said it itself.
     pub(in crate::endpoint) fn is_heard(&self) -> bool {
-        !matches!(self, Self::Lost(_) | Self::Unsent(_))
+        !matches!(self, Self::Overdue(_) | Self::Lost(_) | Self::Unsent(_))
     }
 
     /// As the caller of a request sees it.
@@ -94,6 +115,7 @@ impl Answer {
             Self::Refused(refusal) => (RequestFailure::Refused(refusal), Executed::No),
             Self::TooLarge => (RequestFailure::TooLarge { limit_bytes }, Executed::Yes),
             Self::OutOfTime => (RequestFailure::Timeout(timeout), Executed::Unknown),
+            Self::Overdue(executed) => (RequestFailure::Timeout(timeout), executed),
             Self::Aborted(code) => {
                 let reset = StreamError::Reset(code);
                 (RequestFailure::Interrupted(reset), Executed::Unknown)
@@ -105,6 +127,3 @@ impl Answer {
         Err(RequestError { failure, executed })
     }
 }
-
-/// Longer bodies travel alone, so that they hold nobody up.
-pub(in crate::endpoint) const MAX_LANE_BODY_BYTES: usize = 64 * 1024;

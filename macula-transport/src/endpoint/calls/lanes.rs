@@ -18,6 +18,8 @@ pub(super) struct Lanes {
     start: usize,
     /// How many to use.
     wanted: usize,
+    /// How many there may be.
+    max: usize,
 }
 
 struct Entry {
@@ -31,12 +33,13 @@ struct Entry {
 }
 
 impl Lanes {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(max: usize) -> Self {
         Self {
             lanes: Vec::new(),
             filling: None,
             start: 0,
-            wanted: MAX_LANES,
+            wanted: max,
+            max,
         }
     }
 
@@ -108,7 +111,10 @@ impl Lanes {
     /// A lane has begun to write: what comes now takes another. Between near nodes a lost packet is
     /// made up for at once, and fewer lanes do with fewer sends.
     pub(super) fn written(&mut self, lane: &Lane, rtt: Duration) {
-        self.wanted = if rtt < NEAR { NEAR_LANES } else { MAX_LANES };
+        self.wanted = match rtt < NEAR {
+            true => self.max.min(NEAR_LANES),
+            false => self.max,
+        };
         if let Some((filling, _)) = self.filling
             && lane.is(&self.lanes[filling].lane)
         {
@@ -133,6 +139,15 @@ impl Lanes {
         if let Some(entry) = self.entry(lane) {
             entry.in_flight -= 1;
         }
+    }
+
+    /// Takes a lane out of use if it carries nothing, and says whether it did.
+    pub(super) fn retire(&mut self, lane: &Lane) -> bool {
+        let is_free = self.entry(lane).is_some_and(|entry| entry.in_flight == 0);
+        if is_free {
+            self.remove(lane);
+        }
+        is_free
     }
 
     /// A lane has ended.
@@ -171,3 +186,6 @@ const NEAR: Duration = Duration::from_millis(1);
 
 /// After so many requests another lane is filled, even if this one has not written yet.
 const MAX_FILLED: usize = 128;
+
+/// Longer bodies travel alone, so that they hold nobody up.
+pub(in crate::endpoint) const MAX_LANE_BODY_BYTES: usize = 64 * 1024;

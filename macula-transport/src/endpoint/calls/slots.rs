@@ -1,9 +1,10 @@
 //! The places of requests under way; a place and how often it was taken make the call id.
 
+use std::mem;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use super::{Answer, Outgoing};
+use super::{Answer, Answered, Outgoing};
 use crate::endpoint::frame::CallId;
 use crate::endpoint::lane::Lane;
 
@@ -27,10 +28,10 @@ enum State {
     Queued(Outgoing, Waker),
     /// In its lane's queue, and nobody wants it any more.
     Abandoned,
-    Sent(Waker),
+    Sent(Outgoing, Waker),
     /// Its cancel is in its lane's queue.
     Cancelling,
-    Answered(Answer),
+    Answered(Answered),
 }
 
 impl Slots {
@@ -85,9 +86,14 @@ impl Slots {
         }
     }
 
-    /// Takes a request out to be written; `None` if nobody wants it any more.
-    pub(super) fn send(&mut self, call: CallId) -> Option<Outgoing> {
+    /// The request that is now to be written; `None` if nobody wants it any more.
+    pub(super) fn send(&mut self, call: CallId) -> Option<&Outgoing> {
         self.get_mut(call)?.send()
+    }
+
+    /// Those whose answers are waited for.
+    pub(super) fn awaited(&self) -> impl Iterator<Item = (&Outgoing, &Waker)> {
+        self.slots.iter().filter_map(Slot::awaited)
     }
 
     /// The calls under way that fit.
@@ -131,11 +137,18 @@ impl Slot {
     }
 
     pub(super) fn is_awaited(&self) -> bool {
-        matches!(self.state, State::Queued(..) | State::Sent(_))
+        self.awaited().is_some()
+    }
+
+    fn awaited(&self) -> Option<(&Outgoing, &Waker)> {
+        match &self.state {
+            State::Queued(request, waker) | State::Sent(request, waker) => Some((request, waker)),
+            _ => None,
+        }
     }
 
     pub(super) fn is_sent(&self) -> bool {
-        matches!(self.state, State::Sent(_))
+        matches!(self.state, State::Sent(..))
     }
 
     pub(super) fn is_abandoned(&self) -> bool {
@@ -154,49 +167,57 @@ impl Slot {
     pub(super) fn may_be_executed(&self) -> bool {
         match &self.state {
             State::Free | State::Queued(..) | State::Abandoned => false,
-            State::Sent(_) | State::Cancelling => true,
-            State::Answered(answer) => !matches!(answer, Answer::Unsent(_) | Answer::Refused(_)),
+            State::Sent(..) | State::Cancelling => true,
+            State::Answered(Answered { answer, .. }) => {
+                !matches!(answer, Answer::Unsent(_) | Answer::Refused(_))
+            }
         }
     }
 
-    fn send(&mut self) -> Option<Outgoing> {
-        match std::mem::replace(&mut self.state, State::Free) {
-            State::Queued(request, waker) => {
-                self.state = State::Sent(waker);
-                Some(request)
-            }
-            other => {
-                self.state = other;
-                None
-            }
-        }
+    fn send(&mut self) -> Option<&Outgoing> {
+        let state = mem::replace(&mut self.state, State::Free);
+        let (state, is_wanted) = match state {
+            State::Queued(request, waker) => (State::Sent(request, waker), true),
+            other => (other, false),
+        };
+        self.state = state;
+        self.awaited()
+            .filter(|_| is_wanted)
+            .map(|(request, _)| request)
     }
 
     /// Fills in the answer; whom to wake.
     pub(super) fn answer(&mut self, answer: Answer) -> Option<Waker> {
-        match std::mem::replace(&mut self.state, State::Answered(answer)) {
-            State::Queued(_, waker) | State::Sent(waker) => Some(waker),
-            _ => None,
-        }
+        let state = mem::replace(&mut self.state, State::Free);
+        let (state, waker) = match state {
+            State::Queued(request, waker) | State::Sent(request, waker) => {
+                let request = Some(request);
+                (State::Answered(Answered { answer, request }), Some(waker))
+            }
+            other => (other, None),
+        };
+        self.state = state;
+        waker
     }
 
-    pub(super) fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Answer> {
-        match &mut self.state {
-            State::Answered(answer) => {
-                let answer = std::mem::replace(answer, Answer::Malformed);
-                return Poll::Ready(answer);
-            }
-            State::Queued(_, waker) | State::Sent(waker) => waker.clone_from(cx.waker()),
-            State::Free | State::Abandoned | State::Cancelling => {}
+    /// The answer, which can be taken once.
+    pub(super) fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Answered> {
+        if let State::Queued(_, waker) | State::Sent(_, waker) = &mut self.state {
+            waker.clone_from(cx.waker());
+            return Poll::Pending;
         }
-        Poll::Pending
+        Poll::Ready(match mem::replace(&mut self.state, State::Free) {
+            State::Answered(answered) => answered,
+            // Cannot happen: nobody waits for what is given up.
+            _ => Answered::malformed(),
+        })
     }
 
     /// Its caller is gone; whether the peer has to be told.
     pub(super) fn give_up(&mut self) -> bool {
         match self.state {
             State::Queued(..) => self.state = State::Abandoned,
-            State::Sent(_) => {
+            State::Sent(..) => {
                 self.state = State::Cancelling;
                 return true;
             }
@@ -206,7 +227,7 @@ impl Slot {
     }
 }
 
-fn parts(call: CallId) -> (u32, u32) {
+pub(super) fn parts(call: CallId) -> (u32, u32) {
     #[expect(
         clippy::cast_possible_truncation,
         reason = "the halves are what is wanted"
@@ -217,7 +238,7 @@ fn parts(call: CallId) -> (u32, u32) {
 }
 
 /// The most requests under way on one connection; more wait for a place.
-const MAX_CALLS: usize = 16 * 1024;
+pub(super) const MAX_CALLS: usize = 16 * 1024;
 
 /// So many pings beyond that.
-const PING_RESERVE: usize = 8;
+pub(super) const PING_RESERVE: usize = 8;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
+use super::slots::{MAX_CALLS, PING_RESERVE, parts};
 use super::*;
 use crate::endpoint::frame::{Decoded, FrameDecoder};
 use crate::endpoint::request::ProtocolId;
@@ -73,6 +74,10 @@ fn request() -> Outgoing {
     }
 }
 
+fn begin(calls: &Calls, request: Outgoing) -> Option<Begun> {
+    calls.try_begin(request, None, Waker::noop().clone()).ok()
+}
+
 impl Model {
     fn apply(&mut self, calls: &Calls, operation: &Operation) {
         match operation {
@@ -92,10 +97,7 @@ impl Model {
     }
 
     fn begin(&mut self, calls: &Calls) {
-        let begun = calls.try_begin(&request(), None, Waker::noop());
-        let Ok(Some(Begun { call, new_lane, .. })) = begun else {
-            panic!("there is room");
-        };
+        let Begun { call, new_lane, .. } = begin(calls, request()).expect("there is room");
         if let Some(lane) = new_lane {
             calls.lane_opened(&lane);
             self.lanes.push(lane);
@@ -175,7 +177,8 @@ impl Model {
             Stands::Failed { was_sent: true } => Poll::Ready(Answer::Lost(LOST)),
             Stands::Failed { was_sent: false } => Poll::Ready(Answer::Unsent(LOST)),
         };
-        assert_eq!(calls.poll_answer(call, &mut context()), expected);
+        let answered = calls.poll_answer(call, &mut context());
+        assert_eq!(answered.map(|it| it.answer), expected);
         if expected.is_ready() {
             self.waiting.remove(&call);
         }
@@ -254,7 +257,7 @@ fn written(burst: &mut Burst) -> Vec<(Kind, CallId)> {
 proptest! {
     #[test]
     fn calls_do_what_the_model_does(operations in prop::collection::vec(operation(), 0..200)) {
-        let calls = Calls::new();
+        let calls = Calls::new(MAX_LANES);
         let mut model = Model::default();
         for operation in &operations {
             model.apply(&calls, operation);
@@ -274,14 +277,10 @@ proptest! {
 
 #[test]
 fn what_comes_together_shares_a_lane_and_what_comes_later_takes_another() {
-    let calls = Calls::new();
+    let calls = Calls::new(MAX_LANES);
     let lane_of = |call| Arc::clone(calls.state().slots.get_mut(call).unwrap().lane());
     let begin = || {
-        let begun = calls
-            .try_begin(&request(), None, Waker::noop())
-            .ok()
-            .flatten()
-            .unwrap();
+        let begun = begin(&calls, request()).unwrap();
         if let Some(lane) = begun.new_lane {
             calls.lane_opened(&lane);
         }
@@ -302,7 +301,7 @@ fn what_comes_together_shares_a_lane_and_what_comes_later_takes_another() {
 
 #[test]
 fn no_lane_takes_everything_while_it_is_held_back() {
-    let mut lanes = Lanes::new();
+    let mut lanes = Lanes::new(MAX_LANES);
     let mut open = |_| {
         let (filled, new_lane) = lanes.choose();
         lanes.written(&filled, FAR);
@@ -319,7 +318,7 @@ fn no_lane_takes_everything_while_it_is_held_back() {
 
 #[test]
 fn near_nodes_share_fewer_lanes() {
-    let mut lanes = Lanes::new();
+    let mut lanes = Lanes::new(MAX_LANES);
     let near = Duration::from_micros(100);
     let mut used = Vec::new();
     for _ in 0..50 {
@@ -335,12 +334,8 @@ fn near_nodes_share_fewer_lanes() {
 
 #[test]
 fn what_was_refused_was_not_carried_out_even_if_nobody_took_the_refusal() {
-    let calls = Calls::new();
-    let begun = calls
-        .try_begin(&request(), None, Waker::noop())
-        .ok()
-        .flatten()
-        .unwrap();
+    let calls = Calls::new(MAX_LANES);
+    let begun = begin(&calls, request()).unwrap();
     let lane = begun.new_lane.unwrap();
     let (mut asks, mut replies) = (Asks::new(), Vec::new());
     lane.poll_take(&mut context(), &mut asks, &mut replies);
@@ -348,4 +343,99 @@ fn what_was_refused_was_not_carried_out_even_if_nobody_took_the_refusal() {
     let mut answers = vec![(begun.call, Answer::Refused(Refusal::Overloaded))];
     calls.answered(&mut answers, &mut Vec::new());
     assert!(!calls.give_up(begun.call));
+}
+
+#[test]
+fn at_the_limit_pings_alone_find_a_place_and_these_are_few() {
+    let calls = Calls::new(MAX_LANES);
+    let begun = || begin(&calls, request()).is_some();
+    assert_eq!(
+        (0..2 * MAX_CALLS).take_while(|_| begun()).count(),
+        MAX_CALLS
+    );
+    let begun = || begin(&calls, Outgoing::ping(FAR)).is_some();
+    let pings = (0..2 * PING_RESERVE).take_while(|_| begun()).count();
+    assert_eq!(pings, PING_RESERVE);
+    assert_eq!(calls.in_flight(), MAX_CALLS + PING_RESERVE);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_a_place_is_counted_and_has_the_next_that_is_free() {
+    let (calls, counters) = (Calls::new(MAX_LANES), Counters::default());
+    let first = begin(&calls, request()).unwrap();
+    (1..MAX_CALLS).for_each(|_| assert!(begin(&calls, request()).is_some()));
+    let mut waiting = std::pin::pin!(calls.begin(request(), None, &counters));
+    let waits = || {
+        let stats = counters.snapshot();
+        (stats.requests_waiting, stats.requests_delayed)
+    };
+    assert!(waiting.as_mut().poll(&mut context()).is_pending());
+    assert!(waiting.as_mut().poll(&mut context()).is_pending());
+    assert_eq!(waits(), (1, 1));
+
+    // Given up before it was sent, it makes room when its lane comes to it.
+    calls.give_up(first.call);
+    let lane = first.new_lane.unwrap();
+    let (mut asks, mut replies) = (Asks::new(), Vec::new());
+    lane.poll_take(&mut context(), &mut asks, &mut replies);
+    calls.write(&lane, FAR, &mut Burst::default(), &mut asks);
+    let Poll::Ready(Ok(begun)) = waiting.as_mut().poll(&mut context()) else {
+        panic!("there is a place");
+    };
+    assert_eq!(parts(begun.call).0, parts(first.call).0);
+    assert_eq!(waits(), (0, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_watch_wakes_whose_time_is_over_and_nobody_else() {
+    let calls = Calls::new(MAX_LANES);
+    let (sooner, later) = (Duration::from_millis(30), Duration::from_millis(50));
+    let ask = |timeout| {
+        let woken = Arc::new(Woken::default());
+        let request = Outgoing {
+            deadline: Instant::now() + timeout,
+            ..request()
+        };
+        let waker = Waker::from(Arc::clone(&woken));
+        assert!(calls.try_begin(request, None, waker).is_ok());
+        woken
+    };
+    let start = Instant::now();
+    let watching = async {
+        let late = ask(later);
+        let soon = ask(sooner);
+        soon.wait().await;
+        assert_eq!(start.elapsed(), sooner);
+        assert!(!late.is_woken());
+        late.wait().await;
+        assert_eq!(start.elapsed(), later);
+    };
+    tokio::select! {
+        () = calls.watch_deadlines() => {}
+        () = watching => {}
+    }
+}
+
+/// A caller that notes that it was woken.
+#[derive(Default)]
+struct Woken {
+    is_woken: AtomicBool,
+    told: Notify,
+}
+
+impl Woken {
+    async fn wait(&self) {
+        self.told.notified().await;
+    }
+
+    fn is_woken(&self) -> bool {
+        self.is_woken.load(Ordering::Relaxed)
+    }
+}
+
+impl std::task::Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.is_woken.store(true, Ordering::Relaxed);
+        self.told.notify_one();
+    }
 }

@@ -8,7 +8,9 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::gathering::Gathering;
+use super::leisure::Leisure;
 use super::patience::Patience;
+use super::untaken::Untaken;
 use super::{Ask, Lane, Reply};
 use crate::endpoint::calls::{Answer, Asks};
 use crate::endpoint::dispatch::{BodyShare, Hold};
@@ -55,8 +57,12 @@ pub(super) struct LaneTask {
     /// What the requests hold whose replies are in the burst.
     holds: Vec<Hold>,
     writing: Patience,
+    untaken: Untaken,
     is_blocked: bool,
     gathering: Gathering,
+    leisure: Leisure,
+    /// It is no lane of its connection any more: what is left is the end of the peer's side.
+    is_retired: bool,
     /// It has had a whole turn, and there was more to do.
     has_more: bool,
     /// Of the long bodies that are under way.
@@ -82,6 +88,7 @@ impl LaneTask {
         inbound: Arc<Inbound>,
         turn: Option<Turn>,
     ) -> Self {
+        let untaken = inbound.link.limits.untaken();
         Self {
             decoder: FrameDecoder::new(inbound.max_body_bytes),
             stream,
@@ -98,8 +105,11 @@ impl LaneTask {
             burst: Burst::default(),
             holds: Vec::new(),
             writing: Patience::default(),
+            untaken: Untaken::new(untaken),
             is_blocked: false,
             gathering: Gathering::default(),
+            leisure: Leisure::default(),
+            is_retired: false,
             has_more: false,
             turns: Vec::from_iter(turn),
             starting: Starting::default(),
@@ -111,7 +121,10 @@ impl LaneTask {
     /// Works until the lane ends.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         let end = match self.work(cx) {
-            Ok(Poll::Pending) => self.poll_patience(cx),
+            Ok(Poll::Pending) => {
+                self.retire_at_leisure(cx);
+                self.poll_patience(cx)
+            }
             Ok(Poll::Ready(end)) | Err(end) => Poll::Ready(end),
         };
         if let Poll::Ready(end) = &end {
@@ -137,6 +150,7 @@ impl LaneTask {
                 return Ok(Poll::Pending);
             }
             self.inbound.note();
+            self.leisure.used();
             frames_left = frames_left.saturating_sub(1);
         }
         // Others shall have their turn.
@@ -149,7 +163,7 @@ impl LaneTask {
     fn read(&mut self, cx: &mut Context<'_>, frames_left: &mut usize) -> Result<bool, End> {
         let mut has_read = false;
         while *frames_left > 0 {
-            if self.is_heard_out || self.is_backlogged() {
+            if self.is_heard_out || self.is_backlogged() || self.untaken.is_waiting() {
                 // We do not read, so the peer cannot go on.
                 self.reading.rest();
                 return Ok(has_read);
@@ -343,7 +357,12 @@ impl LaneTask {
         let mut has_written = false;
         while self.burst.len_bytes() > 0 || self.fill(cx)? {
             let before = self.burst.len_bytes();
+            if !self.has_room(cx) {
+                self.held_back(cx, 0)?;
+                return Ok(has_written);
+            }
             let sent = self.burst.poll_send(cx, &mut *self.stream.send);
+            self.untaken.wrote(before - self.burst.len_bytes());
             self.set_blocked(sent.is_pending());
             match sent {
                 Poll::Pending => {
@@ -360,6 +379,25 @@ impl LaneTask {
             self.writing.rest();
         }
         Ok(has_written)
+    }
+
+    /// Whether the peer has taken enough of what it was answered for more to be written.
+    fn has_room(&mut self, cx: &mut Context<'_>) -> bool {
+        if !self.is_accepted {
+            return true;
+        }
+        let was_waiting = self.untaken.is_waiting();
+        let len_bytes = self.burst.len_bytes();
+        let has_room = self.untaken.has_room(cx, len_bytes, &mut *self.stream.send);
+        if !has_room && !was_waiting {
+            self.inbound.counters.replies_delayed.add();
+        }
+        has_room
+    }
+
+    /// The peer has all its answers, as far as they count.
+    pub(super) fn poll_taken(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.untaken.poll_taken(cx, &mut *self.stream.send)
     }
 
     /// The peer does not take more for now.
@@ -448,7 +486,27 @@ impl LaneTask {
         self.burst.len_bytes() + waiting_bytes >= MAX_BACKLOG_BYTES
     }
 
+    /// Ends a lane of our own that nobody uses: the peer ends its side when it hears of it.
+    fn retire_at_leisure(&mut self, cx: &mut Context<'_>) {
+        if self.is_accepted || self.lane.is_alone() || self.is_retired {
+            return;
+        }
+        let has_leisure = self.leisure.poll(cx).is_ready() && self.burst.len_bytes() == 0;
+        if has_leisure && self.inbound.link.calls.retire_lane(&self.lane) {
+            self.is_retired = true;
+            // One that is broken is found so by whoever reads it.
+            let _ = self.stream.send.finish();
+        }
+    }
+
     fn poll_patience(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        if self
+            .untaken
+            .poll_look(cx, &mut *self.stream.send)
+            .is_ready()
+        {
+            cx.waker().wake_by_ref();
+        }
         let is_over = self.reading.poll(cx).is_ready() || self.writing.poll(cx).is_ready();
         match is_over {
             true => Poll::Ready(End::Stalled),

@@ -64,6 +64,7 @@ impl Ending {
         match poll_fn(|cx| task.poll(cx)).await {
             End::Finished => {
                 let _ = task.stream.send.finish();
+                poll_fn(|cx| task.poll_taken(cx)).await;
             }
             End::Cancelled => task.stream.send.reset(CloseCode::Cancelled),
             End::Goaway(code) => {

@@ -16,10 +16,9 @@ use super::raw::{self, HEADER_LEN};
 
 const REFUSAL: u8 = 3;
 const SHUTTING_DOWN: u8 = 2;
-const DEADLINE_EXCEEDED: u8 = 6;
 
 /// What was counted of requests that were not carried out.
-fn turned_down(stats: EndpointStats) -> Vec<(&'static str, u64)> {
+pub(super) fn turned_down(stats: EndpointStats) -> Vec<(&'static str, u64)> {
     let counted = [
         ("in all", stats.overloaded_in_all),
         ("protocol", stats.overloaded_by_protocol),
@@ -56,17 +55,6 @@ async fn a_protocol_at_its_limit_is_told_from_a_peer_at_its_own(fixture: Fixture
     assert_eq!(turned_down(b.stats()), [("protocol", 1)]);
     gate.let_through(1);
     assert!(soon(held).await.unwrap().is_ok());
-}
-
-async fn a_request_whose_time_is_over_when_it_comes_is_expired(fixture: Fixture) {
-    let (raw, b) = (fixture.raw(1).await, echoing(fixture.server(2).await));
-    let connection = raw::greeted(&*raw, &b).await;
-    let mut late = raw::header(1, 1, ECHO.0, 0);
-    late[12..16].fill(0);
-    let answer = raw::exchange(&*connection, &late).await.unwrap();
-    assert_eq!(answer[1..3], [REFUSAL, DEADLINE_EXCEEDED]);
-    assert_eq!(turned_down(b.stats()), [("expired", 1)]);
-    assert_eq!(b.stats().requests_handled, 0);
 }
 
 async fn a_second_call_under_one_id_is_malformed(fixture: Fixture) {
@@ -194,7 +182,6 @@ async fn a_probe_that_reaches_its_peer_is_counted_and_is_no_dial(fixture: Fixtur
 
 on_every_wire!(
     a_protocol_at_its_limit_is_told_from_a_peer_at_its_own,
-    a_request_whose_time_is_over_when_it_comes_is_expired,
     a_second_call_under_one_id_is_malformed,
     who_asks_a_node_that_drains_is_turned_away,
     what_a_handler_denies_is_denied,

@@ -12,6 +12,7 @@ use macula_transport::{
 };
 use tokio::time::{Instant, sleep};
 
+use super::counters::turned_down;
 use super::fixture::{ECHO, Fixture, GATE, eventually, request, soon};
 use super::raw::{self, HEADER_LEN};
 
@@ -77,8 +78,9 @@ async fn a_request_without_time_left_is_refused_and_does_not_begin(fixture: Fixt
         assert_eq!(answer[1..3], [REFUSAL, DEADLINE_EXCEEDED]);
     }
     let stats = b.stats();
-    assert_eq!((stats.requests_expired, stats.requests_handled), (2, 0));
-    assert_eq!((hangs.begun(), stats.inbound_in_flight), (0, 0));
+    assert_eq!(turned_down(stats), [("expired", 2)]);
+    assert_eq!((hangs.begun(), stats.requests_handled), (0, 0));
+    assert_eq!(stats.inbound_in_flight, 0);
 }
 
 async fn a_handler_ends_with_its_requests_time_though_nobody_cancels_it(fixture: Fixture) {
@@ -155,9 +157,11 @@ async fn a_long_request_says_what_is_left_of_its_timeout_too(fixture: Fixture) {
 }
 
 async fn the_time_that_a_dial_takes_is_not_left_to_its_request(fixture: Fixture) {
-    let dial = Duration::from_millis(500);
+    let dial = Duration::from_secs(2);
     let [left, least] = stated(fixture, b"", dial).await;
-    assert!(left + ROUNDED >= least, "{left:?}");
+    // On a busy machine the clocks of simulated hosts are this far apart.
+    let apart = Duration::from_millis(300);
+    assert!(left + ROUNDED + apart >= least, "{left:?}");
     assert!(left <= TIMEOUT - dial, "{left:?}");
 }
 
@@ -169,5 +173,6 @@ on_every_wire!(
     a_handler_ends_with_its_requests_time_though_nobody_cancels_it,
     a_request_says_what_is_left_of_its_timeout_and_no_more,
     a_long_request_says_what_is_left_of_its_timeout_too,
-    the_time_that_a_dial_takes_is_not_left_to_its_request,
 );
+
+in_virtual_time!(the_time_that_a_dial_takes_is_not_left_to_its_request);

@@ -7,8 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use macula_core::{Contact, DialTarget, NodeId};
 use macula_transport::{
-    CloseCode, Connection, ConnectionError, DialError, Endpoint, EndpointConfig, Executor,
-    PeerEvent, Transport,
+    CloseCode, Connection, ConnectionError, DialError, Endpoint, EndpointConfig, Executed,
+    Executor, PeerEvent, RequestError, RequestFailure, Transport,
 };
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -246,6 +246,38 @@ async fn the_deadline_of_a_dial_covers_its_time_in_the_queue() {
     let blamed = |outcome: &&Result<_, _>| **outcome == Err(DialError::Timeout(limit));
     assert_eq!(outcomes.iter().filter(blamed).count(), 1, "{outcomes:?}");
     assert_eq!(a.stats().dials_starved, 2, "peers that were never tried");
+}
+
+#[tokio::test(start_paused = true)]
+async fn beyond_the_most_dials_one_fails_at_once_and_its_peer_is_not_to_blame() {
+    const MOST: usize = 4096;
+    let fixture = Fixture::memory(Executor::Current);
+    let (a, b) = (fixture.server(1).await, echoing(fixture.server(2).await));
+    let (address, _socket) = fixture.black_hole();
+    let dial = |number: usize| {
+        let mut id = [9; 32];
+        id[..8].copy_from_slice(&number.to_be_bytes());
+        let target = Contact::new(NodeId::from_bytes(id), [address]).into();
+        let a = a.clone();
+        async move { a.connect(&target).await }
+    };
+    let dials: JoinSet<_> = (0..MOST).map(dial).collect();
+    eventually(|| a.stats().dials_running == MOST).await;
+
+    let (start, before) = (Instant::now(), a.stats());
+    let asked = soon(a.request(&contact(&b), request(ECHO, b"x"))).await;
+    let busy = RequestError {
+        failure: RequestFailure::Dial(DialError::Busy),
+        executed: Executed::No,
+    };
+    assert_eq!((asked, start.elapsed()), (Err(busy), Duration::ZERO));
+    let stats = a.stats();
+    assert_eq!(stats.dials_starved, before.dials_starved + 1);
+    assert_eq!(stats.dials, MOST as u64);
+
+    assert!(soon(dials.join_all()).await.iter().all(Result::is_err));
+    eventually(|| a.stats().dials_running == 0).await;
+    assert!(soon(a.connect(&contact(&b).into())).await.is_ok());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

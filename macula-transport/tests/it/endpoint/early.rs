@@ -6,8 +6,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use bytes::Bytes;
 use macula_core::{Contact, DialTarget};
 use macula_transport::{Connection, Endpoint, EndpointConfig, Stream};
+use tokio::task::JoinSet;
 
-use super::fixture::{Bound, ECHO, Fixture, echoing, settled, soon};
+use super::fixture::{
+    Bound, ECHO, Echo, Fixture, GATE, contact, echoing, eventually, gated, request, settled, soon,
+};
 use super::raw::{self, HEADER_LEN};
 
 const REQUEST: u8 = 1;
@@ -82,7 +85,52 @@ async fn what_comes_before_an_endpoint_starts_is_kept_and_bounded(fixture: Fixtu
     assert!(answered.eq(0..ASKS as u64), "each once, in their order");
 }
 
+async fn who_comes_before_the_handlers_is_answered_by_them(fixture: Fixture) {
+    let runtime = fixture.runtime(2).await;
+    let transport = fixture.transport(&runtime, 2, Bound::Specific).await;
+    let there = Contact::new(transport.node_id(), transport.local_addresses());
+    let callers = [fixture.server(1).await, fixture.server(3).await];
+    let mut calls = JoinSet::new();
+    for number in 0..40 {
+        let (from, to) = (callers[number % 2].clone(), there.clone());
+        let protocol = if number % 4 < 2 { ECHO } else { GATE };
+        calls.spawn(async move { from.request(&to, request(protocol, b"early")).await });
+    }
+    eventually(|| callers.iter().all(|from| from.stats().dials_running == 1)).await;
+    let config = EndpointConfig::default();
+    let b = Endpoint::prepare(runtime, transport, config).unwrap();
+    b.register_inline(ECHO, Arc::new(Echo)).unwrap();
+    // Tasks of the endpoint would have had their turn by now.
+    b.runtime().spawn(async {}).await.unwrap();
+    let gate = gated(&b);
+    gate.let_through(20);
+    assert_eq!((b.stats().accepted, b.stats().hellos_awaited), (0, 0));
+    b.begin_accepting();
+    b.begin_accepting();
+    for answer in soon(calls.join_all()).await {
+        assert_eq!(answer, Ok(Bytes::from_static(b"early")));
+    }
+    let stats = b.stats();
+    assert_eq!((stats.accepted, stats.requests_unknown_protocol), (2, 0));
+}
+
+async fn who_is_prepared_and_lets_nobody_in_can_ask_and_end(fixture: Fixture) {
+    let runtime = fixture.runtime(2).await;
+    let transport = fixture.transport(&runtime, 2, Bound::Specific).await;
+    let (sockets, b) = (Arc::downgrade(&transport), echoing(fixture.server(1).await));
+    let config = EndpointConfig::default();
+    let a = Endpoint::prepare(runtime, transport, config).unwrap();
+    let answer = soon(a.request(&contact(&b), request(ECHO, b"out"))).await;
+    assert_eq!(answer, Ok(Bytes::from_static(b"out")));
+    soon(a.shutdown()).await;
+    a.begin_accepting();
+    drop(a);
+    eventually(|| sockets.strong_count() == 0).await;
+}
+
 on_every_wire!(
+    who_comes_before_the_handlers_is_answered_by_them,
+    who_is_prepared_and_lets_nobody_in_can_ask_and_end,
     requests_right_behind_the_hello_are_answered,
     what_comes_before_an_endpoint_starts_is_kept_and_bounded,
 );

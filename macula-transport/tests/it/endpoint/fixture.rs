@@ -19,7 +19,7 @@ use macula_transport::{QuicConfig, QuicTransport};
 use tokio::sync::{Semaphore, broadcast, watch};
 
 #[cfg(feature = "simulation")]
-use crate::simulated::Network;
+use crate::simulated::{Links, Network};
 
 /// A wire, and where the endpoints on it run.
 pub(crate) struct Fixture {
@@ -82,6 +82,19 @@ impl Fixture {
             self.max_streams = 100;
         }
         self
+    }
+
+    /// How long at most it takes until a word and the answer to it have come from one node to
+    /// another: in virtual time what the links take and the nodes a few ticks, in real time what a
+    /// busy machine takes.
+    pub(crate) fn round_trip(&self) -> Duration {
+        const A_FEW_TICKS: Duration = Duration::from_millis(10);
+        match &self.wire {
+            Wire::Memory(_) if self.executor == Executor::Current => A_FEW_TICKS,
+            #[cfg(feature = "simulation")]
+            Wire::Simulated(_) => Links::GOOD.latency.1 * 2 + A_FEW_TICKS,
+            _ => Duration::from_secs(10),
+        }
     }
 
     /// An address at which nobody answers, and what keeps it so.
@@ -268,6 +281,12 @@ impl Gate {
         soon(running.wait_for(|running| *running == count))
             .await
             .unwrap();
+    }
+
+    /// Waits until it holds nothing, and nobody else holds it.
+    pub(crate) async fn is_let_go(self: &Arc<Self>) {
+        self.holds(0).await;
+        eventually(|| Arc::strong_count(self) == 1).await;
     }
 
     pub(crate) fn let_through(&self, count: usize) {

@@ -1,10 +1,17 @@
 //! Frames that no endpoint would send.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use bytes::Bytes;
 use macula_core::Contact;
-use macula_transport::{CloseCode, Executed, RequestFailure, StreamError};
+use macula_transport::{
+    CloseCode, EndpointConfig, Executed, ProtocolId, RequestFailure, StreamError,
+};
 
-use super::fixture::{ECHO, Fixture, GATE, contact, echoing, eventually, gated, request, soon};
+use super::fixture::{
+    ECHO, Echo, Fixture, GATE, contact, echoing, eventually, gated, request, soon,
+};
 use super::raw::{self, HEADER_LEN};
 
 const REQUEST: u8 = 1;
@@ -169,7 +176,74 @@ async fn an_answer_that_nobody_waits_for_is_counted_and_dropped(fixture: Fixture
     assert_eq!(b.stats().connections, 1);
 }
 
+async fn what_came_whole_before_a_malformed_frame_ends_with_its_stream(fixture: Fixture) {
+    const INLINE: ProtocolId = ProtocolId(102);
+    let (raw, b) = (fixture.raw(1).await, echoing(fixture.server(2).await));
+    let gate = gated(&b);
+    b.register_inline(INLINE, Arc::new(Echo)).unwrap();
+    let connection = raw::greeted(&*raw, &b).await;
+    let mut elsewhere = raw::ask(&*connection, GATE).await;
+    gate.holds(1).await;
+    let whole = [(2, GATE), (3, INLINE), (4, GATE)];
+    let whole = whole.map(|(call, to)| raw::header_of(call, [1, REQUEST, to.0], 0));
+    let bytes = [whole.concat(), b"no frame, but as long as one".to_vec()].concat();
+    let mut stream = soon(connection.open()).await.unwrap();
+    soon(stream.send.send(bytes.into())).await.unwrap();
+    let broken = soon(raw::whole(&mut *stream.receive)).await;
+    assert_eq!(broken, Err(StreamError::Reset(CloseCode::Malformed)));
+
+    // All of them were begun, and what had not ended is ended.
+    gate.holds(1).await;
+    eventually(|| b.stats().inbound_in_flight == 1).await;
+    let stats = b.stats();
+    assert_eq!((stats.streams_malformed, stats.connections), (1, 1));
+    assert_eq!((stats.requests_handled, stats.requests_cancelled), (4, 2));
+    // Their ids can be used again, and what runs on another stream goes on.
+    let again = raw::header_of(2, [1, REQUEST, ECHO.0], 0);
+    let answer = raw::exchange(&*connection, &again).await.unwrap();
+    assert_eq!((raw::call_of(&answer), answer[1]), (2, REPLY));
+    gate.let_through(1);
+    let answer = raw::read_exactly(&mut *elsewhere.receive, HEADER_LEN).await;
+    assert_eq!(answer[1], REPLY);
+}
+
+async fn answers_before_a_malformed_one_arrive_and_those_behind_it_do_not(fixture: Fixture) {
+    let patient = |config: &mut EndpointConfig| config.ping_interval = Duration::from_secs(3600);
+    let (a, raw) = (fixture.server_with(1, patient).await, fixture.raw(2).await);
+    let (to, connection) = raw::dialled(&*raw, &a).await;
+    let ask = |body: &'static [u8]| {
+        let (a, to) = (a.clone(), to.clone());
+        tokio::spawn(async move { a.request(&to, request(ECHO, body)).await })
+    };
+    // One after the other, so that both take the first lane.
+    let first = ask(b"");
+    let mut lane = soon(connection.accept()).await.unwrap();
+    let one = raw::read_exactly(&mut *lane.receive, HEADER_LEN).await;
+    let second = ask(b"");
+    let two = raw::read_exactly(&mut *lane.receive, HEADER_LEN).await;
+    let answers = [
+        raw::header_of(raw::call_of(&one), [1, REPLY, 0], 0),
+        raw::header_of(raw::call_of(&one), [9, REPLY, 0], 0),
+        raw::header_of(raw::call_of(&two), [1, REPLY, 0], 0),
+    ];
+    soon(lane.send.send(answers.concat().into())).await.unwrap();
+    assert_eq!(soon(first).await.unwrap(), Ok(Bytes::new()));
+    let error = soon(second).await.unwrap().unwrap_err();
+    assert_eq!(error.failure, RequestFailure::Malformed);
+    assert_eq!(error.executed, Executed::Unknown);
+    // Only that lane is given up.
+    let third = ask(b"");
+    let mut lane = soon(connection.accept()).await.unwrap();
+    let three = raw::read_exactly(&mut *lane.receive, HEADER_LEN).await;
+    let answer = raw::header_of(raw::call_of(&three), [1, REPLY, 0], 0);
+    soon(lane.send.send(answer.into())).await.unwrap();
+    assert_eq!(soon(third).await.unwrap(), Ok(Bytes::new()));
+    assert_eq!((a.stats().streams_malformed, a.stats().dials), (1, 1));
+}
+
 on_every_wire!(
+    what_came_whole_before_a_malformed_frame_ends_with_its_stream,
+    answers_before_a_malformed_one_arrive_and_those_behind_it_do_not,
     what_is_no_frame_breaks_its_stream_and_nothing_else,
     an_oversized_request_is_refused_and_the_next_is_answered,
     a_frame_byte_by_byte_is_understood,

@@ -16,7 +16,7 @@ use super::fixture::{ECHO, Fixture, GATE, contact, gated, request, soon};
 use super::raw;
 
 /// Nothing is to fail because a peer is silent.
-fn patient(config: &mut EndpointConfig) {
+pub(super) fn patient(config: &mut EndpointConfig) {
     config.ping_interval = Duration::from_secs(3600);
 }
 
@@ -25,9 +25,9 @@ fn impatient(config: &mut EndpointConfig) {
     config.max_missed_pings = NonZeroU32::MIN.saturating_add(1);
 }
 
-type Calls = JoinSet<Result<Bytes, RequestError>>;
+pub(super) type Calls = JoinSet<Result<Bytes, RequestError>>;
 
-fn calls(from: &Endpoint, to: &Contact, count: usize, call: &Request) -> Calls {
+pub(super) fn calls(from: &Endpoint, to: &Contact, count: usize, call: &Request) -> Calls {
     let mut calls = JoinSet::new();
     for _ in 0..count {
         let (from, to, call) = (from.clone(), to.clone(), call.clone());
@@ -53,19 +53,25 @@ async fn long_requests_that_are_handled_fail_alike_when_their_peer_goes(fixture:
     long.body = vec![7; 200_000].into();
     let pending = calls(&a, &contact(&b), 20, &long);
     gate.holds(20).await;
+    let gone = Instant::now();
     drop(b);
     let expected = lost(ConnectionError::ClosedByPeer(CloseCode::Done));
     for outcome in soon(pending.join_all()).await {
         assert_eq!(outcome, Err(expected.clone()));
     }
+    assert!(
+        gone.elapsed() <= fixture.round_trip(),
+        "{:?}",
+        gone.elapsed()
+    );
     gate.holds(0).await;
 }
 
 /// Long bodies of which a peer has read the beginning, as many as are sent at a time.
-const HALF_SENT: usize = 8;
+pub(super) const HALF_SENT: usize = 8;
 
 /// Takes the streams of long bodies, and reads a little of each.
-async fn half_read(connection: &dyn Connection) -> Vec<Stream> {
+pub(super) async fn half_read(connection: &dyn Connection) -> Vec<Stream> {
     let (mut reading, mut streams) = (JoinSet::new(), Vec::new());
     soon(async {
         while streams.len() < HALF_SENT {
@@ -88,7 +94,7 @@ async fn half_read(connection: &dyn Connection) -> Vec<Stream> {
     streams
 }
 
-fn very_long() -> Request {
+pub(super) fn very_long() -> Request {
     Request {
         body: vec![7; 8 << 20].into(),
         ..request(ECHO, b"")
@@ -98,19 +104,30 @@ fn very_long() -> Request {
 async fn long_requests_half_sent_fail_alike_when_their_peer_goes(fixture: Fixture) {
     let (a, raw) = (fixture.server_with(1, patient).await, fixture.raw(2).await);
     let to = Contact::new(raw.node_id(), raw.local_addresses());
-    let waiting = HALF_SENT / 2;
-    let pending = calls(&a, &to, HALF_SENT + waiting, &very_long());
+    const WAITING: usize = HALF_SENT / 2;
+    let mut pending = calls(&a, &to, HALF_SENT + WAITING, &very_long());
     let connection = raw::welcome(&*raw).await;
     let _unread = half_read(&*connection).await;
-    raw.close(CloseCode::Overloaded).await;
+    let gone = Instant::now();
     let half_sent = lost(ConnectionError::ClosedByPeer(CloseCode::Overloaded));
-    let outcomes = soon(pending.join_all()).await;
-    let errors = outcomes.into_iter().map(Result::unwrap_err);
-    let (lost, unsent): (Vec<_>, Vec<_>) = errors.partition(|error| *error == half_sent);
-    assert_eq!((lost.len(), unsent.len()), (HALF_SENT, waiting));
-    for error in unsent {
-        assert_eq!(error.executed, Executed::No, "{error:?}");
-    }
+    let failing = async {
+        let mut lost = 0;
+        while let Some(outcome) = soon(pending.join_next()).await {
+            let (error, took) = (outcome.unwrap().unwrap_err(), gone.elapsed());
+            let mut bound = fixture.round_trip();
+            if error == half_sent {
+                lost += 1;
+            } else {
+                assert_eq!(error.executed, Executed::No, "{error:?}");
+                // It looks for another connection first.
+                bound += EndpointConfig::DEFAULT_DIAL_TIMEOUT;
+            }
+            assert!(took <= bound, "{took:?}");
+        }
+        lost
+    };
+    let ((), lost) = tokio::join!(raw.close(CloseCode::Overloaded), failing);
+    assert_eq!(lost, HALF_SENT);
 }
 
 async fn long_requests_half_sent_fail_alike_when_their_peer_falls_silent(fixture: Fixture) {

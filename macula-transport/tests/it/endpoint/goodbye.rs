@@ -10,6 +10,7 @@ use macula_transport::{
     RequestFailure, Role, Stream,
 };
 use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
 
 use super::fixture::{
     Bound, ECHO, Fixture, GATE, contact, echoing, event, eventually, gated, request, soon,
@@ -165,6 +166,44 @@ async fn requests_outlive_the_idle_end_of_their_connection(fixture: Fixture) {
     assert!(a.stats().idle_closed + b.stats().idle_closed > 0);
 }
 
+async fn an_idle_timeout_below_the_round_trip_fails_no_request(fixture: Fixture) {
+    let none = |config: &mut EndpointConfig| config.idle_timeout = Duration::from_micros(1);
+    let hasty = fixture.server_with(1, none).await;
+    let usual = echoing(fixture.server(2).await);
+    let hasty_too = echoing(fixture.server_with(3, none).await);
+    for (from, to) in [(&hasty, &usual), (&usual, &hasty_too), (&hasty, &hasty_too)] {
+        for _ in 0..20 {
+            let answer = soon(from.request(&contact(to), request(ECHO, b"still"))).await;
+            assert_eq!(answer, Ok(Bytes::from_static(b"still")));
+        }
+    }
+    assert!(hasty.stats().idle_closed > 0 && hasty_too.stats().idle_closed > 0);
+    assert_eq!(usual.stats().idle_closed, 0);
+}
+
+async fn who_has_dialled_and_not_asked_yet_is_waited_for(fixture: Fixture) {
+    const IDLE: Duration = Duration::from_millis(10);
+    let brief = |config: &mut EndpointConfig| config.idle_timeout = IDLE;
+    let b = echoing(fixture.server_with(2, brief).await);
+    let raw = fixture.raw(1).await;
+    let connected = Instant::now();
+    let connection = raw::greeted(&*raw, &b).await;
+    sleep(IDLE * 10).await;
+    let mut lane = raw::ask(&*connection, ECHO).await;
+    raw::read_exactly(&mut *lane.receive, raw::HEADER_LEN).await;
+    // Used once, it is like any other.
+    let (_farewell, code) = goodbye(&*connection).await;
+    assert_eq!(code, CloseCode::Idle);
+    assert!(connected.elapsed() < EndpointConfig::DEFAULT_DIAL_TIMEOUT);
+
+    let connected = Instant::now();
+    let connection = raw::greeted(&*raw, &b).await;
+    let (_farewell, code) = goodbye(&*connection).await;
+    assert_eq!(code, CloseCode::Idle);
+    let kept = connected.elapsed();
+    assert!(kept >= EndpointConfig::DEFAULT_DIAL_TIMEOUT, "{kept:?}");
+}
+
 async fn both_sides_may_take_leave_at_once_and_no_call_is_lost(fixture: Fixture) {
     let (a, b) = (fixture.server(1).await, fixture.server(2).await);
     let (at_a, at_b) = (gated(&a), gated(&b));
@@ -259,11 +298,13 @@ on_every_wire!(
     a_node_that_shuts_down_says_so_and_is_not_dialled_again,
     a_reply_to_a_silent_peer_is_waited_for_and_arrives,
     requests_outlive_the_idle_end_of_their_connection,
+    an_idle_timeout_below_the_round_trip_fails_no_request,
     both_sides_may_take_leave_at_once_and_no_call_is_lost,
     who_is_dialled_during_a_drain_hears_goodbye,
 );
 
 in_virtual_time!(
+    who_has_dialled_and_not_asked_yet_is_waited_for,
     nobody_keeps_a_connection_that_takes_no_requests,
     all_that_grow_idle_together_hear_goodbye,
     at_the_limit_of_goodbyes_connections_are_closed_at_once_and_counted,

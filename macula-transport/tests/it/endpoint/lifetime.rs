@@ -9,17 +9,17 @@ use bytes::Bytes;
 use macula_core::{Addresses, NodeId};
 use macula_transport::{
     CloseCode, ConnectionError, DialError, Endpoint, EndpointConfig, EndpointConfigError, Executed,
-    InboundRequest, NodeRuntime, PeerEvent, ProtocolId, Refusal, RequestFailure, RequestHandler,
-    StreamError, Transport,
+    InboundRequest, PeerEvent, ProtocolId, Refusal, RequestFailure, RequestHandler, StreamError,
+    Transport,
 };
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::fixture::{
-    Bound, ECHO, Fixture, GATE, Gate, contact, echoing, event, eventually, gated, request, settled,
-    soon,
+    Bound, ECHO, Fixture, GATE, Gate, contact, echoing, event, eventually, gated, request, soon,
 };
+use super::runtimes::Runtimes;
 
 async fn dropping_the_last_handle_frees_tasks_and_sockets(fixture: Fixture) {
     let a = fixture.server(1).await;
@@ -229,18 +229,10 @@ fn busy(from: &Endpoint, to: &Endpoint) -> JoinSet<bool> {
 const INLINE: ProtocolId = ProtocolId(102);
 
 async fn what_is_dropped_in_the_middle_of_everything_leaves_no_task(fixture: Fixture) {
-    let here = Handle::current();
-    let before = here.metrics().num_alive_tasks();
-    let runtimes = [fixture.runtime(1).await, fixture.runtime(2).await];
-    for runtime in &runtimes {
-        // Tasks of the runtime's own are there once it has run anything.
-        runtime.spawn(async {}).await.unwrap();
-    }
-    settled(|| runtimes.each_ref().map(tasks)).await;
-    let at_start = runtimes.each_ref().map(tasks);
+    let runtimes = Runtimes::of(&fixture, &[1, 2]).await;
     let mut nodes = Vec::new();
     let mut gates = Vec::new();
-    for (seed, runtime) in (1..).zip(&runtimes) {
+    for (seed, runtime) in (1..).zip(&runtimes.of_nodes) {
         let transport = fixture.transport(runtime, seed, Bound::Specific).await;
         let config = EndpointConfig::default();
         let node = Endpoint::start(runtime.clone(), transport, config).unwrap();
@@ -263,17 +255,9 @@ async fn what_is_dropped_in_the_middle_of_everything_leaves_no_task(fixture: Fix
         while soon(calls.join_next()).await.is_some() {}
     }
     for gate in &gates {
-        gate.holds(0).await;
-        eventually(|| Arc::strong_count(gate) == 1).await;
+        gate.is_let_go().await;
     }
-    let now = || runtimes.each_ref().map(tasks);
-    let left = timeout(Duration::from_secs(20), eventually(|| now() == at_start)).await;
-    assert!(
-        left.is_ok(),
-        "{:?} tasks are left, {at_start:?} at the start",
-        now()
-    );
-    eventually(|| here.metrics().num_alive_tasks() == before).await;
+    runtimes.leave_nothing().await;
 }
 
 async fn callers_of_a_node_that_is_dropped_each_hear_of_it_by_themselves(fixture: Fixture) {
@@ -282,11 +266,9 @@ async fn callers_of_a_node_that_is_dropped_each_hear_of_it_by_themselves(fixture
         fixture.server_with(1, patient).await,
         fixture.server_with(3, patient).await,
     ];
-    let runtime = fixture.runtime(2).await;
-    runtime.spawn(async {}).await.unwrap();
-    settled(|| tasks(&runtime)).await;
-    let at_start = tasks(&runtime);
-    let transport = fixture.transport(&runtime, 2, Bound::Specific).await;
+    let runtimes = Runtimes::of(&fixture, &[2]).await;
+    let runtime = &runtimes.of_nodes[0];
+    let transport = fixture.transport(runtime, 2, Bound::Specific).await;
     let sockets = Arc::downgrade(&transport);
     let b = Endpoint::start(runtime.clone(), transport, EndpointConfig::default()).unwrap();
     let gate = gated(&b);
@@ -307,16 +289,12 @@ async fn callers_of_a_node_that_is_dropped_each_hear_of_it_by_themselves(fixture
         assert_eq!(error.failure, RequestFailure::Interrupted(gone));
         assert_eq!(error.executed, Executed::Unknown);
     }
-    gate.holds(0).await;
     eventually(|| sockets.strong_count() == 0).await;
-    eventually(|| Arc::strong_count(&gate) == 1).await;
+    gate.is_let_go().await;
+    // Else the callers' tasks are among them.
     if Handle::current().id() != runtime.handle().id() {
-        eventually(|| tasks(&runtime) == at_start).await;
+        runtimes.are_as_before().await;
     }
-}
-
-fn tasks(runtime: &NodeRuntime) -> usize {
-    runtime.handle().metrics().num_alive_tasks()
 }
 
 on_every_wire!(

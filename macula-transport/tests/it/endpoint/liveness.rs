@@ -8,12 +8,14 @@ use bytes::Bytes;
 use macula_core::Contact;
 use macula_transport::{
     CloseCode, Connection, ConnectionError, Endpoint, EndpointConfig, Executed, PeerEvent, Request,
-    RequestFailure, StreamError, Transport,
+    RequestFailure, Role, StreamError, Transport,
 };
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::fixture::{ECHO, Fixture, GATE, contact, echoing, event, gated, request, settled, soon};
+use super::fixture::{
+    Bound, ECHO, Fixture, GATE, contact, echoing, event, eventually, gated, request, settled, soon,
+};
 use super::raw;
 
 on_every_wire! {
@@ -21,6 +23,7 @@ on_every_wire! {
     callers_of_little_patience_hide_no_dead_peer,
     a_slow_handler_is_no_silence,
     only_the_silent_connection_is_given_up,
+    a_kept_connection_whose_peer_answers_nothing_is_given_up_though_nobody_asks,
     a_peer_that_leaves_long_bodies_unread_is_not_taken_for_dead,
     a_peer_that_works_on_many_long_requests_is_not_taken_for_dead,
     a_peer_that_dies_after_its_goodbye_is_found_dead_too,
@@ -151,6 +154,39 @@ async fn only_the_silent_connection_is_given_up(fixture: Fixture) {
         1,
         "its connection was never given up"
     );
+}
+
+async fn a_kept_connection_whose_peer_answers_nothing_is_given_up_though_nobody_asks(
+    fixture: Fixture,
+) {
+    const EVERY: Duration = Duration::from_millis(300);
+    let keeping = |config: &mut EndpointConfig| {
+        impatient(config);
+        config.role = Role::Client;
+        config.keep_alive = EVERY;
+    };
+    let a = fixture.node(1, Bound::Nowhere, keeping).await;
+    let healthy = fixture.server(2).await;
+    soon(a.connect(&contact(&healthy).into())).await.unwrap();
+    let raw = fixture.raw(3).await;
+    let mut events = a.events();
+    // Its transport goes on acknowledging everything.
+    let (silent, connection) = raw::dialled(&*raw, &a).await;
+    let connected = Instant::now();
+    let lost = PeerEvent::Lost(silent.node_id);
+    event(&mut events, |event| *event == lost).await;
+    let bound = EVERY + impatient_bound() + fixture.round_trip();
+    assert!(connected.elapsed() <= bound, "{:?}", connected.elapsed());
+    let reason = soon(connection.closed()).await;
+    let unresponsive = ConnectionError::ClosedByPeer(CloseCode::Unresponsive);
+    assert_eq!(reason, unresponsive);
+
+    // The one beside it is kept: its peer answers, and goes on doing so.
+    let answered = a.stats().frames_received;
+    eventually(|| a.stats().frames_received >= answered + 3).await;
+    assert_eq!(a.peers().len(), 1);
+    assert!(a.is_connected(&healthy.node_id()));
+    assert_eq!((a.stats().unresponsive_closed, a.stats().dials), (1, 2));
 }
 
 /// Answers what comes on shared lanes, and leaves the rest of long bodies unread.

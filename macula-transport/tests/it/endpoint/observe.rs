@@ -1,9 +1,14 @@
 //! What an operator sees.
 
-use macula_transport::{Executor, Traffic};
+#[cfg(feature = "quic")]
+use macula_core::Contact;
+use macula_transport::{Endpoint, Executor, Traffic};
+#[cfg(feature = "quic")]
+use macula_transport::{EndpointConfig, QuicConfig, QuicTransport, Transport as _};
 
 use super::fixture::{ECHO, Fixture, GATE, contact, echoing, eventually, gated, request, soon};
 use super::log::Log;
+use super::raw;
 
 async fn every_connection_is_listed_with_its_direction(fixture: Fixture) {
     let (a, b) = (fixture.server(1).await, echoing(fixture.server(2).await));
@@ -46,7 +51,22 @@ async fn frames_and_requests_under_way_are_counted_at_both_ends(fixture: Fixture
     }
 }
 
+async fn what_the_transport_counts_is_in_the_snapshot(fixture: Fixture) {
+    let (raw, b) = (fixture.raw(1).await, fixture.server(2).await);
+    let held = |b: &Endpoint| b.stats().transport.unwrap().connections;
+    assert_eq!(held(&b), 0);
+    // One that has not said hello is none of the endpoint's yet.
+    let connection = raw::dial(&*raw, &b).await;
+    eventually(|| held(&b) == 1).await;
+    assert_eq!(b.stats().connections, 0);
+    let counted = raw.stats().unwrap();
+    assert_eq!((counted.connections, counted.overflowed), (1, 0));
+    drop(connection);
+    eventually(|| held(&b) == 0).await;
+}
+
 on_every_wire!(
+    what_the_transport_counts_is_in_the_snapshot,
     every_connection_is_listed_with_its_direction,
     frames_and_requests_under_way_are_counted_at_both_ends,
 );
@@ -68,7 +88,35 @@ async fn over_quic_bytes_are_counted_and_stay_counted() {
     let past = a.stats().traffic.unwrap();
     assert!(past.bytes_sent >= traffic.bytes_sent && past.bytes_received >= traffic.bytes_received);
     assert_eq!(a.stats().ended, 1);
-    assert!(b.stats().traffic.unwrap().bytes_received > 100_000);
+    let at_b = b.stats();
+    let (used, all) = (
+        at_b.traffic.unwrap(),
+        at_b.transport.unwrap().traffic.unwrap(),
+    );
+    assert!(used.bytes_received > 100_000 && all.bytes_received >= used.bytes_received);
+}
+
+#[cfg(feature = "quic")]
+#[tokio::test]
+async fn a_connection_that_the_endpoint_is_too_slow_to_take_is_in_the_snapshot() {
+    let key = macula_core::SecretKey::from_bytes(&[2; 32]);
+    let config = QuicConfig {
+        listen: vec![([127, 0, 0, 1], 0).into()],
+        accept_backlog: 1,
+        ..QuicConfig::default()
+    };
+    let transport = QuicTransport::bind(&key, config).await.unwrap();
+    let fixture = Fixture::quic(Executor::Current);
+    let raw = fixture.raw(1).await;
+    let target = Contact::new(transport.node_id(), transport.local_addresses()).into();
+    // Nobody takes them before the endpoint is there.
+    let _first = soon(raw.dial(&target)).await.unwrap();
+    let second = soon(raw.dial(&target)).await.unwrap();
+    soon(second.closed()).await;
+    let runtime = fixture.runtime(2).await;
+    let b = Endpoint::start(runtime, transport, EndpointConfig::default()).unwrap();
+    assert_eq!(b.stats().transport.unwrap().overflowed, 1);
+    eventually(|| b.stats().hellos_awaited == 1).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -81,6 +129,7 @@ async fn what_a_transport_does_not_count_is_not_reported_as_nothing() {
         (a.connections()[0].traffic, a.stats().traffic),
         (none, none)
     );
+    assert_eq!(a.stats().transport.unwrap().traffic, none);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,8 +1,14 @@
 //! More than a node takes.
 
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
 use bytes::Bytes;
-use macula_transport::{EndpointConfig, Executed, Refusal, RequestError, RequestFailure};
+use macula_transport::{
+    EndpointConfig, Executed, Executor, Refusal, Request, RequestError, RequestFailure,
+};
 use tokio::task::JoinSet;
+use tokio::time::sleep;
 
 use super::fixture::{
     ECHO, Fixture, GATE, contact, echoing, eventually, gated, known, request, soon,
@@ -152,6 +158,73 @@ async fn a_flood_of_requests_that_take_long_keeps_nobody_else_out(fixture: Fixtu
     assert!(soon(flood.join_all()).await.iter().all(Result::is_ok));
     assert_eq!(b.stats().requests_overloaded, refused as u64);
     eventually(|| b.stats().inbound_in_flight == 0).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn more_requests_than_may_be_under_way_wait_and_the_peer_is_still_asked_if_it_lives() {
+    const MOST: usize = 16 * 1024;
+    const MORE: usize = 100;
+    let patience = Duration::from_secs(3600);
+    let roomy = |config: &mut EndpointConfig| {
+        config.max_inbound_requests = NonZeroUsize::MAX;
+        config.max_inbound_requests_per_protocol = NonZeroUsize::MAX;
+        config.max_inbound_requests_per_peer = NonZeroUsize::MAX;
+    };
+    let fixture = Fixture::memory(Executor::Current);
+    let (a, b) = (fixture.server(1).await, fixture.server_with(2, roomy).await);
+    let (gate, to) = (gated(&b), contact(&b));
+    let ask = |timeout| {
+        let (a, to) = (a.clone(), to.clone());
+        let asked = Request {
+            timeout,
+            ..request(GATE, b"")
+        };
+        async move { a.request(&to, asked).await }
+    };
+    let calls: JoinSet<_> = (0..MOST + MORE).map(|_| ask(patience)).collect();
+    gate.holds(MOST).await;
+    let stats = a.stats();
+    assert_eq!(
+        (stats.outbound_in_flight, stats.requests_waiting),
+        (MOST, MORE)
+    );
+    assert_eq!(stats.requests_delayed, MORE as u64);
+
+    let brief = Duration::from_secs(1);
+    let error = ask(brief).await.unwrap_err();
+    assert_eq!(error.failure, RequestFailure::Timeout(brief));
+    assert_eq!(error.executed, Executed::No);
+
+    // Nothing is answered for far longer than a dead peer would be left alone.
+    sleep(10 * EndpointConfig::default().liveness_bound()).await;
+    let stats = a.stats();
+    assert!(stats.requests_sent > MOST as u64, "pings find a place");
+    assert_eq!((stats.connections, stats.unresponsive_closed), (1, 0));
+    assert_eq!(b.stats().requests_handled, MOST as u64);
+
+    gate.let_through(MOST + MORE);
+    assert!(soon(calls.join_all()).await.iter().all(Result::is_ok));
+    let stats = a.stats();
+    assert_eq!((stats.outbound_in_flight, stats.requests_waiting), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn more_long_requests_than_may_be_under_way_are_counted_while_they_wait() {
+    const LONG: &[u8] = &[7; 100_000];
+    const MOST: usize = 8;
+    let fixture = Fixture::memory(Executor::Current);
+    let (a, raw) = (fixture.server(1).await, fixture.raw(2).await);
+    let (to, _connection) = raw::dialled(&*raw, &a).await;
+    let ask = |_| {
+        let (a, to) = (a.clone(), to.clone());
+        async move { a.request(&to, request(ECHO, LONG)).await }
+    };
+    // The peer takes none of them in.
+    let mut calls: JoinSet<_> = (0..MOST + 3).map(ask).collect();
+    eventually(|| a.stats().requests_waiting == 3).await;
+    assert_eq!(a.stats().requests_delayed, 3);
+    calls.shutdown().await;
+    eventually(|| a.stats().requests_waiting == 0).await;
 }
 
 on_every_wire!(

@@ -163,8 +163,11 @@ async fn with_the_peer_gone_every_pending_request_fails_alike(fixture: Fixture) 
     }
     gate.holds(10).await;
     let gone = b.node_id();
+    let dropped = Instant::now();
     drop(b);
     let errors = soon(calls.join_all()).await;
+    let took = dropped.elapsed();
+    assert!(took <= fixture.round_trip(), "{took:?}");
     assert!(matches!(errors[0].failure, RequestFailure::Interrupted(_)));
     assert_eq!(errors[0].executed, Executed::Unknown);
     assert!(errors.iter().all(|error| *error == errors[0]), "{errors:?}");

@@ -9,13 +9,13 @@ use macula_transport::{
     CloseCode, ConnectionError, DialError, Endpoint, EndpointConfig, Executed, NodeRuntime,
     ProtocolId, RequestError, RequestFailure, StreamError,
 };
-use tokio::runtime::Handle;
 use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
-use super::fixture::{
-    Bound, ECHO, Fixture, GATE, Gate, contact, eventually, gated, request, settled, soon,
-};
+use super::fixture::{Bound, ECHO, Fixture, GATE, Gate, contact, eventually, gated, request, soon};
+use super::gone::{self, HALF_SENT, half_read, patient, very_long};
+use super::raw;
+use super::runtimes::Runtimes;
 
 const INLINE: ProtocolId = ProtocolId(102);
 
@@ -61,9 +61,8 @@ async fn a_handler_that_hangs_is_waited_for_until_the_drain_timeout_and_let_go(f
         let gone = RequestFailure::Interrupted(StreamError::Connection(closed));
         assert_eq!((error.failure, error.executed), (gone, Executed::Unknown));
     }
-    gate.holds(0).await;
     eventually(|| b.stats().inbound_in_flight == 0).await;
-    eventually(|| Arc::strong_count(&gate) == 1).await;
+    gate.is_let_go().await;
     assert_eq!(b.stats().requests_cancelled, 2);
 }
 
@@ -99,7 +98,7 @@ struct Busy {
 }
 
 impl Busy {
-    async fn start(fixture: &Fixture, runtimes: &[NodeRuntime; 2]) -> Self {
+    async fn start(fixture: &Fixture, runtimes: &[NodeRuntime]) -> Self {
         const CALLS: usize = 12;
         let nodes = [
             started(fixture, &runtimes[0], 1).await,
@@ -132,25 +131,13 @@ async fn started(fixture: &Fixture, runtime: &NodeRuntime, seed: u8) -> Endpoint
     Endpoint::start(runtime.clone(), transport, config).unwrap()
 }
 
-fn tasks(runtime: &NodeRuntime) -> usize {
-    runtime.handle().metrics().num_alive_tasks()
-}
-
 async fn a_shutdown_leaves_neither_tasks_nor_sockets_while_the_handle_is_held(fixture: Fixture) {
-    let here = Handle::current();
-    let before = here.metrics().num_alive_tasks();
-    let runtimes = [fixture.runtime(1).await, fixture.runtime(2).await];
-    for runtime in &runtimes {
-        // Tasks of the runtime's own are there once it has run anything.
-        runtime.spawn(async {}).await.unwrap();
-    }
-    settled(|| runtimes.each_ref().map(tasks)).await;
-    let at_start = runtimes.each_ref().map(tasks);
+    let runtimes = Runtimes::of(&fixture, &[1, 2]).await;
     let Busy {
         nodes,
         gates,
         calls,
-    } = Busy::start(&fixture, &runtimes).await;
+    } = Busy::start(&fixture, &runtimes.of_nodes).await;
     let addresses = nodes.each_ref().map(Endpoint::addresses);
 
     soon(async { tokio::join!(nodes[0].shutdown(), nodes[1].shutdown()) }).await;
@@ -166,21 +153,42 @@ async fn a_shutdown_leaves_neither_tasks_nor_sockets_while_the_handle_is_held(fi
             .all(|answered| !answered)
     );
     for gate in &gates {
-        gate.holds(0).await;
-        eventually(|| Arc::strong_count(gate) == 1).await;
+        gate.is_let_go().await;
     }
-    let now = || runtimes.each_ref().map(tasks);
-    let left = timeout(Duration::from_secs(20), eventually(|| now() == at_start)).await;
-    assert!(
-        left.is_ok(),
-        "{:?} tasks are left, {at_start:?} at the start",
-        now()
-    );
-    eventually(|| here.metrics().num_alive_tasks() == before).await;
+    runtimes.leave_nothing().await;
     drop(nodes);
 }
 
+async fn own_long_requests_that_wait_for_their_turn_fail_at_once_as_not_executed(fixture: Fixture) {
+    const WAITING: usize = 6;
+    let (a, raw) = (fixture.server_with(1, patient).await, fixture.raw(2).await);
+    let to = Contact::new(raw.node_id(), raw.local_addresses());
+    let pending = gone::calls(&a, &to, HALF_SENT + WAITING, &very_long());
+    let connection = raw::welcome(&*raw).await;
+    let _unread = half_read(&*connection).await;
+    eventually(|| a.stats().requests_waiting == WAITING).await;
+    soon(a.shutdown()).await;
+    let ended = Instant::now();
+    let outcomes = soon(pending.join_all()).await;
+    assert!(ended.elapsed() <= fixture.round_trip());
+
+    let errors = outcomes.into_iter().map(Result::unwrap_err);
+    let (sent, waiting): (Vec<_>, Vec<_>) =
+        errors.partition(|error| error.executed == Executed::Unknown);
+    assert_eq!((sent.len(), waiting.len()), (HALF_SENT, WAITING));
+    let closed = ConnectionError::Closed(CloseCode::ShuttingDown);
+    let interrupted = RequestFailure::Interrupted(StreamError::Connection(closed));
+    assert!(sent.iter().all(|error| error.failure == interrupted));
+    for error in waiting {
+        let closed = RequestFailure::Dial(DialError::Closed);
+        assert_eq!((error.failure, error.executed), (closed, Executed::No));
+    }
+    assert_eq!(a.stats().requests_waiting, 0);
+    assert_eq!(a.stats().dials, 1, "nobody is dialled at the end");
+}
+
 on_every_wire!(
+    own_long_requests_that_wait_for_their_turn_fail_at_once_as_not_executed,
     a_handler_that_hangs_is_waited_for_until_the_drain_timeout_and_let_go,
     calls_of_a_node_that_shuts_down_fail_at_once_and_say_what_was_sent,
     a_shutdown_leaves_neither_tasks_nor_sockets_while_the_handle_is_held,

@@ -156,7 +156,7 @@ async fn a_connection_that_nobody_takes_is_closed_as_overloaded() {
     let second = within(a.dial(&contact(&b))).await.unwrap();
     let overloaded = ConnectionError::ClosedByPeer(CloseCode::Overloaded);
     assert_eq!(within(second.closed()).await, overloaded);
-    assert_eq!(b.stats().overflowed, 1);
+    assert_eq!(b.stats().unwrap().overflowed, 1);
     let accepted = within(b.accept()).await.unwrap();
     accepted.close(CloseCode::Done);
     let done = ConnectionError::ClosedByPeer(CloseCode::Done);

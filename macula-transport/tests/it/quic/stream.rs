@@ -1,12 +1,18 @@
 //! Streams carry bytes, ends and resets, and do not starve each other.
 
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-use macula_transport::{CloseCode, Connection, ReceiveStream, SendStream, StreamError};
+use macula_transport::{
+    CloseCode, Connection, QuicConfig, QuicTransport, ReceiveStream, SendStream, StreamError,
+};
 use tokio::task::JoinSet;
+use tokio::time::sleep;
 
-use super::{client, connect, server, within};
+use super::{client, connect, loopback, secret, server, within};
 
 async fn read_to_end(receive: &mut dyn ReceiveStream) -> Result<Vec<u8>, StreamError> {
     let mut all = Vec::new();
@@ -137,4 +143,54 @@ async fn the_round_trip_time_is_measured() {
     let assumed = Duration::from_millis(100);
     assert!(dialled.rtt() < assumed, "{:?}", dialled.rtt());
     assert!(accepted.rtt() < assumed, "{:?}", accepted.rtt());
+}
+
+/// What of a stream its peer has not acknowledged.
+async fn unacknowledged(send: &mut dyn SendStream) -> usize {
+    poll_fn(|cx| Poll::Ready(send.unacknowledged(cx))).await
+}
+
+async fn until_acknowledged(send: &mut dyn SendStream) {
+    within(async {
+        while unacknowledged(send).await > 0 {
+            sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_the_peer_has_not_acknowledged_is_told_until_it_has() {
+    const WINDOW: usize = 16 * 1024;
+    const SENT: usize = 20 * WINDOW;
+    let (a, b) = (client(1).await, reluctant(2, WINDOW as u32).await);
+    let (dialled, accepted) = connect(&a, &b).await;
+    let mut near = within(dialled.open()).await.unwrap();
+    assert_eq!(unacknowledged(&mut *near.send).await, 0);
+    send(&mut *near.send, &[7; SENT]).await;
+    let mut far = within(accepted.accept()).await.unwrap();
+    assert!(unacknowledged(&mut *near.send).await >= SENT - WINDOW);
+    let mut left = SENT;
+    while left > 0 {
+        let chunk = within(far.receive.receive()).await.unwrap();
+        left -= chunk.unwrap().len();
+    }
+    until_acknowledged(&mut *near.send).await;
+
+    send(&mut *near.send, &[7; SENT]).await;
+    near.send.finish().unwrap();
+    assert!(unacknowledged(&mut *near.send).await > 0);
+    assert_eq!(read_to_end(&mut *far.receive).await.unwrap().len(), SENT);
+    until_acknowledged(&mut *near.send).await;
+}
+
+/// A node that listens, and lets peers send no more than this before it is read.
+async fn reluctant(seed: u8, window_bytes: u32) -> Arc<QuicTransport> {
+    let config = QuicConfig {
+        listen: vec![loopback()],
+        connection_window_bytes: 2 * window_bytes,
+        stream_window_bytes: window_bytes,
+        ..QuicConfig::default()
+    };
+    QuicTransport::bind(&secret(seed), config).await.unwrap()
 }

@@ -6,15 +6,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use macula_core::Contact;
 use macula_transport::{
-    CloseCode, ConnectionError, Endpoint, EndpointConfig, Executed, QuicConfig, Request,
-    RequestError, RequestFailure, StreamError,
+    CloseCode, ConnectionError, Endpoint, EndpointConfig, Executed, PeerEvent, QuicConfig, Request,
+    RequestError, RequestFailure, Role, StreamError,
 };
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::{Links, Network, on_some_seeds};
 use crate::endpoint::fixture::{
-    ECHO, Fixture, GATE, Gate, contact, echoing, gated, known, request, soon,
+    Bound, ECHO, Fixture, GATE, Gate, contact, echoing, event, gated, known, request, soon,
 };
 
 /// A caller, a peer that holds what it is asked, and one that answers.
@@ -168,6 +168,39 @@ async fn a_crash_fails_every_pending_request_alike(network: Network) {
 #[test]
 fn a_crashed_peer_fails_every_pending_request_alike() {
     on_some_seeds(Links::GOOD, a_crash_fails_every_pending_request_alike);
+}
+
+async fn keeping_alive_finds_who_is_cut_off(network: Network) {
+    const EVERY: Duration = Duration::from_secs(4);
+    let fixture = Fixture::simulated(network.clone());
+    let keeping = |config: &mut EndpointConfig| {
+        config.role = Role::Client;
+        config.keep_alive = EVERY;
+    };
+    let caller = fixture.node(CALLER, Bound::Nowhere, keeping).await;
+    let (peer, healthy) = (fixture.server(PEER).await, fixture.server(HEALTHY).await);
+    let mut events = caller.events();
+    for to in [&peer, &healthy] {
+        soon(caller.connect(&contact(to).into())).await.unwrap();
+    }
+    network.cut(CALLER, PEER);
+    let cut_off = Instant::now();
+    let lost = PeerEvent::Lost(peer.node_id());
+    event(&mut events, |event| *event == lost).await;
+    // Long before QUIC would have missed a packet.
+    let took = cut_off.elapsed();
+    assert!(took <= EVERY + liveness_bound(), "{took:?}");
+    tokio::time::sleep(EVERY * 5).await;
+    let connected = caller.peers();
+    assert_eq!(connected.len(), 1);
+    assert_eq!(connected[0].node_id, healthy.node_id());
+    assert_eq!(healthy.stats().accepted, 1);
+    assert_eq!(caller.stats().unresponsive_closed, 1);
+}
+
+#[test]
+fn a_kept_peer_that_is_cut_off_is_found_dead_though_nobody_asks() {
+    on_some_seeds(Links::GOOD, keeping_alive_finds_who_is_cut_off);
 }
 
 /// A node that is found at the same address after a restart.

@@ -110,6 +110,11 @@ impl Network {
         turmoil::partition_oneway(name(from), name(to));
     }
 
+    /// Ends what [`mute`](Self::mute) began.
+    pub(crate) fn unmute(&self, from: u8, to: u8) {
+        turmoil::repair_oneway(name(from), name(to));
+    }
+
     pub(crate) fn heal(&self, one: u8, other: u8) {
         turmoil::repair(name(one), name(other));
     }
