@@ -6,8 +6,11 @@ pub mod registry;
 pub mod rpc;
 mod transport;
 
+use std::env;
+use std::process::Command;
 use std::sync::OnceLock;
 
+use anyhow::{Context, ensure};
 use tokio::runtime::Builder;
 
 use crate::figure::Area;
@@ -18,7 +21,7 @@ impl Area {
     pub fn measurements(self, full: bool) -> impl Iterator<Item = &'static Measurement> {
         let (short, long): (&[&[Measurement]], &[&[Measurement]]) = match self {
             Self::Core => (&[core::MEASUREMENTS], &[]),
-            Self::Transport => (&[transport::MEASUREMENTS], &[]),
+            Self::Transport => (&[transport::MEASUREMENTS], transport::LONG),
             Self::Dht => (dht::MEASUREMENTS, dht::LONG),
             Self::Registry => (registry::MEASUREMENTS, &[]),
             Self::Rpc => (rpc::MEASUREMENTS, &[]),
@@ -38,6 +41,28 @@ fn measured_once<T>(
     }
     let measured = measure()?;
     Ok(cell.get_or_init(|| measured))
+}
+
+/// What a program of this crate has counted, whose allocator counts: in this one it would slow
+/// whatever is measured.
+fn counted_by(program: &str) -> anyhow::Result<String> {
+    let output = counting(program).output().context("cannot run cargo")?;
+    ensure!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+/// Runs such a program; what is appended are its arguments.
+pub(crate) fn counting(program: &str) -> Command {
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command
+        .args(["run", "--quiet", "--release", "--package", "benches"])
+        .args(["--bin", program, "--"]);
+    command
 }
 
 /// Runs a future where time passes only while everybody waits.

@@ -13,7 +13,7 @@ use crate::cpu;
 mod open_loop;
 
 pub(crate) use open_loop::exponential;
-pub use open_loop::{Arrivals, open_loop};
+pub use open_loop::{Arrivals, open_loop, open_loop_while};
 
 /// Significant digits of recorded latencies.
 const DIGITS: u8 = 3;
@@ -39,7 +39,22 @@ impl Load {
 
     /// Latency within which a share of the requests was answered, in microseconds.
     pub fn quantile_us(&self, share: f64) -> f64 {
-        Duration::from_nanos(self.latencies.value_at_quantile(share)).as_secs_f64() * 1e6
+        quantile_us(&self.latencies, share)
+    }
+
+    /// The same of all requests of several loops together.
+    ///
+    /// # Errors
+    /// When there is not enough memory for so many different latencies.
+    pub(crate) fn pooled_quantile_us<'a>(
+        loads: impl Iterator<Item = &'a Self>,
+        share: f64,
+    ) -> anyhow::Result<f64> {
+        let mut pooled = Histogram::new(DIGITS)?;
+        for load in loads {
+            pooled.add(&load.latencies)?;
+        }
+        Ok(quantile_us(&pooled, share))
     }
 
     /// Processor time of the whole process, both ends, per request, in microseconds.
@@ -104,6 +119,10 @@ where
         now = answered;
     }
     Ok(latencies)
+}
+
+fn quantile_us(latencies: &Histogram<u64>, share: f64) -> f64 {
+    Duration::from_nanos(latencies.value_at_quantile(share)).as_secs_f64() * 1e6
 }
 
 fn nanos(latency: Duration) -> u64 {

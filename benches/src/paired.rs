@@ -2,6 +2,7 @@
 
 use anyhow::Context;
 
+use crate::load::Load;
 use crate::statistics::Estimate;
 
 /// What each run of both sides gave, pair by pair.
@@ -26,6 +27,16 @@ impl<T> Pairs<T> {
             .map(|_| Ok((ours()?, theirs()?)))
             .collect::<anyhow::Result<_>>()?;
         Ok(Self { pairs })
+    }
+
+    /// A part of what each run gave.
+    pub fn of<U>(&self, part: impl Fn(&T) -> U) -> Pairs<U> {
+        let parts = self.pairs.iter();
+        Pairs {
+            pairs: parts
+                .map(|(ours, theirs)| (part(ours), part(theirs)))
+                .collect(),
+        }
     }
 
     /// Median over the pairs of the ratio of what one figure of each side is.
@@ -65,6 +76,26 @@ impl Pairs {
     }
 }
 
+impl Pairs<Load> {
+    /// A quantile of the latencies of all our requests together over that of all of theirs.
+    ///
+    /// A tail is read off all samples at once: that of one run hangs on a handful of them.
+    ///
+    /// # Errors
+    /// When there are too few pairs, or a ratio is no number.
+    pub fn pooled_ratio(&self, share: f64) -> anyhow::Result<Estimate> {
+        let quantile = |drawn: &[usize], side: fn(&(Load, Load)) -> &Load| {
+            let loads = drawn.iter().map(|index| side(&self.pairs[*index]));
+            Load::pooled_quantile_us(loads, share).unwrap_or(f64::NAN)
+        };
+        let ratio = |drawn: &[usize]| {
+            let ours = quantile(drawn, |(ours, _)| ours);
+            ours / quantile(drawn, |(_, theirs)| theirs)
+        };
+        Estimate::bootstrapped(self.pairs.len(), ratio).context("too few usable pairs")
+    }
+}
+
 fn median(compared: impl Iterator<Item = f64>) -> anyhow::Result<Estimate> {
     let compared: Vec<f64> = compared.collect();
     Estimate::of_median(&compared).context("too few usable pairs")
@@ -73,8 +104,12 @@ fn median(compared: impl Iterator<Item = f64>) -> anyhow::Result<Estimate> {
 #[cfg(test)]
 mod tests {
     use std::cell::RefCell;
+    use std::time::Duration;
+
+    use tokio::time::sleep;
 
     use super::Pairs;
+    use crate::load::{Load, closed_loop};
 
     #[test]
     fn sides_take_turns_after_a_warm_up() {
@@ -113,6 +148,38 @@ mod tests {
         let theirs = || Ok(*slowdown.borrow());
         let ratio = Pairs::run(9, ours, theirs).unwrap().ratio().unwrap();
         assert_eq!((ratio.low, ratio.high), (2.0, 2.0));
+    }
+
+    /// Hundred requests, of which some took long.
+    async fn load(long: usize) -> Load {
+        let calls = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let request = move || {
+            let number = calls.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            let millis = if number < long { 100 } else { 10 };
+            async move {
+                sleep(Duration::from_millis(millis)).await;
+                Ok(())
+            }
+        };
+        closed_loop(100, Duration::from_millis(1), request)
+            .await
+            .unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn pooled_tail_counts_the_requests_of_all_runs() {
+        let mut pairs = Vec::new();
+        for run in 0..10 {
+            // All that is long of ours came in one run: 3 % of all, though of most runs nothing.
+            let ours = if run == 0 { 30 } else { 0 };
+            pairs.push((load(ours).await, load(0).await));
+        }
+        let pairs = Pairs { pairs };
+        let of_median = pairs.ratio_of(|load| load.quantile_us(0.98)).unwrap();
+        assert!((of_median.value - 1.0).abs() < 0.01, "{of_median:?}");
+        let pooled = pairs.pooled_ratio(0.98).unwrap();
+        assert!((pooled.value - 10.0).abs() < 0.1, "{pooled:?}");
+        assert!((pooled.low - 1.0).abs() < 0.01, "it may have been chance");
     }
 
     #[test]

@@ -20,7 +20,7 @@ mod provider;
 mod simulator;
 
 pub use crowd::Crowd;
-pub use holder::Held;
+pub use holder::{Held, Holder};
 pub use idle_machines::bytes_per_machine;
 pub use provider::{Harm, Provider};
 pub use simulator::{Cost, LookupCost, Simulated};
@@ -30,10 +30,6 @@ pub use simulator::{Cost, LookupCost, Simulated};
 pub enum Part {
     /// Many nodes that wait to be dialled.
     Crowd,
-    /// An endpoint that holds connections.
-    EndpointHolder,
-    /// An s2n-quic client that holds connections.
-    RawHolder,
     /// Machines of nodes that know nobody.
     IdleMachines,
     /// A provider of a service.
@@ -51,8 +47,6 @@ impl Part {
         let script = Script { input, output };
         match self {
             Self::Crowd => crowd::play(script),
-            Self::EndpointHolder => holder::play_endpoint(script),
-            Self::RawHolder => holder::play_raw(script),
             Self::IdleMachines => idle_machines::play(script),
             Self::Provider => provider::play(script),
             Self::Simulator => simulator::play(script),
@@ -67,20 +61,7 @@ impl Part {
     /// Starts it in a process of a program that plays parts as this one does.
     fn start_in(self, program: &Path) -> anyhow::Result<Player> {
         let name = self.to_possible_value().context("a part without a name")?;
-        let mut process = Command::new(program)
-            .args(["--part", name.get_name()])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()?;
-        let output = process.stdin.take().context("no pipe to a part")?;
-        let input = process.stdout.take().context("no pipe from a part")?;
-        Ok(Player {
-            process,
-            script: Some(Script {
-                input: BufReader::new(input),
-                output,
-            }),
-        })
+        Player::start(Command::new(program).args(["--part", name.get_name()]))
     }
 }
 
@@ -115,6 +96,20 @@ struct Player {
 }
 
 impl Player {
+    fn start(program: &mut Command) -> anyhow::Result<Self> {
+        let piped = program.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut process = piped.spawn()?;
+        let output = process.stdin.take().context("no pipe to a part")?;
+        let input = process.stdout.take().context("no pipe from a part")?;
+        Ok(Self {
+            process,
+            script: Some(Script {
+                input: BufReader::new(input),
+                output,
+            }),
+        })
+    }
+
     /// Says something and waits for what comes back.
     fn ask<T: DeserializeOwned>(&mut self, message: &impl Serialize) -> anyhow::Result<T> {
         let script = self.script.as_mut().context("a part that has ended")?;

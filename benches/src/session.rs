@@ -8,7 +8,7 @@ use macula_transport::NodeRuntime;
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
 
-use crate::load::{Arrivals, Load, closed_loop, open_loop};
+use crate::load::{Arrivals, Load, closed_loop, open_loop, open_loop_while};
 use crate::paired::Pairs;
 
 /// Pairs of a short session: at thirteen the interval of the median is only just over 90 %.
@@ -22,6 +22,9 @@ const SLICE: Duration = Duration::from_millis(250);
 
 /// The same in a full session.
 const FULL_SLICE: Duration = Duration::from_secs(1);
+
+/// How long a piece of work may take beside which requests are made.
+const LONGEST_WORK: Duration = Duration::from_secs(60);
 
 /// Seed of the times at which the requests of open loops come.
 const ARRIVALS_SEED: u64 = 0x0a77;
@@ -98,6 +101,19 @@ impl Session {
         Pairs::run(self.pairs(), ours, theirs)
     }
 
+    /// The same with so many times the usual number of pairs: more turns, of sides that run for less.
+    ///
+    /// # Errors
+    /// The first error of either side.
+    pub fn paired_often<T>(
+        &self,
+        times: usize,
+        ours: impl FnMut() -> anyhow::Result<T>,
+        theirs: impl FnMut() -> anyhow::Result<T>,
+    ) -> anyhow::Result<Pairs<T>> {
+        Pairs::run(self.pairs() * times, ours, theirs)
+    }
+
     /// Keeps so many requests in flight for as long as one side of a pair runs.
     ///
     /// # Errors
@@ -137,6 +153,48 @@ impl Session {
         Fut: Future<Output = anyhow::Result<()>> + Send + 'static,
     {
         self.block_on(runtime.spawn(self.made(traffic, request)))?
+    }
+
+    /// Makes so many requests a second at random times for as long as a piece of work takes.
+    ///
+    /// # Errors
+    /// The first request that failed.
+    pub fn traffic_while<T, F, Fut>(
+        &self,
+        per_second: f64,
+        work: impl Future<Output = T>,
+        request: F,
+    ) -> anyhow::Result<(T, Load)>
+    where
+        F: Fn() -> Fut,
+        Fut: Future<Output = anyhow::Result<()>> + Send + 'static,
+    {
+        let arrivals = Arrivals {
+            per_second,
+            duration: LONGEST_WORK,
+            seed: ARRIVALS_SEED,
+        };
+        self.block_on(open_loop_while(arrivals, work, request))
+    }
+
+    /// Makes requests of two kinds beside each other.
+    ///
+    /// # Errors
+    /// The first request that failed.
+    pub fn both<F, Fut, G, Gut>(
+        &self,
+        (one, request): (Traffic, F),
+        (other, beside): (Traffic, G),
+    ) -> anyhow::Result<(Load, Load)>
+    where
+        F: Fn() -> Fut + Clone + Send + 'static,
+        Fut: Future<Output = anyhow::Result<()>> + Send + 'static,
+        G: Fn() -> Gut + Clone + Send + 'static,
+        Gut: Future<Output = anyhow::Result<()>> + Send + 'static,
+    {
+        let one = self.made(one, request);
+        let other = self.made(other, beside);
+        self.block_on(async { tokio::try_join!(one, other) })
     }
 
     fn made<F, Fut>(

@@ -2,7 +2,12 @@
 //!
 //! Intervals of medians come from order statistics: the ranks at which the binomial distribution
 //! leaves at most [`TAIL`] outside on either side. They assume nothing about the distribution of
-//! the samples and draw no random numbers. Intervals of shares are Wilson's.
+//! the samples and draw no random numbers. Intervals of shares are Wilson's. What is read off the
+//! samples of all runs together, as a tail is, has an interval by bootstrap: runs are drawn as
+//! blocks, for the samples of one depend on each other, and from a fixed seed.
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 
 #[cfg(test)]
 mod tests;
@@ -12,6 +17,17 @@ pub const TAIL: f64 = 0.05;
 
 /// The standard normal quantile that leaves [`TAIL`] above it.
 const TAIL_QUANTILE: f64 = 1.644_853_626_951_472_6;
+
+/// How often blocks are drawn.
+const RESAMPLES: usize = 1000;
+
+/// What is left outside of them on each side: [`TAIL`].
+const OUTSIDE: usize = RESAMPLES / 20;
+
+/// With fewer blocks the draws say too little of how they differ.
+const MIN_BLOCKS: usize = 5;
+
+const BOOTSTRAP_SEED: u64 = 0xb007;
 
 /// A measured value with the interval that holds the true one.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -37,6 +53,35 @@ impl Estimate {
             value: middle(&sorted),
             low: sorted[outside],
             high: sorted[sorted.len() - 1 - outside],
+        })
+    }
+
+    /// What a statistic gives for so many blocks together, each of them given by its index; `None`
+    /// for too few blocks, or when it gives no number.
+    ///
+    /// The percentile bootstrap: the ends leave [`TAIL`] of what it gives for as many blocks drawn
+    /// at random, with replacement, on either side.
+    pub fn bootstrapped(blocks: usize, statistic: impl Fn(&[usize]) -> f64) -> Option<Self> {
+        if blocks < MIN_BLOCKS {
+            return None;
+        }
+        let mut drawn: Vec<usize> = (0..blocks).collect();
+        let value = statistic(&drawn);
+        let mut rng = StdRng::seed_from_u64(BOOTSTRAP_SEED);
+        let mut redrawn: Vec<f64> = (0..RESAMPLES)
+            .map(|_| {
+                drawn.fill_with(|| rng.random_range(0..blocks));
+                statistic(&drawn)
+            })
+            .collect();
+        if !value.is_finite() || redrawn.iter().any(|drawn| !drawn.is_finite()) {
+            return None;
+        }
+        redrawn.sort_by(f64::total_cmp);
+        Some(Self {
+            value,
+            low: redrawn[OUTSIDE],
+            high: redrawn[RESAMPLES - 1 - OUTSIDE],
         })
     }
 

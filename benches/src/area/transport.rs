@@ -1,6 +1,12 @@
 //! Requests over QUIC, beside one s2n-quic stream per request and beside themselves undisturbed.
+//!
+//! Raw streams have the datagrams that ours have on loopback, of 9,000 bytes: what is compared is
+//! what is done above QUIC, and not how long a datagram may be.
 
+mod allocations;
+mod beside_moving;
 mod beside_raw;
+mod choices;
 mod disturbed;
 mod memory;
 
@@ -9,6 +15,7 @@ use std::time::Duration;
 use macula_transport::Executor;
 use macula_transport::contract::impairment::Impairment;
 
+use self::beside_moving::{Mix, on_a_line, on_loopback};
 use self::beside_raw::{Case, beside_raw, lossy};
 use self::disturbed::{beside_bulk, burst, flood};
 use self::memory::{connections_held, memory_per_connection};
@@ -17,6 +24,9 @@ use crate::load::Load;
 use crate::measurement::{Clock, Measurement};
 use crate::session::Traffic;
 use crate::statistics::Goal;
+
+/// What is measured of macula-transport in long sessions only.
+pub(super) const LONG: &[&[Measurement]] = &[choices::LONG];
 
 /// What is measured of macula-transport.
 pub(super) const MEASUREMENTS: &[Measurement] = &[
@@ -55,17 +65,54 @@ pub(super) const MEASUREMENTS: &[Measurement] = &[
     Measurement::ratio(
         "20 ms round trip, 1 % loss each way, 2000 a second: p95 over a raw stream per request",
         Goal::AtMost(1.3),
-        |session| lossy(session, &LOSSY)?.ratio_of(|load| load.quantile_us(0.95)),
+        |session| lossy(session, &LOSSY)?.pooled_ratio(0.95),
     ),
     Measurement::ratio(
         "20 ms round trip, 1 % loss each way, 2000 a second: p99 over a raw stream per request",
         Goal::AtMost(1.1),
-        |session| lossy(session, &LOSSY)?.ratio_of(|load| load.quantile_us(0.99)),
+        |session| lossy(session, &LOSSY)?.pooled_ratio(0.99),
     ),
     Measurement::ratio(
         "requests of 64 bytes, 64 in flight, beside 8 unread bulk streams: rate over alone",
         Goal::AtLeast(0.9),
         beside_bulk,
+    ),
+    Measurement::ratio(
+        "requests of 64 bytes, 16 in flight, beside moving bodies of 16 MiB: p99 over raw",
+        Goal::AtMost(1.0),
+        |session| on_loopback(session, &BESIDE_BULK)?.small.pooled_ratio(0.99),
+    ),
+    Measurement::ratio("the same: rate over raw", Goal::AtLeast(1.0), |session| {
+        on_loopback(session, &BESIDE_BULK)?
+            .small
+            .ratio_of(Load::rate)
+    }),
+    Measurement::ratio(
+        "the same: throughput of the bodies over raw",
+        Goal::None,
+        |session| {
+            on_loopback(session, &BESIDE_BULK)?
+                .long
+                .ratio_of(Load::rate)
+        },
+    ),
+    Measurement::ratio(
+        "20 ms round trip, 8 MiB/s, 500 a second beside moving bodies of 256 KiB: p99 over raw",
+        Goal::AtMost(1.0),
+        |session| {
+            on_a_line(session, &BESIDE_UPLOADS)?
+                .small
+                .pooled_ratio(0.99)
+        },
+    ),
+    Measurement::ratio(
+        "the same: throughput of the bodies over raw",
+        Goal::AtLeast(0.9),
+        |session| {
+            on_a_line(session, &BESIDE_UPLOADS)?
+                .long
+                .ratio_of(Load::rate)
+        },
     ),
     Measurement::ratio(
         "requests of 64 bytes, 2000 a second, while a peer floods: p99 over the quiet p99",
@@ -78,16 +125,30 @@ pub(super) const MEASUREMENTS: &[Measurement] = &[
         burst,
     ),
     Measurement::ratio(
-        "memory of an idle connection, less 8 KiB, over a raw one",
+        "memory of an idle connection that carried a request, less 8 KiB, over a raw one",
         Goal::AtMost(1.1),
         memory_per_connection,
     ),
     Measurement {
-        name: "idle connections held by one node",
+        name: "idle connections that carried a request, held by one node",
         unit: Unit::Count,
         goal: Goal::AtLeast(1000.0),
         clock: Clock::Real,
         run: connections_held,
+    },
+    Measurement {
+        name: "allocations of a warm request of 64 bytes, 64 in flight, beside its body: caller",
+        unit: Unit::Count,
+        goal: Goal::AtMost(0.1),
+        clock: Clock::Virtual,
+        run: allocations::of_caller,
+    },
+    Measurement {
+        name: "the same: server, answered on the spot",
+        unit: Unit::Count,
+        goal: Goal::AtMost(0.1),
+        clock: Clock::Virtual,
+        run: allocations::of_server,
     },
 ];
 
@@ -111,8 +172,8 @@ const BULK: Case = Case {
     ..SMALL
 };
 
-/// Requests that do not wait for each other, over a long path that loses some datagrams: more than
-/// 20,000 of them on each side.
+/// Requests that do not wait for each other, over a long path that loses some datagrams: the tail
+/// is read off more than 30,000 of each side together.
 const LOSSY: Case = Case {
     impairment: Some(Impairment {
         one_way_delay: Duration::from_millis(10),
@@ -123,4 +184,26 @@ const LOSSY: Case = Case {
     }),
     traffic: Traffic::open(2000.0).for_slices(6),
     ..SMALL
+};
+
+/// As many requests as keep both ends busy, beside as much bulk as goes through.
+const BESIDE_BULK: Mix = Mix {
+    impairment: None,
+    small: Traffic::closed(16).for_slices(2),
+    long: Traffic::closed(2).for_slices(2),
+    long_bytes: 16 * KIB * KIB,
+};
+
+/// Requests now and then, beside bodies that take all that the line carries, both ways.
+const BESIDE_UPLOADS: Mix = Mix {
+    impairment: Some(Impairment {
+        one_way_delay: Duration::from_millis(10),
+        jitter: Duration::ZERO,
+        loss: 0.0,
+        duplication: 0.0,
+        bytes_per_second: Some(8 << 20),
+    }),
+    small: Traffic::open(500.0).for_slices(4),
+    long: Traffic::closed(8).for_slices(4),
+    long_bytes: 256 * KIB,
 };

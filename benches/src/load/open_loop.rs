@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use hdrhistogram::Histogram;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -44,22 +44,38 @@ where
     F: Fn() -> Fut,
     Fut: Future<Output = anyhow::Result<()>> + Send + 'static,
 {
-    let (started, cpu_before) = (Instant::now(), cpu::used());
-    let mut rng = StdRng::seed_from_u64(arrivals.seed);
     let mut answers = Answers::new()?;
-    let mut intended = started + gap(&mut rng, arrivals.per_second);
-    while intended < started + arrivals.duration {
-        sleep_until(intended).await;
-        let since = Instant::now().min(intended + TIMER);
-        answers.expect(since, request())?;
-        intended += gap(&mut rng, arrivals.per_second);
-    }
-    let latencies = answers.all().await?;
-    Ok(Load {
-        latencies,
-        elapsed: started.elapsed(),
-        cpu: cpu::used().saturating_sub(cpu_before),
-    })
+    answers.ask_for(arrivals, request).await?;
+    answers.all().await
+}
+
+/// The same for as long as a piece of work takes, which has to be done before the arrivals end. No
+/// request is made once it is.
+///
+/// # Errors
+/// As [`open_loop`], or when the work takes longer.
+///
+/// # Cancel safety
+/// Dropping the future stops the work and the requests.
+pub async fn open_loop_while<T, F, Fut>(
+    arrivals: Arrivals,
+    work: impl Future<Output = T>,
+    request: F,
+) -> anyhow::Result<(T, Load)>
+where
+    F: Fn() -> Fut,
+    Fut: Future<Output = anyhow::Result<()>> + Send + 'static,
+{
+    let mut answers = Answers::new()?;
+    let done = tokio::select! {
+        biased;
+        done = work => done,
+        asked = answers.ask_for(arrivals, request) => {
+            asked?;
+            bail!("the work takes longer than there are requests");
+        }
+    };
+    Ok((done, answers.all().await?))
 }
 
 /// The time to the next of events that happen independently of each other.
@@ -75,6 +91,8 @@ pub(crate) fn exponential(rng: &mut StdRng) -> f64 {
 
 /// Requests on their way, and how long those took that are back.
 struct Answers {
+    started: Instant,
+    cpu_before: Duration,
     tasks: JoinSet<anyhow::Result<Duration>>,
     latencies: Histogram<u64>,
 }
@@ -82,9 +100,28 @@ struct Answers {
 impl Answers {
     fn new() -> anyhow::Result<Self> {
         Ok(Self {
+            started: Instant::now(),
+            cpu_before: cpu::used(),
             tasks: JoinSet::new(),
             latencies: Histogram::new(DIGITS)?,
         })
+    }
+
+    async fn ask_for<F, Fut>(&mut self, arrivals: Arrivals, request: F) -> anyhow::Result<()>
+    where
+        F: Fn() -> Fut,
+        Fut: Future<Output = anyhow::Result<()>> + Send + 'static,
+    {
+        let end = self.started + arrivals.duration;
+        let mut rng = StdRng::seed_from_u64(arrivals.seed);
+        let mut intended = self.started + gap(&mut rng, arrivals.per_second);
+        while intended < end {
+            sleep_until(intended).await;
+            let since = Instant::now().min(intended + TIMER);
+            self.expect(since, request())?;
+            intended += gap(&mut rng, arrivals.per_second);
+        }
+        Ok(())
     }
 
     fn expect<Fut>(&mut self, since: Instant, request: Fut) -> anyhow::Result<()>
@@ -106,13 +143,17 @@ impl Answers {
         Ok(())
     }
 
-    async fn all(mut self) -> anyhow::Result<Histogram<u64>> {
+    async fn all(mut self) -> anyhow::Result<Load> {
         while let Some(done) = self.tasks.join_next().await {
             self.latencies
                 .record(nanos(done.context("a request panicked")??))?;
         }
         ensure!(!self.latencies.is_empty(), "no request was completed");
-        Ok(self.latencies)
+        Ok(Load {
+            latencies: self.latencies,
+            elapsed: self.started.elapsed(),
+            cpu: cpu::used().saturating_sub(self.cpu_before),
+        })
     }
 }
 
@@ -122,7 +163,7 @@ mod tests {
 
     use tokio::time::sleep;
 
-    use super::{Arrivals, open_loop};
+    use super::{Arrivals, open_loop, open_loop_while};
 
     const ARRIVALS: Arrivals = Arrivals {
         per_second: 1000.0,
@@ -140,6 +181,22 @@ mod tests {
         let count = load.count();
         assert!((3800.0..4200.0).contains(&count), "{count}");
         assert!((load.median_us() - 1e6).abs() < 5e3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn requests_come_for_as_long_as_the_work_takes_and_no_longer() {
+        let work = |seconds| async move {
+            sleep(Duration::from_secs(seconds)).await;
+            seconds
+        };
+        let at_once = || async { Ok(()) };
+        let run = open_loop_while(ARRIVALS, work(1), at_once).await;
+        let (done, load) = run.unwrap();
+        let count = load.count();
+        assert_eq!(done, 1);
+        assert!((900.0..1100.0).contains(&count), "{count}");
+        let too_long = open_loop_while(ARRIVALS, work(5), at_once).await;
+        assert!(too_long.is_err());
     }
 
     #[tokio::test(start_paused = true)]

@@ -45,8 +45,13 @@ impl Crowd {
 
     /// What to dial to reach the n-th of a crowd, of which the address is known.
     pub fn target(n: u16, address: SocketAddr) -> DialTarget {
+        DialTarget::from(Self::contact(n, address))
+    }
+
+    /// The same, to ask it.
+    pub fn contact(n: u16, address: SocketAddr) -> Contact {
         let node_id: NodeId = crowd_key(n).node_id();
-        DialTarget::from(Contact::new(node_id, [address]))
+        Contact::new(node_id, [address])
     }
 
     /// Lets a node dial all of them at once, in tasks on the runtime that the future runs on.

@@ -79,6 +79,30 @@ fn interval_covers_the_true_median_nine_times_in_ten_or_more() {
     assert!((0.90..0.92).contains(&share), "{share}");
 }
 
+fn mean_of(samples: &[f64]) -> impl Fn(&[usize]) -> f64 {
+    move |drawn| drawn.iter().map(|index| samples[*index]).sum::<f64>() / drawn.len() as f64
+}
+
+#[test]
+fn bootstrapped_interval_of_a_mean_is_that_of_its_standard_error() {
+    let samples: Vec<f64> = (0..40_u8).map(|n| f64::from(n % 4)).collect();
+    let found = Estimate::bootstrapped(samples.len(), mean_of(&samples)).unwrap();
+    // Variance 1.25 over 40 samples: a standard error of 0.177, of which 1.645 on either side.
+    assert!((found.value - 1.5).abs() < 1e-12);
+    assert!((found.low - 1.209).abs() < 0.03, "{found:?}");
+    assert!((found.high - 1.791).abs() < 0.03, "{found:?}");
+    let again = Estimate::bootstrapped(samples.len(), mean_of(&samples));
+    assert_eq!(again, Some(found));
+}
+
+#[test]
+fn too_few_blocks_or_no_numbers_give_no_bootstrapped_interval() {
+    let samples = [1.0, 2.0, 3.0, 4.0];
+    assert_eq!(Estimate::bootstrapped(4, mean_of(&samples)), None);
+    let samples = [1.0, 2.0, 3.0, 4.0, f64::NAN];
+    assert_eq!(Estimate::bootstrapped(5, mean_of(&samples)), None);
+}
+
 #[test]
 fn wilson_interval_agrees_with_known_values() {
     // 90 of 100: (0.8403, 0.9390) by the formula worked out by hand.

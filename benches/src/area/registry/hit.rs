@@ -1,13 +1,11 @@
 //! What a hit of the discovery cache costs, beside the maps that it could stand on.
 
-use std::env;
 use std::hint::black_box;
-use std::process::Command;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use dashmap::DashMap;
 use macula_core::{Provider, ServiceName};
 use macula_registry::{RegistryConfig, ResolveOptions};
@@ -16,6 +14,7 @@ use papaya::HashMap;
 use tokio::time::Instant;
 
 use super::EXPONENT;
+use crate::area::counted_by;
 use crate::figure::Unit;
 use crate::fixture::{Directory, wall_clock};
 use crate::measurement::{Clock, Measurement};
@@ -197,19 +196,7 @@ fn over_dashmap(
     pairs.ratio()
 }
 
-/// Asks the program whose allocator counts: in this one it would slow whatever is measured.
 fn counted_allocations(_session: &Session) -> anyhow::Result<Estimate> {
-    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let output = Command::new(cargo)
-        .args(["run", "--quiet", "--release", "--package", "benches"])
-        .args(["--bin", "hit_allocations"])
-        .output()
-        .context("cannot run cargo")?;
-    ensure!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    let counted = String::from_utf8(output.stdout)?;
+    let counted = counted_by("hit_allocations")?;
     Ok(Estimate::exact(counted.trim().parse()?))
 }

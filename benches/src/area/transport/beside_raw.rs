@@ -1,4 +1,5 @@
-//! Our requests, beside those of s2n-quic with a stream for each.
+//! Our requests, beside those of s2n-quic with a stream for each: over the same path, in datagrams
+//! as long.
 
 use std::sync::{Arc, OnceLock};
 
@@ -91,7 +92,9 @@ pub(super) fn echoes(
 }
 
 /// Over a bad path with the congestion controller that ours has; otherwise as s2n-quic comes.
-async fn raw_over(impairment: Option<Impairment>) -> anyhow::Result<(RawQuic, Option<Path>)> {
+pub(super) async fn raw_over(
+    impairment: Option<Impairment>,
+) -> anyhow::Result<(RawQuic, Option<Path>)> {
     let Some(impairment) = impairment else {
         return Ok((RawQuic::start().await?, None));
     };

@@ -1,9 +1,10 @@
-//! What idle connections cost, in a process that holds one end of them and does nothing else.
+//! What idle connections keep allocated, in a process that holds one end of them and does nothing
+//! else.
 
 use std::sync::OnceLock;
 
 use crate::paired::Pairs;
-use crate::part::{Crowd, Held, Part};
+use crate::part::{Crowd, Held, Holder};
 use crate::raw_quic::{Congestion, RawServer};
 use crate::session::Session;
 use crate::statistics::Estimate;
@@ -39,9 +40,9 @@ fn held(session: &Session) -> anyhow::Result<&'static Pairs<(Held, f64)>> {
         PAIRS,
         || {
             crowd.dispersed()?;
-            Ok((Held::by(Part::EndpointHolder, &peers)?, ALLOWED_BYTES))
+            Ok((Held::by(Holder::Endpoint, &peers)?, ALLOWED_BYTES))
         },
-        || Ok((Held::by(Part::RawHolder, &servers)?, 0.0)),
+        || Ok((Held::by(Holder::Raw, &servers)?, 0.0)),
     )?;
     Ok(HELD.get_or_init(|| held))
 }
