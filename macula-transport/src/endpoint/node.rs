@@ -240,13 +240,12 @@ impl Node {
 
     /// A connection has ended.
     pub(super) fn ended(&self, link: &Link, error: ConnectionError) {
-        // Out of the pool first: whoever hears of it there finds it gone.
-        let removed = self.pool.remove_ended(link, error);
-        link.end(error);
-        if removed.is_some() {
+        // Out of the pool first, and counted: whoever hears of it there finds it so.
+        if self.pool.remove_ended(link, error).is_some() {
             self.counters.ended.add();
             trace::ended(link, error);
         }
+        link.end(error);
     }
 
     /// A peer has left requests and pings unanswered: only that connection is given up.
