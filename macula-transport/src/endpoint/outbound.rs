@@ -107,11 +107,12 @@ async fn attempt(
 ) -> Result<Attempted, RequestError> {
     let lease = match lease(node, to, request.deadline).await {
         Ok(lease) => lease,
-        Err(None) => return Ok(Attempted::too_late()),
-        Err(Some(failure @ RequestFailure::Interrupted(_))) => {
-            return Ok(Attempted::NotBegun(request, failure));
+        Err(NoLease::TooLate) => return Ok(Attempted::too_late()),
+        Err(NoLease::Lost) => {
+            let lost = RequestFailure::Interrupted(ConnectionError::Lost.into());
+            return Ok(Attempted::NotBegun(request, lost));
         }
-        Err(Some(failure)) => return Err(RequestError::not_executed(failure)),
+        Err(NoLease::Failed(failure)) => return Err(RequestError::not_executed(failure)),
     };
     let link = lease.link();
     let start = |lane, turn| node.start_lane(link, lane, turn);
@@ -164,26 +165,32 @@ fn stopped_on(node: &Node, link: &Link, stopped: Stopped) -> RequestFailure {
     }
 }
 
-/// Takes hold of a connection; `None` is what stands for one that was not there in time.
-async fn lease(
-    node: &Arc<Node>,
-    to: &Contact,
-    deadline: Instant,
-) -> Result<Lease, Option<RequestFailure>> {
+/// Why there is no connection to send on.
+enum NoLease {
+    /// The time of the request was over first.
+    TooLate,
+    /// It ended as soon as it had come about.
+    Lost,
+    Failed(RequestFailure),
+}
+
+/// Takes hold of a connection, a new one if there is none.
+async fn lease(node: &Arc<Node>, to: &Contact, deadline: Instant) -> Result<Lease, NoLease> {
     if let Some(lease) = node.pool.lease(&to.node_id) {
         return Ok(lease);
     }
     if node.pool.is_departing(&to.node_id) {
-        return Err(Some(RequestFailure::Refused(Refusal::ShuttingDown)));
+        let refused = RequestFailure::Refused(Refusal::ShuttingDown);
+        return Err(NoLease::Failed(refused));
     }
     let target = to.into();
     // Boxed, for most requests do not need it and would carry room for it.
     let dialling = Box::pin(timeout_at(deadline, dial(node, &target)));
-    let reached = dialling.await.map_err(|_| None)?;
-    let reached = reached.map_err(|error| Some(RequestFailure::Dial(error)))?;
-    // It may have ended as soon as it came about.
-    let lost = RequestFailure::Interrupted(ConnectionError::Lost.into());
-    node.pool.lease(&reached.peer).ok_or(Some(lost))
+    match dialling.await {
+        Ok(Ok(reached)) => node.pool.lease(&reached.peer).ok_or(NoLease::Lost),
+        Ok(Err(error)) => Err(NoLease::Failed(RequestFailure::Dial(error))),
+        Err(_) => Err(NoLease::TooLate),
+    }
 }
 
 /// Asks the peer's endpoint for a sign of life; whether there was one in time, `None` if the
