@@ -210,7 +210,8 @@ pub(super) async fn ping(node: &Weak<Node>, link: &Arc<Link>, patience: Duration
 }
 
 /// How often a request is put on a connection, or a lane of it, that turns out to have ended before.
-const MAX_ATTEMPTS: usize = 3;
+/// Between nodes that leave idle connections at once, three in a row were.
+const MAX_ATTEMPTS: usize = 8;
 
 /// Uses a connection regularly from now on, so that neither end finds it idle.
 fn keep_alive(node: &Arc<Node>, link: &Arc<Link>) {
