@@ -12,7 +12,6 @@ mod memory;
 
 use std::time::Duration;
 
-use macula_transport::Executor;
 use macula_transport::contract::impairment::Impairment;
 
 use self::beside_moving::{Mix, on_a_line, on_loopback};
@@ -20,6 +19,7 @@ use self::beside_raw::{Case, beside_raw, lossy};
 use self::disturbed::{beside_bulk, burst, flood};
 use self::memory::{connections_held, memory_per_connection};
 use crate::figure::Unit;
+use crate::fixture::Ends;
 use crate::load::Load;
 use crate::measurement::{Clock, Measurement};
 use crate::session::Traffic;
@@ -33,12 +33,23 @@ pub(super) const MEASUREMENTS: &[Measurement] = &[
     Measurement::ratio(
         "warm requests of 64 bytes, 64 in flight: rate over a raw stream per request",
         Goal::AtLeast(3.0),
+        |session| {
+            beside_raw(session, &SMALL.in_flight(64).with_ends(Ends::Together))?
+                .ratio_of(Load::rate)
+        },
+    ),
+    Measurement::ratio(
+        "the same with the two ends on threads of their own",
+        Goal::AtLeast(2.0),
         |session| beside_raw(session, &SMALL.in_flight(64))?.ratio_of(Load::rate),
     ),
     Measurement::ratio(
         "the same with everything on one thread",
         Goal::AtLeast(2.0),
-        |session| beside_raw(session, &SMALL.in_flight(64).on_one_thread())?.ratio_of(Load::rate),
+        |session| {
+            beside_raw(session, &SMALL.in_flight(64).with_ends(Ends::AmongCallers))?
+                .ratio_of(Load::rate)
+        },
     ),
     Measurement::ratio(
         "warm requests of 64 bytes, 1 in flight: p50 over a raw stream per request",
@@ -49,7 +60,8 @@ pub(super) const MEASUREMENTS: &[Measurement] = &[
         "the same, 1 in flight, with everything on one thread",
         Goal::AtMost(1.2),
         |session| {
-            beside_raw(session, &SMALL.in_flight(1).on_one_thread())?.ratio_of(Load::median_us)
+            beside_raw(session, &SMALL.in_flight(1).with_ends(Ends::AmongCallers))?
+                .ratio_of(Load::median_us)
         },
     ),
     Measurement::ratio(
@@ -157,9 +169,9 @@ pub(super) const BODY_BYTES: usize = 64;
 
 const KIB: usize = 1024;
 
-/// Small requests over loopback, the node on a thread of its own.
+/// Small requests over loopback, each end on a thread of its own.
 const SMALL: Case = Case {
-    executor: Executor::Own,
+    ends: Ends::Apart,
     impairment: None,
     body_bytes: BODY_BYTES,
     traffic: Traffic::closed(1),

@@ -4,13 +4,12 @@
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use macula_transport::Executor;
 use macula_transport::contract::impairment::Impairment;
 
 use super::beside_raw::raw_over;
 use super::disturbed::body;
 use crate::area::measured_once;
-use crate::fixture::EndpointPair;
+use crate::fixture::{EndpointPair, Ends};
 use crate::load::Load;
 use crate::paired::Pairs;
 use crate::session::{Session, Traffic};
@@ -45,7 +44,7 @@ pub(super) fn on_a_line(session: &Session, mix: &Mix) -> anyhow::Result<&'static
 }
 
 fn mixed(session: &Session, mix: &Mix) -> anyhow::Result<Mixed> {
-    let pair = EndpointPair::start_over(Executor::Own, mix.impairment);
+    let pair = EndpointPair::start_over(Ends::Apart, mix.impairment);
     let pair = Arc::new(session.block_on(pair)?);
     let (raw, _path) = session.block_on(raw_over(mix.impairment))?;
     let raw = Arc::new(raw);

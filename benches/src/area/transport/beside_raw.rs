@@ -4,10 +4,9 @@
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use macula_transport::Executor;
 use macula_transport::contract::impairment::Impairment;
 
-use crate::fixture::{EndpointPair, Path};
+use crate::fixture::{EndpointPair, Ends, Path};
 use crate::load::Load;
 use crate::paired::Pairs;
 use crate::raw_quic::{Congestion, RawQuic, RawServer};
@@ -16,8 +15,8 @@ use crate::session::{Session, Traffic};
 /// What is asked for, where, and over what.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Case {
-    /// Where the endpoints live. With `Current` everything shares one thread, raw too.
-    pub(super) executor: Executor,
+    /// Where the endpoints live. Among the callers everything shares one thread, raw too.
+    pub(super) ends: Ends,
     /// What is between the two ends; both sides are given the same.
     pub(super) impairment: Option<Impairment>,
     /// Length of the body, there and back.
@@ -31,9 +30,8 @@ impl Case {
         Self { traffic, ..self }
     }
 
-    pub(super) const fn on_one_thread(self) -> Self {
-        let executor = Executor::Current;
-        Self { executor, ..self }
+    pub(super) const fn with_ends(self, ends: Ends) -> Self {
+        Self { ends, ..self }
     }
 
     pub(super) const fn of(self, body_bytes: usize) -> Self {
@@ -44,14 +42,14 @@ impl Case {
 /// Runs both sides in turn.
 pub(super) fn beside_raw(session: &Session, case: &Case) -> anyhow::Result<Pairs<Load>> {
     let one_thread;
-    let session = match case.executor {
-        Executor::Own => session,
-        Executor::Current => {
+    let session = match case.ends {
+        Ends::Apart | Ends::Together => session,
+        Ends::AmongCallers => {
             one_thread = session.on_one_thread()?;
             &one_thread
         }
     };
-    let pair = EndpointPair::start_over(case.executor, case.impairment);
+    let pair = EndpointPair::start_over(case.ends, case.impairment);
     let pair = Arc::new(session.block_on(pair)?);
     let (raw, _path) = session.block_on(raw_over(case.impairment))?;
     let raw = Arc::new(raw);

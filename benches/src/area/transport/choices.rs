@@ -6,13 +6,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use macula_transport::EndpointConfig;
 use macula_transport::contract::impairment::Impairment;
-use macula_transport::{EndpointConfig, Executor};
 
 use super::disturbed::body;
 use super::{KIB, LOSSY};
 use crate::figure::Unit;
-use crate::fixture::EndpointPair;
+use crate::fixture::{EndpointPair, Ends};
 use crate::load::Load;
 use crate::measurement::{Clock, Measurement};
 use crate::paired::Pairs;
@@ -121,7 +121,7 @@ fn both(
     other: EndpointConfig,
 ) -> anyhow::Result<(Arc<EndpointPair>, Arc<EndpointPair>)> {
     let start = |config| {
-        let pair = EndpointPair::start_with(Executor::Own, impairment, config);
+        let pair = EndpointPair::start_with(Ends::Apart, impairment, config);
         session.block_on(pair).map(Arc::new)
     };
     Ok((start(one)?, start(other)?))
