@@ -5,7 +5,8 @@ use tokio::time::Instant;
 
 use super::{BadFrame, Header};
 
-/// The frames of one stream. Memory follows the bytes that are there, never an announced length.
+/// The frames of one stream. Memory follows the bytes that are there, never an announced length: of
+/// a body [`ROOM_FACTOR`] times as much is set apart at most, which is taken as it is written.
 #[derive(Debug)]
 pub(in crate::endpoint) struct FrameDecoder {
     max_body_bytes: usize,
@@ -103,6 +104,9 @@ impl FrameDecoder {
                         self.part = Part::Unwanted { left };
                         return Ok(Some(Decoded::NoRoom(head.header)));
                     }
+                    if has_come_far(body.len() + piece.len(), head.body_len()) {
+                        body.reserve(missing);
+                    }
                     body.extend_from_slice(&piece);
                     if piece.len() < missing {
                         return Ok(None);
@@ -175,6 +179,14 @@ const MAX_COPIED_BYTES: usize = 16 * 1024;
 
 /// So much memory is had for a body at once, that of longer ones grows as they come.
 const EAGER_BYTES: usize = 8 * 1024;
+
+/// From when on a body has all its room: one that grows on and on is copied each time.
+fn has_come_far(there: usize, whole: usize) -> bool {
+    there >= whole / ROOM_FACTOR
+}
+
+/// How many times the bytes that are there a body may have room for.
+const ROOM_FACTOR: usize = 16;
 
 /// Drops bytes; whether all that were to be dropped have come.
 fn skip(chunk: &mut Bytes, left: &mut usize) -> bool {

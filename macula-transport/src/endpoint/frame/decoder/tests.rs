@@ -136,6 +136,27 @@ fn an_announced_body_takes_no_memory_before_it_comes() {
 }
 
 #[test]
+fn a_body_has_room_for_sixteen_times_what_is_there_and_then_stays_where_it_is() {
+    const LEN: usize = 4 << 20;
+    let (_, bytes) = frame(1, &[], &vec![0; LEN]);
+    let mut decoder = FrameDecoder::new(LEN);
+    let mut places = Vec::new();
+    for piece in bytes.chunks(9_000) {
+        let mut chunk = Bytes::copy_from_slice(piece);
+        let decoded = decoder.next(Instant::now(), &mut chunk, |_, _| true);
+        if let Part::Body { body, .. } = &decoder.part {
+            assert!(body.capacity() <= EAGER_BYTES.max(ROOM_FACTOR * body.len()));
+            places.push((body.len(), body.as_ptr()));
+        } else {
+            assert!(decoded.unwrap().is_some());
+        }
+    }
+    let far = places.iter().filter(|(len, _)| *len >= LEN / ROOM_FACTOR);
+    let moves = far.clone().zip(far.skip(1)).filter(|(a, b)| a.1 != b.1);
+    assert_eq!(moves.count(), 0);
+}
+
+#[test]
 fn a_small_body_does_not_keep_its_chunk() {
     let (_, mut bytes) = frame(1, &[], b"small");
     bytes.reserve_exact(5000);
