@@ -3,11 +3,11 @@
 use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use tokio::time::{Instant, timeout_at};
 
-use super::calls::{Answer, Answered, NotBegun, Outgoing};
+use super::calls::{Answer, Answered, Begun, NotBegun, Outgoing};
 use super::frame::CallId;
 use super::lane::Lane;
 use super::link::Link;
@@ -27,6 +27,24 @@ pub(super) struct Call<'a> {
 }
 
 impl<'a> Call<'a> {
+    /// Puts a request on its way if nothing has to be waited for; hands it back otherwise. `waker` is
+    /// that of the task which is to poll the call.
+    pub(super) fn begin_at_once(
+        link: &'a Link,
+        request: Outgoing,
+        waker: Waker,
+        start_lane: impl Fn(Arc<Lane>, Option<Turn>),
+    ) -> Result<Self, Outgoing> {
+        if link.travels_alone(&request.body) {
+            return Err(request);
+        }
+        let deadline = request.deadline;
+        match link.calls.try_begin(request, None, waker) {
+            Ok(begun) => Ok(Self::begun(link, deadline, begun, None, start_lane)),
+            Err(not_begun) => Err(not_begun.request),
+        }
+    }
+
     /// Puts a request on its way; one with a long body waits for its turn first. `start_lane` starts
     /// another lane where one is wanted. The call is to be polled by the same task, at once.
     pub(super) async fn begin(
@@ -47,13 +65,16 @@ impl<'a> Call<'a> {
             false => (None, None),
         };
         let begun = link.calls.begin(request, alone.as_ref(), counters).await?;
-        let call = Self {
-            link,
-            id: begun.call,
-            deadline,
-            is_new: true,
-            is_over: false,
-        };
+        Ok(Self::begun(link, deadline, begun, turn, start_lane))
+    }
+
+    fn begun(
+        link: &'a Link,
+        deadline: Instant,
+        begun: Begun,
+        turn: Option<Turn>,
+        start_lane: impl Fn(Arc<Lane>, Option<Turn>),
+    ) -> Self {
         if let Some(lane) = begun.new_lane {
             start_lane(lane, turn);
         }
@@ -61,7 +82,13 @@ impl<'a> Call<'a> {
         if let Some(lane) = begun.first_lane {
             start_lane(lane, None);
         }
-        Ok(call)
+        Self {
+            link,
+            id: begun.call,
+            deadline,
+            is_new: true,
+            is_over: false,
+        }
     }
 
     /// Gives it up because its time is over.

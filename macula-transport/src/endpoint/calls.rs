@@ -125,7 +125,8 @@ impl Calls {
         }
     }
 
-    fn try_begin(
+    /// Begins it if there is room at once; the answer wakes the `waker`.
+    pub(super) fn try_begin(
         &self,
         request: Outgoing,
         alone: Option<&Arc<Lane>>,

@@ -1,6 +1,8 @@
 //! What this node wants of its peers: connections, and answers to requests.
 
+use std::future::poll_fn;
 use std::sync::{Arc, Weak};
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -62,11 +64,35 @@ pub(super) async fn request(
         deadline: after(Instant::now(), request.timeout),
         body: request.body,
     };
-    let answer = attempts(node, to, outgoing).await?;
+    let answer = match attempt_at_once(node, to, outgoing).await {
+        Ok(answer) => answer,
+        // Boxed, for most requests do not need it and would carry room for it.
+        Err(again) => Box::pin(attempts(node, to, again)).await?,
+    };
     if answer == Answer::Overdue(Executed::No) {
         node.counters.requests_unsent.add();
     }
     answer.into_result(request.timeout, limit_bytes)
+}
+
+/// Sends a request on the connection there is, unless that takes a wait; hands it back when it has
+/// not begun.
+async fn attempt_at_once(
+    node: &Arc<Node>,
+    to: &Contact,
+    request: Outgoing,
+) -> Result<Answer, Outgoing> {
+    let Some(lease) = node.pool.lease(&to.node_id) else {
+        return Err(request);
+    };
+    let link = lease.link();
+    let start = |lane, turn| node.start_lane(link, lane, turn);
+    let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
+    let call = Call::begin_at_once(link, request, waker, start)?;
+    match attempted(node, link, call.await) {
+        Attempted::Answered(answer) => Ok(answer),
+        Attempted::NotBegun(again, _) => Err(again),
+    }
 }
 
 async fn attempts(
@@ -74,7 +100,7 @@ async fn attempts(
     to: &Contact,
     mut request: Outgoing,
 ) -> Result<Answer, RequestError> {
-    for _ in 1..MAX_ATTEMPTS {
+    for _ in 2..MAX_ATTEMPTS {
         match attempt(node, to, request).await? {
             Attempted::Answered(answer) => return Ok(answer),
             // It found a connection or a lane that had ended, or was about to.
@@ -209,8 +235,8 @@ pub(super) async fn ping(node: &Weak<Node>, link: &Arc<Link>, patience: Duration
     }
 }
 
-/// How often a request is put on a connection, or a lane of it, that turns out to have ended before.
-/// Between nodes that leave idle connections at once, three in a row were.
+/// How often a request is put on a connection, or a lane of it, that turns out to have ended before:
+/// the first time at once. Between nodes that leave idle connections at once, three in a row were.
 const MAX_ATTEMPTS: usize = 8;
 
 /// Uses a connection regularly from now on, so that neither end finds it idle.
