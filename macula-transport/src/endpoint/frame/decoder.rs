@@ -104,9 +104,7 @@ impl FrameDecoder {
                         self.part = Part::Unwanted { left };
                         return Ok(Some(Decoded::NoRoom(head.header)));
                     }
-                    if has_come_far(body.len() + piece.len(), head.body_len()) {
-                        body.reserve(missing);
-                    }
+                    make_room(body, piece.len(), missing);
                     body.extend_from_slice(&piece);
                     if piece.len() < missing {
                         return Ok(None);
@@ -180,9 +178,13 @@ const MAX_COPIED_BYTES: usize = 16 * 1024;
 /// So much memory is had for a body at once, that of longer ones grows as they come.
 const EAGER_BYTES: usize = 8 * 1024;
 
-/// From when on a body has all its room: one that grows on and on is copied each time.
-fn has_come_far(there: usize, whole: usize) -> bool {
-    there >= whole / ROOM_FACTOR
+/// Makes room for a piece of a body, and for more of the `missing` bytes: a long body is copied each
+/// time it outgrows its room.
+fn make_room(body: &mut BytesMut, piece: usize, missing: usize) {
+    if body.capacity() - body.len() < piece {
+        let there = body.len() + piece;
+        body.reserve(missing.min(piece + there * (ROOM_FACTOR - 1)));
+    }
 }
 
 /// How many times the bytes that are there a body may have room for.

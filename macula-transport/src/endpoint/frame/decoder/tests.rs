@@ -136,7 +136,7 @@ fn an_announced_body_takes_no_memory_before_it_comes() {
 }
 
 #[test]
-fn a_body_has_room_for_sixteen_times_what_is_there_and_then_stays_where_it_is() {
+fn a_body_has_room_for_sixteen_times_what_is_there_at_most_and_so_is_seldom_moved() {
     const LEN: usize = 4 << 20;
     let (_, bytes) = frame(1, &[], &vec![0; LEN]);
     let mut decoder = FrameDecoder::new(LEN);
@@ -146,14 +146,13 @@ fn a_body_has_room_for_sixteen_times_what_is_there_and_then_stays_where_it_is() 
         let decoded = decoder.next(Instant::now(), &mut chunk, |_, _| true);
         if let Part::Body { body, .. } = &decoder.part {
             assert!(body.capacity() <= EAGER_BYTES.max(ROOM_FACTOR * body.len()));
-            places.push((body.len(), body.as_ptr()));
+            places.push(body.as_ptr());
         } else {
             assert!(decoded.unwrap().is_some());
         }
     }
-    let far = places.iter().filter(|(len, _)| *len >= LEN / ROOM_FACTOR);
-    let moves = far.clone().zip(far.skip(1)).filter(|(a, b)| a.1 != b.1);
-    assert_eq!(moves.count(), 0);
+    places.dedup();
+    assert!(places.len() <= 4, "{}", places.len());
 }
 
 #[test]
