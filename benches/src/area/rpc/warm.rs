@@ -1,9 +1,9 @@
 //! Warm calls through everything, beside bare requests and beside one s2n-quic stream per request.
 //!
 //! A call and the bare request that it is compared with go over the same connection of the same two
-//! endpoints, each on a thread of its own, from callers on the same runtime; and they are answered
-//! at the same place: an inline handler beside an inline echo, a spawned one beside an echo in a
-//! task of its own.
+//! endpoints, which share one thread of their own, from callers on the same runtime; and they are
+//! answered at the same place: an inline handler beside an inline echo, a spawned one beside an echo
+//! in a task of its own.
 
 use std::sync::Arc;
 
