@@ -183,7 +183,8 @@ const EAGER_BYTES: usize = 8 * 1024;
 fn make_room(body: &mut BytesMut, piece: usize, missing: usize) {
     if body.capacity() - body.len() < piece {
         let there = body.len() + piece;
-        body.reserve(missing.min(piece + there * (ROOM_FACTOR - 1)));
+        let more = there.saturating_mul(ROOM_FACTOR - 1);
+        body.reserve(missing.min(piece.saturating_add(more)));
     }
 }
 
