@@ -250,8 +250,12 @@ impl Endpoint {
     ///
     /// # Cancel safety
     /// Dropping the future cancels the request at the peer. What it had done by then is done.
-    pub async fn request(&self, to: &Contact, request: Request) -> Result<Bytes, RequestError> {
-        outbound::request(&self.node, to, request).await
+    pub fn request(
+        &self,
+        to: &Contact,
+        request: Request,
+    ) -> impl Future<Output = Result<Bytes, RequestError>> + Send {
+        outbound::request(&self.node, to, request)
     }
 
     /// The connected peers, by node id.

@@ -91,6 +91,11 @@ impl<'a> Call<'a> {
         }
     }
 
+    /// The connection that it goes over.
+    pub(super) fn link(&self) -> &'a Link {
+        self.link
+    }
+
     /// Gives it up because its time is over.
     fn overdue(&mut self) -> Answered {
         self.is_over = true;

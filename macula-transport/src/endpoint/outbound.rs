@@ -2,7 +2,7 @@
 
 use std::future::poll_fn;
 use std::sync::{Arc, Weak};
-use std::task::Poll;
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -46,11 +46,39 @@ pub(super) async fn connect(node: &Arc<Node>, target: &DialTarget) -> Result<Pee
 }
 
 /// Sends a request and waits for the reply.
-pub(super) async fn request(
+pub(super) fn request(
     node: &Arc<Node>,
     to: &Contact,
     request: Request,
-) -> Result<Bytes, RequestError> {
+) -> impl Future<Output = Result<Bytes, RequestError>> + Send {
+    // An `async fn` would have room for the request twice.
+    async move {
+        let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
+        let timeout = request.timeout;
+        let outgoing = outgoing(node, request)?;
+        let lease = node.pool.lease(&to.node_id);
+        let answered = match begin_at_once(node, lease.as_ref(), outgoing, waker) {
+            Ok(call) => {
+                let link = call.link();
+                attempted(node, link, call.await).answer()
+            }
+            Err(again) => Err(again),
+        };
+        drop(lease);
+        let answer = match answered {
+            Ok(answer) => answer,
+            // Boxed, for most requests do not need it and would carry room for it.
+            Err(again) => Box::pin(attempts(node, to, again)).await?,
+        };
+        if answer == Answer::Overdue(Executed::No) {
+            node.counters.requests_unsent.add();
+        }
+        answer.into_result(timeout, node.config.max_message_bytes.get())
+    }
+}
+
+/// What is sent, if it may be.
+fn outgoing(node: &Node, request: Request) -> Result<Outgoing, RequestError> {
     if node.is_closing() {
         return Err(RequestError::not_executed(RequestFailure::ShuttingDown));
     }
@@ -59,40 +87,27 @@ pub(super) async fn request(
         let failure = RequestFailure::TooLarge { limit_bytes };
         return Err(RequestError::not_executed(failure));
     }
-    let outgoing = Outgoing {
+    Ok(Outgoing {
         protocol: request.protocol,
         deadline: after(Instant::now(), request.timeout),
         body: request.body,
-    };
-    let answer = match attempt_at_once(node, to, outgoing).await {
-        Ok(answer) => answer,
-        // Boxed, for most requests do not need it and would carry room for it.
-        Err(again) => Box::pin(attempts(node, to, again)).await?,
-    };
-    if answer == Answer::Overdue(Executed::No) {
-        node.counters.requests_unsent.add();
-    }
-    answer.into_result(request.timeout, limit_bytes)
+    })
 }
 
 /// Sends a request on the connection there is, unless that takes a wait; hands it back when it has
 /// not begun.
-async fn attempt_at_once(
+fn begin_at_once<'a>(
     node: &Arc<Node>,
-    to: &Contact,
+    lease: Option<&'a Lease>,
     request: Outgoing,
-) -> Result<Answer, Outgoing> {
-    let Some(lease) = node.pool.lease(&to.node_id) else {
+    waker: Waker,
+) -> Result<Call<'a>, Outgoing> {
+    let Some(lease) = lease else {
         return Err(request);
     };
     let link = lease.link();
     let start = |lane, turn| node.start_lane(link, lane, turn);
-    let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
-    let call = Call::begin_at_once(link, request, waker, start)?;
-    match attempted(node, link, call.await) {
-        Attempted::Answered(answer) => Ok(answer),
-        Attempted::NotBegun(again, _) => Err(again),
-    }
+    Call::begin_at_once(link, request, waker, start)
 }
 
 async fn attempts(
@@ -120,6 +135,14 @@ enum Attempted {
 }
 
 impl Attempted {
+    /// The answer, or what has not begun.
+    fn answer(self) -> Result<Answer, Outgoing> {
+        match self {
+            Self::Answered(answer) => Ok(answer),
+            Self::NotBegun(request, _) => Err(request),
+        }
+    }
+
     /// Its time was over before it was sent.
     fn too_late() -> Self {
         Self::Answered(Answer::Overdue(Executed::No))
