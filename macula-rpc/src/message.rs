@@ -34,6 +34,11 @@ impl CallId {
         Self(id.to_be_bytes())
     }
 
+    /// Until it is read.
+    const fn unread() -> Self {
+        Self::from_u128(0)
+    }
+
     /// The 128 bits.
     pub const fn as_u128(self) -> u128 {
         u128::from_be_bytes(self.0)
@@ -55,6 +60,9 @@ impl fmt::Debug for CallId {
 /// What travels of one attempt of a call before the arguments.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct CallHeader<'a> {
+    /// In front of the rest, which is serialised: an array would be so byte by byte, and take as
+    /// long as all the rest.
+    #[serde(skip, default = "CallId::unread")]
     pub(crate) call_id: CallId,
     /// Counted from one.
     pub(crate) attempt: u8,
@@ -73,16 +81,20 @@ pub(crate) struct CallHeader<'a> {
 impl<'a> CallHeader<'a> {
     /// The message with these arguments.
     pub(crate) fn encode(&self, body: &[u8]) -> Result<Bytes, EncodeError> {
-        encode(self, self.usual_len(), body)
+        let mut message = Vec::with_capacity(self.usual_len() + body.len());
+        message.extend_from_slice(&self.call_id.0);
+        encode(message, self, body)
     }
 
     /// The header and the arguments of a message.
     pub(crate) fn decode(message: &'a Bytes) -> Result<(Self, Bytes), DecodeError> {
-        let (header, body) = decode::<Self>(message)?;
-        match header.service.len() <= MAX_NAME_BYTES {
-            true => Ok((header, body)),
-            false => Err(DecodeError::Malformed),
+        let (id, rest) = message.split_first_chunk().ok_or(DecodeError::Truncated)?;
+        let (mut header, body) = decode::<Self>(rest)?;
+        if header.service.len() > MAX_NAME_BYTES {
+            return Err(DecodeError::Malformed);
         }
+        header.call_id = CallId(*id);
+        Ok((header, message.slice_ref(body)))
     }
 
     /// How long it is unless some length takes more than a byte: who has room for exactly as much
@@ -165,7 +177,8 @@ impl ReplyMessage {
             Status::Ok => OK_HEADER_BYTES,
             _ => TYPICAL_HEADER_BYTES,
         };
-        encode(&header, usual_len, &self.body)
+        let message = Vec::with_capacity(usual_len + self.body.len());
+        encode(message, &header, &self.body)
     }
 
     pub(crate) fn decode(message: &Bytes) -> Result<Self, DecodeError> {
@@ -173,25 +186,25 @@ impl ReplyMessage {
         Ok(Self {
             status: header.status,
             codec: Codec::from_id(header.codec).ok_or(DecodeError::Malformed)?,
-            body,
+            body: message.slice_ref(body),
         })
     }
 }
 
-fn encode(header: &impl Serialize, header_len: usize, body: &[u8]) -> Result<Bytes, EncodeError> {
-    let message = Vec::with_capacity(header_len + body.len());
+/// Appends a header and a body to what a message begins with.
+fn encode(message: Vec<u8>, header: &impl Serialize, body: &[u8]) -> Result<Bytes, EncodeError> {
     let mut message =
         postcard::to_extend(header, message).map_err(|_| EncodeError::Unserialisable)?;
     message.extend_from_slice(body);
     Ok(message.into())
 }
 
-fn decode<'a, H: Deserialize<'a>>(message: &'a Bytes) -> Result<(H, Bytes), DecodeError> {
-    match postcard::take_from_bytes(message) {
-        Ok((header, body)) => Ok((header, message.slice_ref(body))),
-        Err(postcard::Error::DeserializeUnexpectedEnd) => Err(DecodeError::Truncated),
-        Err(_) => Err(DecodeError::Malformed),
-    }
+/// A header, and what follows it.
+fn decode<'a, H: Deserialize<'a>>(message: &'a [u8]) -> Result<(H, &'a [u8]), DecodeError> {
+    postcard::take_from_bytes(message).map_err(|error| match error {
+        postcard::Error::DeserializeUnexpectedEnd => DecodeError::Truncated,
+        _ => DecodeError::Malformed,
+    })
 }
 
 /// Of a reply that is a result: status, codec, and no extension.

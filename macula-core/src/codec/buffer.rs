@@ -13,7 +13,7 @@ pub(super) struct BoundedBuffer {
 impl BoundedBuffer {
     pub(super) fn new(limit_bytes: usize) -> Self {
         Self {
-            bytes: Vec::new(),
+            bytes: Vec::with_capacity(limit_bytes.min(USUAL_BYTES)),
             limit_bytes,
         }
     }
@@ -38,3 +38,7 @@ impl Flavor for BoundedBuffer {
         Ok(self.bytes)
     }
 }
+
+/// Room to begin with: most messages do not need more, and growing from nothing takes several
+/// allocations.
+const USUAL_BYTES: usize = 128;
