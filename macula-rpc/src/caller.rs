@@ -18,17 +18,15 @@ use crate::budget::Spending;
 use crate::health::{Health, ServiceHealth};
 use crate::{
     Attempt, CallError, CallId, CallOptions, CalledStats, CallerConfig, CallerConfigError, Codec,
-    Part, PerService, ProviderSelector, Server, Service, TraceContext, scope,
+    PerService, ProviderSelector, Server, Service, TraceContext, scope,
 };
 
 mod departures;
-mod local;
-mod outbound;
+mod running;
 mod stats;
 mod verdict;
 
-use local::Local;
-use outbound::{Known, OutboundCall};
+use running::{Known, RunningCall};
 use stats::Counters;
 
 pub use stats::CallerStats;
@@ -128,19 +126,26 @@ impl Caller {
     /// # Cancel safety
     /// Dropping the future makes no further attempt and tells the provider, which aborts the
     /// handler. The call may have run.
-    pub async fn call(&self, call: Call) -> Result<Reply, CallError> {
-        let started = Instant::now();
-        let health = self.0.health.of(started, &call.service);
-        let under_way = health.meter.begin(started);
-        let outcome = self.0.run(&call, &health, started).await;
-        match &outcome {
-            Ok(reply) => under_way.ended(started + reply.elapsed, None),
-            Err(error) => {
-                under_way.ended(Instant::now(), Some(error.class()));
-                report(&call.service, error);
+    pub fn call(&self, call: Call) -> impl Future<Output = Result<Reply, CallError>> + Send {
+        // An `async fn` would have room for the call twice.
+        async move {
+            let (started, call) = (Instant::now(), &call);
+            let health = self.0.health.of(started, &call.service);
+            let under_way = health.meter.begin(started);
+            let mut running = self.0.begin(call, &health, started);
+            let span = running.span();
+            let mut run = pin!(running.run());
+            // `Instrument` would copy the whole future, which is longer than what most calls carry.
+            let outcome = poll_fn(|cx| span.in_scope(|| run.as_mut().poll(cx))).await;
+            match &outcome {
+                Ok(reply) => under_way.ended(started + reply.elapsed, None),
+                Err(error) => {
+                    under_way.ended(Instant::now(), Some(error.class()));
+                    report(&call.service, error);
+                }
             }
+            outcome
         }
-        outcome
     }
 
     /// What was counted so far.
@@ -160,54 +165,19 @@ impl Caller {
 }
 
 impl Shared {
-    async fn run(
-        &self,
-        call: &Call,
-        health: &ServiceHealth,
+    /// A call that has not been tried yet.
+    fn begin<'a>(
+        &'a self,
+        call: &'a Call,
+        health: &'a ServiceHealth,
         started: Instant,
-    ) -> Result<Reply, CallError> {
-        let limit_bytes = self.config.max_body_bytes.get();
-        if call.body.len() > limit_bytes {
-            return Err(CallError::TooLarge {
-                part: Part::Arguments,
-                limit_bytes: limit_bytes as u64,
-                attempts: Vec::new(),
-            });
-        }
+    ) -> RunningCall<'a> {
         let time = CallTime {
             started,
             deadline: scope::deadline(started, call.options.timeout),
         };
         let identity = CallIdentity::of(call, self.call_ids.next());
-        let span = identity.span(&call.service);
-        let mut located = pin!(self.locate(call, health, identity, time));
-        // `Instrument` would copy the whole future, which is longer than what most calls carry.
-        poll_fn(|cx| span.in_scope(|| located.as_mut().poll(cx))).await
-    }
-
-    /// Makes the call here if this node provides the service, else at one of its providers.
-    async fn locate(
-        &self,
-        call: &Call,
-        health: &ServiceHealth,
-        identity: CallIdentity,
-        time: CallTime,
-    ) -> Result<Reply, CallError> {
-        let mut known = self.known(call);
-        let mut turned_away = None;
-        if matches!(known, Some(Ok(Resolved::Local(_)))) || self.is_to_system(call) {
-            match self.run_local(call, &health.meter, identity, time).await {
-                Local::Ended(outcome) => return outcome,
-                Local::TurnedAway(attempt) => turned_away = attempt,
-            }
-            known = None;
-        }
-        self.spending.call(time.started);
-        let mut outbound = OutboundCall::new(self, call, health, identity, time);
-        if let Some(attempt) = turned_away {
-            outbound.go_on_after(attempt);
-        }
-        outbound.run(known).await
+        RunningCall::new(self, call, health, identity, time)
     }
 
     /// What is known of the providers without asking the network.

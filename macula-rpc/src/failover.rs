@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use macula_core::{Contact, Delivery, NodeId, Provider};
 use macula_transport::Executed;
+use smallvec::SmallVec;
 use tokio::time::Instant;
 
 pub(crate) mod ejection;
@@ -34,8 +35,8 @@ pub(crate) struct Plan {
     node: Option<Contact>,
     /// What was found last; all calls that found the same share it.
     found: Option<Arc<[Provider]>>,
-    /// Which of those that were found may be tried.
-    untried: Vec<usize>,
+    /// Which of those that were found may be tried. Few are there without an allocation.
+    untried: SmallVec<[u16; 8]>,
     failed: Vec<Failed>,
     made: u8,
     at_most_once: bool,
@@ -92,7 +93,7 @@ impl Plan {
         Self {
             node: None,
             found: None,
-            untried: Vec::new(),
+            untried: SmallVec::new(),
             failed: Vec::new(),
             made: 0,
             at_most_once: config.delivery == Delivery::AtMostOnce,
@@ -125,8 +126,8 @@ impl Plan {
         is_wanted: impl Fn(&Provider) -> bool,
     ) -> bool {
         self.untried.clear();
-        self.untried.reserve_exact(found.len().min(MAX_CANDIDATES));
-        let wanted = found.iter().enumerate().filter(|(_, it)| is_wanted(it));
+        self.untried.reserve(found.len().min(MAX_CANDIDATES));
+        let wanted = (0..).zip(&*found).filter(|(_, it)| is_wanted(it));
         for (index, provider) in wanted.take(MAX_CANDIDATES) {
             self.at_most_once |= provider.delivery() == Delivery::AtMostOnce;
             if self.may_try(provider) {
@@ -140,7 +141,7 @@ impl Plan {
     /// The providers to choose from, in the order they were found.
     pub(crate) fn untried(&self) -> impl ExactSizeIterator<Item = &Provider> {
         let found = self.found.as_deref().unwrap_or_default();
-        self.untried.iter().map(|index| &found[*index])
+        self.untried.iter().map(|index| &found[usize::from(*index)])
     }
 
     /// Whether what may have run is not repeated: the call, or a record of the service, says so.
@@ -218,7 +219,7 @@ impl Plan {
         let found = self.found.as_deref().unwrap_or_default();
         // An answer should name nobody twice, but whoever gave it may be wrong.
         self.untried
-            .retain(|index| found[*index].node_id() != tried.contact.node_id);
+            .retain(|index| found[usize::from(*index)].node_id() != tried.contact.node_id);
         self.failed.push(Failed {
             contact: tried.contact,
             executed,

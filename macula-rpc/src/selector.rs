@@ -1,6 +1,7 @@
 //! Which provider a call goes to: the [`ProviderSelector`] trait and the strategies shipped.
 
 use macula_core::{Provider, ServiceName};
+use smallvec::SmallVec;
 
 use crate::ProviderHealth;
 
@@ -65,6 +66,9 @@ pub struct Candidate<'a> {
     /// Its place among all that were not tried yet.
     pub(crate) index: usize,
 }
+
+/// Those of one call. Few are there without an allocation.
+pub(crate) type Candidates<'a> = SmallVec<[Candidate<'a>; 4]>;
 
 impl<'a> Candidate<'a> {
     /// A candidate of whose health nothing is known.

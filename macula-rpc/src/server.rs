@@ -23,6 +23,7 @@ use admission::Ledger;
 use inbound::Inbound;
 
 pub(crate) use begin::Incoming;
+pub(crate) use local::Serving;
 pub use stats::ServerStats;
 
 /// Runs the handlers of a node's services, each call in a task of its own.

@@ -1,27 +1,33 @@
-//! One call to other nodes: discovery, selection, attempts.
+//! One call: at this node if it provides the service, else discovery, selection, attempts.
 
+use std::borrow::Cow;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use macula_core::{Contact, Delivery, Metadata, NodeId, Provider};
 use macula_registry::{MAX_WANTED, ResolveError, ResolveOptions, Resolved, Source};
-use macula_transport::{ProtocolId, Request};
+use macula_transport::{ProtocolId, Request, RequestError};
 use tokio::time::Instant;
+use tracing::Span;
 
-use super::local::header_of;
 use super::verdict::{Detail, Verdict};
 use super::{Call, CallIdentity, CallTime, Reply, Shared};
 use crate::failover::{GiveUp, Plan, PlanConfig, Step, Try};
 use crate::health::{AttemptUnderWay, ServiceHealth};
+use crate::message::CallHeader;
+use crate::server::Serving;
 use crate::{Attempt, AttemptOutcome, CallError, Part, Service, scope};
 
 mod choice;
+mod local;
 
 /// What the registry answers.
 pub(super) type Known = Result<Resolved<Service>, ResolveError>;
 
-pub(super) struct OutboundCall<'a> {
+/// Where a call has come to.
+pub(super) struct RunningCall<'a> {
     shared: &'a Shared,
     call: &'a Call,
     health: &'a ServiceHealth,
@@ -42,7 +48,7 @@ struct Begun<'a> {
     under_way: Option<AttemptUnderWay<'a>>,
 }
 
-impl<'a> OutboundCall<'a> {
+impl<'a> RunningCall<'a> {
     pub(super) fn new(
         shared: &'a Shared,
         call: &'a Call,
@@ -74,43 +80,86 @@ impl<'a> OutboundCall<'a> {
         }
     }
 
-    /// Goes on where this node's own service turned the call away.
-    pub(super) fn go_on_after(&mut self, turned_away: Attempt) {
-        self.attempts.push(turned_away);
-        self.now = Instant::now();
+    /// The call's own span.
+    pub(super) fn span(&self) -> Span {
+        self.identity.span(&self.call.service)
     }
 
-    /// Makes the call with what is `known` of the providers without asking the network.
-    pub(super) async fn run(&mut self, known: Option<Known>) -> Result<Reply, CallError> {
-        self.discover(known).await?;
-        loop {
-            let begun = match self.plan.next(self.now) {
-                Step::TryNode(_) | Step::Choose if !self.may_go_on() => {
-                    return Err(self.out_of_budget());
-                }
-                // What a lookup would find could not be tried.
-                Step::Refresh(_) if !self.could_go_on() => return Err(self.out_of_budget()),
-                Step::TryNode(node_id) => self.choose_node(node_id),
-                Step::Choose => self.choose()?,
-                Step::Refresh(timeout) => {
-                    self.refresh(timeout).await;
-                    continue;
-                }
-                Step::GiveUp(reason) => return Err(self.give_up(reason)),
+    /// Makes the call here if this node provides the service, else at one of its providers.
+    ///
+    /// What most calls do not need is boxed: they would carry room for it, and be copied with it.
+    pub(super) async fn run(&mut self) -> Result<Reply, CallError> {
+        self.check_len()?;
+        let mut known = self.shared.known(self.call);
+        if self.is_local(known.as_ref()) {
+            let reply = match self.serve_locally() {
+                Serving::Ended(reply) => reply,
+                Serving::Waits(handling) => handling.await,
             };
-            if let Some(outcome) = self.attempt(begun).await {
+            if let Some(outcome) = self.served_locally(reply) {
+                return outcome;
+            }
+            known = None;
+        }
+        self.shared.spending.call(self.time.started);
+        if !matches!(&known, Some(Ok(resolved)) if self.offer(resolved)) {
+            Box::pin(self.discover(known)).await?;
+        }
+        loop {
+            if let Some(timeout) = self.refresh_due()? {
+                Box::pin(self.refresh(timeout)).await;
+            }
+            let begun = self.begin()?;
+            let request = self.request(&begun.tried)?;
+            let endpoint = &self.shared.endpoint;
+            let answer = endpoint.request(&begun.tried.contact, request).await;
+            if let Some(outcome) = self.answered(begun, answer) {
                 return outcome;
             }
         }
     }
 
-    /// Finds the first candidates: without a wait when they are cached.
+    fn check_len(&self) -> Result<(), CallError> {
+        let limit_bytes = self.shared.config.max_body_bytes.get();
+        if self.call.body.len() <= limit_bytes {
+            return Ok(());
+        }
+        Err(CallError::TooLarge {
+            part: Part::Arguments,
+            limit_bytes: limit_bytes as u64,
+            attempts: Vec::new(),
+        })
+    }
+
+    /// Whether to look the service up again now, and for how long at most.
+    fn refresh_due(&mut self) -> Result<Option<Duration>, CallError> {
+        match self.plan.next(self.now) {
+            // What it would find could not be tried.
+            Step::Refresh(_) if !self.could_go_on() => Err(self.out_of_budget()),
+            Step::Refresh(timeout) => Ok(Some(timeout)),
+            _ => Ok(None),
+        }
+    }
+
+    /// Begins the next attempt, or ends the call.
+    fn begin(&mut self) -> Result<Begun<'a>, CallError> {
+        match self.plan.next(self.now) {
+            Step::TryNode(_) | Step::Choose if !self.may_go_on() => Err(self.out_of_budget()),
+            Step::TryNode(node_id) => Ok(self.choose_node(node_id)),
+            Step::Choose => self.choose(),
+            Step::GiveUp(reason) => Err(self.give_up(reason)),
+            // It was, and no call does so twice.
+            Step::Refresh(_) => Err(self.give_up(GiveUp::UsedUp)),
+        }
+    }
+
+    /// Finds the first candidates where what is known names nobody who is wanted.
     async fn discover(&mut self, known: Option<Known>) -> Result<(), CallError> {
         let force_refresh = self.call.options.force_refresh;
         let found = match known {
-            Some(Ok(resolved)) => {
-                // When it names nobody who is wanted, a newer one may.
-                let _ = self.offer(resolved) || self.offer_pinned_node().await;
+            // A newer answer may.
+            Some(Ok(_)) => {
+                self.offer_pinned_node().await;
                 return Ok(());
             }
             _ if !force_refresh && self.offer_pinned_connection() => return Ok(()),
@@ -126,7 +175,7 @@ impl<'a> OutboundCall<'a> {
             }
         };
         let (is_offered, in_vain) = match found {
-            Ok(resolved) => (self.offer(resolved), None),
+            Ok(resolved) => (self.offer(&resolved), None),
             Err(error) => (false, Some(error)),
         };
         let is_offered = is_offered || self.offer_pinned_node().await;
@@ -206,7 +255,7 @@ impl<'a> OutboundCall<'a> {
                     // Not before there is an answer: until then others wait for it too.
                     looked.note(self.now, service);
                 }
-                self.offer(resolved.clone());
+                self.offer(&resolved);
                 self.repair(resolved.providers());
             }
             Err(error) => {
@@ -236,13 +285,14 @@ impl<'a> OutboundCall<'a> {
     }
 
     /// Takes the providers into consideration; says whether any may be tried.
-    fn offer(&mut self, resolved: Resolved<Service>) -> bool {
+    fn offer(&mut self, resolved: &Resolved<Service>) -> bool {
         self.source = resolved.source();
         let Some(found) = elsewhere(resolved) else {
             return false;
         };
         let (shared, call) = (self.shared, self.call);
-        self.plan.offer(found, |it| is_wanted(shared, call, it))
+        self.plan
+            .offer(Arc::clone(found), |it| is_wanted(shared, call, it))
     }
 
     /// Takes those out of a new answer that have just proved dead under the same record.
@@ -286,26 +336,33 @@ impl<'a> OutboundCall<'a> {
         }
     }
 
-    /// Makes one attempt; `None` when the call goes on.
-    async fn attempt(&mut self, begun: Begun<'a>) -> Option<Result<Reply, CallError>> {
-        let Begun { tried, under_way } = begun;
+    /// What is sent in an attempt.
+    fn request(&mut self, tried: &Try) -> Result<Request, CallError> {
         self.health.meter.attempt(tried.number);
-        let encoded = header_of(self.call, self.identity, tried.number).encode(&self.call.body);
-        let Ok(body) = encoded else {
-            return Some(Err(CallError::Codec {
+        let header = header_of(self.call, self.identity, tried.number);
+        let body = header
+            .encode(&self.call.body)
+            .map_err(|_| CallError::Codec {
                 part: Part::Arguments,
                 reason: "header cannot be encoded".to_owned(),
                 attempts: std::mem::take(&mut self.attempts),
-            }));
-        };
-        let request = Request {
+            })?;
+        Ok(Request {
             protocol: ProtocolId::RPC,
             timeout: tried.timeout,
             body,
-        };
-        let began = self.now;
-        let answer = self.shared.endpoint.request(&tried.contact, request).await;
-        self.now = Instant::now();
+        })
+    }
+
+    /// Learns what became of an attempt; `None` when the call goes on.
+    fn answered(
+        &mut self,
+        begun: Begun<'a>,
+        answer: Result<Bytes, RequestError>,
+    ) -> Option<Result<Reply, CallError>> {
+        let Begun { tried, under_way } = begun;
+        // Nothing was waited for since the attempt began.
+        let began = std::mem::replace(&mut self.now, Instant::now());
         let verdict = Verdict::of_answer(answer);
         self.health.meter.attempted(&verdict.outcome);
         let forced = under_way.as_ref().is_some_and(AttemptUnderWay::is_forced);
@@ -383,12 +440,26 @@ fn is_wanted(shared: &Shared, call: &Call, provider: &Provider) -> bool {
 }
 
 /// The other nodes that were found.
-fn elsewhere(resolved: Resolved<Service>) -> Option<Arc<[Provider]>> {
+fn elsewhere(resolved: &Resolved<Service>) -> Option<&Arc<[Provider]>> {
     match resolved {
         Resolved::Local(_) => None,
         Resolved::Fresh(found)
         | Resolved::Stale(found)
         | Resolved::Dht(found)
         | Resolved::Direct(found) => Some(found),
+    }
+}
+
+/// What the provider gets to see of an attempt.
+fn header_of(call: &Call, identity: CallIdentity, attempt: u8) -> CallHeader<'_> {
+    CallHeader {
+        call_id: identity.id,
+        attempt,
+        codec: call.codec.id(),
+        delivery: call.options.delivery.unwrap_or(Delivery::AtLeastOnce),
+        service: call.service.as_str(),
+        trace: identity.trace(),
+        headers: Cow::Borrowed(&call.options.headers),
+        extensions: macula_core::Extensions::default(),
     }
 }

@@ -1,5 +1,6 @@
 //! Which candidates are left out because their breakers are open.
 
+use crate::selector::Candidates;
 use crate::{BreakerState, Candidate};
 
 /// Leaves out those whose breakers are open, but never more than half of all, and nobody when
@@ -8,7 +9,7 @@ use crate::{BreakerState, Candidate};
 ///
 /// A call that may run only once and comes to nothing there could not go on: for it all of them are
 /// left out as long as there is anybody else.
-pub(crate) fn leave_out(candidates: &mut Vec<Candidate<'_>>, at_most_once: bool) {
+pub(crate) fn leave_out(candidates: &mut Candidates<'_>, at_most_once: bool) {
     let open = candidates.iter().filter(|it| is_open(it)).count();
     if open == 0 || open == candidates.len() {
         return;
@@ -51,7 +52,7 @@ mod tests {
                     candidate.health.breaker = BreakerState::Open;
                 }
             }
-            let mut offered = all.clone();
+            let mut offered = Candidates::from_slice(&all);
             leave_out(&mut offered, at_most_once);
             let count = open.iter().filter(|(is_open, _)| *is_open).count();
             let left_out = all.len() - offered.len();

@@ -1,8 +1,9 @@
 //! Whom a call goes to next: the selector's choice of those whose breakers admit it.
 
-use super::{Begun, OutboundCall};
+use super::{Begun, RunningCall};
 use crate::failover::ejection;
 use crate::health::AttemptUnderWay;
+use crate::selector::Candidates;
 use crate::{BreakerState, CallError, Candidate, Selection};
 
 /// Who is tried next.
@@ -16,7 +17,7 @@ struct Chosen<'a> {
 /// What the selector chose although it is not there, of so many candidates.
 struct NoChoice(Option<usize>, usize);
 
-impl<'a> OutboundCall<'a> {
+impl<'a> RunningCall<'a> {
     /// Chooses whom to try next, and begins with it.
     pub(super) fn choose(&mut self) -> Result<Begun<'a>, CallError> {
         let begun = self.select().and_then(|chosen| {
@@ -62,8 +63,8 @@ impl<'a> OutboundCall<'a> {
     }
 
     /// Those that may be tried, and how they are doing.
-    fn candidates(&self) -> Vec<Candidate<'_>> {
-        let mut candidates = Vec::with_capacity(self.plan.untried().len());
+    fn candidates(&self) -> Candidates<'_> {
+        let mut candidates = Candidates::with_capacity(self.plan.untried().len());
         for (index, provider) in self.plan.untried().enumerate() {
             let connected = self.shared.endpoint.is_connected(&provider.node_id());
             candidates.push(Candidate {

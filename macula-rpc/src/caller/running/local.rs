@@ -1,67 +1,63 @@
 //! Calls to services of this node itself: the server's own path, without the network.
 
-use std::borrow::Cow;
-
-use macula_core::Delivery;
-use macula_registry::Source;
+use macula_registry::{Resolved, Source};
 use tokio::time::Instant;
 
-use super::verdict::Verdict;
-use super::{Call, CallIdentity, CallTime, Reply, Shared};
-use crate::message::CallHeader;
-use crate::metrics::Called;
-use crate::server::Incoming;
+use super::{Known, RunningCall, header_of};
+use crate::caller::Reply;
+use crate::caller::verdict::Verdict;
+use crate::message::ReplyMessage;
+use crate::server::{Incoming, Serving};
 use crate::{Attempt, AttemptOutcome, CallError};
 
-/// What became of a call at this node.
-pub(super) enum Local {
-    /// It is over.
-    Ended(Result<Reply, CallError>),
-    /// It was not carried out, and another provider may do so: the service is not provided any
-    /// more, or turned the call away in this attempt.
-    TurnedAway(Option<Attempt>),
-}
+impl RunningCall<'_> {
+    /// Whether this node itself is to answer first.
+    pub(super) fn is_local(&self, known: Option<&Known>) -> bool {
+        matches!(known, Some(Ok(Resolved::Local(_)))) || self.shared.is_to_system(self.call)
+    }
 
-impl Shared {
     /// Makes the call here.
-    pub(super) async fn run_local(
-        &self,
-        call: &Call,
-        called: &Called,
-        identity: CallIdentity,
-        time: CallTime,
-    ) -> Local {
-        let incoming = Incoming {
-            caller: self.endpoint.node_id(),
-            header: header_of(call, identity, 1),
-            body: call.body.clone(),
-            arrived: time.started,
-            deadline: time.deadline,
-        };
-        let reply = self.server.serve_local(incoming).await;
+    pub(super) fn serve_locally(&self) -> Serving {
+        self.shared.server.serve_local(Incoming {
+            caller: self.shared.endpoint.node_id(),
+            header: header_of(self.call, self.identity, 1),
+            body: self.call.body.clone(),
+            arrived: self.time.started,
+            deadline: self.time.deadline,
+        })
+    }
+
+    /// Learns what became of the call here; `None` when it was not carried out, and another provider
+    /// may do so: the service is not provided any more, or turned the call away.
+    pub(super) fn served_locally(
+        &mut self,
+        reply: ReplyMessage,
+    ) -> Option<Result<Reply, CallError>> {
         let verdict = Verdict::of_reply(reply);
         if verdict.outcome == AttemptOutcome::NotServed {
-            return Local::TurnedAway(None);
+            return None;
         }
-        called.local();
+        self.health.meter.local();
+        self.now = Instant::now();
         let attempt = Attempt {
-            provider: self.endpoint.node_id(),
+            provider: self.shared.endpoint.node_id(),
             outcome: verdict.outcome.clone(),
             executed: verdict.executed,
-            elapsed: time.started.elapsed(),
+            elapsed: self.now.saturating_duration_since(self.time.started),
             forced: false,
         };
         // One that is pinned to this node may go to no other.
-        let may_go_on = call.options.provider.is_none();
+        let may_go_on = self.call.options.provider.is_none();
         if may_go_on && (attempt.outcome.is_overload() || attempt.outcome.is_denial()) {
-            return Local::TurnedAway(Some(attempt));
+            self.attempts.push(attempt);
+            return None;
         }
-        Local::Ended(conclude(verdict, attempt, time))
+        Some(conclude(verdict, attempt))
     }
 }
 
-fn conclude(verdict: Verdict, attempt: Attempt, time: CallTime) -> Result<Reply, CallError> {
-    let provider = attempt.provider;
+fn conclude(verdict: Verdict, attempt: Attempt) -> Result<Reply, CallError> {
+    let (provider, elapsed) = (attempt.provider, attempt.elapsed);
     let attempts = vec![attempt];
     if !verdict.outcome.is_final() {
         return Err(match verdict.outcome {
@@ -79,20 +75,6 @@ fn conclude(verdict: Verdict, attempt: Attempt, time: CallTime) -> Result<Reply,
         provider,
         source: Source::Local,
         attempts: answer.attempts,
-        elapsed: Instant::now().saturating_duration_since(time.started),
+        elapsed,
     })
-}
-
-/// What the provider gets to see of an attempt.
-pub(super) fn header_of(call: &Call, identity: CallIdentity, attempt: u8) -> CallHeader<'_> {
-    CallHeader {
-        call_id: identity.id,
-        attempt,
-        codec: call.codec.id(),
-        delivery: call.options.delivery.unwrap_or(Delivery::AtLeastOnce),
-        service: call.service.as_str(),
-        trace: identity.trace(),
-        headers: Cow::Borrowed(&call.options.headers),
-        extensions: macula_core::Extensions::default(),
-    }
 }

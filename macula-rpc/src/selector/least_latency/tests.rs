@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep};
 use super::*;
 use crate::failover::ejection;
 use crate::health::{Condition, Health, ServiceHealth};
+use crate::selector::Candidates;
 use crate::selector::tests::candidates;
 use crate::{BreakerState, Candidate};
 
@@ -94,7 +95,7 @@ impl Traffic {
     }
 
     fn choose(&self, now: Instant) -> NodeId {
-        let mut offered = self.candidates.clone();
+        let mut offered = Candidates::from_slice(&self.candidates);
         self.health.examine(now, &mut offered, false);
         ejection::leave_out(&mut offered, false);
         let selection = Selection::new(&self.service, 1, &offered);
