@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use benches::fixture::{ClientPair, LocalService, ServicePair};
+use benches::fixture::{ClientPair, Ends, LocalService, ServicePair};
 use benches::raw_quic::RawQuic;
 use bytes::Bytes;
 use criterion::{Criterion, criterion_group, criterion_main};
@@ -15,7 +15,7 @@ use tokio::runtime::Runtime;
 )]
 fn unary_call(criterion: &mut Criterion) {
     let runtime = Runtime::new().expect("a runtime");
-    let start = |runs| runtime.block_on(ServicePair::start(runs));
+    let start = |runs| runtime.block_on(ServicePair::start(Ends::Together, runs));
     let pair = start(Runs::Spawned).expect("a service");
     let inline = start(Runs::Inline).expect("a service");
     let client = ClientPair::start(Runs::Spawned);

@@ -12,7 +12,7 @@ use macula_rpc::Runs;
 
 use crate::area::transport::BODY_BYTES;
 use crate::figure::Unit;
-use crate::fixture::{ClientPair, ServicePair};
+use crate::fixture::{ClientPair, Ends, ServicePair};
 use crate::load::Load;
 use crate::measurement::{Clock, Measurement};
 use crate::paired::Pairs;
@@ -81,12 +81,12 @@ pub(super) const MEASUREMENTS: &[Measurement] = &[
 const MANY: usize = 64;
 
 fn calls_over_raw(session: &Session, runs: Runs) -> anyhow::Result<Estimate> {
-    let pair = Arc::new(session.block_on(ServicePair::start(runs))?);
+    let pair = Arc::new(session.block_on(ServicePair::start(Ends::Together, runs))?);
     over_raw(session, || calls(session, &pair, MANY))
 }
 
 fn requests_over_raw(session: &Session, runs: Runs) -> anyhow::Result<Estimate> {
-    let pair = Arc::new(session.block_on(ServicePair::start(runs))?);
+    let pair = Arc::new(session.block_on(ServicePair::start(Ends::Together, runs))?);
     over_raw(session, || requests(session, &pair, MANY))
 }
 
@@ -116,21 +116,23 @@ fn over_raw(
 }
 
 fn median_over_request(session: &Session, runs: Runs) -> anyhow::Result<Estimate> {
-    beside_request(session, runs, 1, Load::median_us)?.ratio()
+    beside_request(session, (Ends::Together, runs), 1, Load::median_us)?.ratio()
 }
 
-/// Of both ends together.
+/// Of both ends together, with everything on one thread: a thread of a node's own also uses time
+/// while it looks whether there is more to do, the more the less there is.
 fn added_cpu(session: &Session, runs: Runs) -> anyhow::Result<Estimate> {
-    beside_request(session, runs, MANY, Load::cpu_us)?.difference()
+    let session = session.on_one_thread()?;
+    beside_request(&session, (Ends::AmongCallers, runs), MANY, Load::cpu_us)?.difference()
 }
 
 fn beside_request(
     session: &Session,
-    runs: Runs,
+    (ends, runs): (Ends, Runs),
     in_flight: usize,
     figure: fn(&Load) -> f64,
 ) -> anyhow::Result<Pairs> {
-    let pair = Arc::new(session.block_on(ServicePair::start(runs))?);
+    let pair = Arc::new(session.block_on(ServicePair::start(ends, runs))?);
     session.paired(
         || Ok(figure(&calls(session, &pair, in_flight)?)),
         || Ok(figure(&requests(session, &pair, in_flight)?)),
