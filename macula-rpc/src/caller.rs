@@ -126,8 +126,11 @@ impl Caller {
     /// # Cancel safety
     /// Dropping the future makes no further attempt and tells the provider, which aborts the
     /// handler. The call may have run.
+    #[expect(
+        clippy::manual_async_fn,
+        reason = "an `async fn` has room for its arguments twice"
+    )]
     pub fn call(&self, call: Call) -> impl Future<Output = Result<Reply, CallError>> + Send {
-        // An `async fn` would have room for the call twice.
         async move {
             let (started, call) = (Instant::now(), &call);
             let health = self.0.health.of(started, &call.service);

@@ -46,12 +46,15 @@ pub(super) async fn connect(node: &Arc<Node>, target: &DialTarget) -> Result<Pee
 }
 
 /// Sends a request and waits for the reply.
+#[expect(
+    clippy::manual_async_fn,
+    reason = "an `async fn` has room for its arguments twice"
+)]
 pub(super) fn request(
     node: &Arc<Node>,
     to: &Contact,
     request: Request,
 ) -> impl Future<Output = Result<Bytes, RequestError>> + Send {
-    // An `async fn` would have room for the request twice.
     async move {
         let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
         let timeout = request.timeout;
