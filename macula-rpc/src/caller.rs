@@ -134,16 +134,16 @@ impl Caller {
         async move {
             let (started, call) = (Instant::now(), &call);
             let health = self.0.health.of(started, &call.service);
-            let under_way = health.meter.begin(started);
+            let under_way = health.meter.begin();
             let mut running = self.0.begin(call, &health, started);
             let span = running.span();
             let mut run = pin!(running.run());
             // `Instrument` would copy the whole future, which is longer than what most calls carry.
             let outcome = poll_fn(|cx| span.in_scope(|| run.as_mut().poll(cx))).await;
             match &outcome {
-                Ok(reply) => under_way.ended(started + reply.elapsed, None),
+                Ok(reply) => under_way.ended(reply.elapsed, None),
                 Err(error) => {
-                    under_way.ended(Instant::now(), Some(error.class()));
+                    under_way.ended(started.elapsed(), Some(error.class()));
                     report(&call.service, error);
                 }
             }

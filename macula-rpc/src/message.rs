@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use macula_core::codec::{BoundedText, DecodeError, EncodeError};
 use macula_core::{Delivery, Extensions, MAX_NAME_BYTES, Metadata};
 use serde::{Deserialize, Serialize};
@@ -86,15 +86,40 @@ impl<'a> CallHeader<'a> {
         encode(message, self, body)
     }
 
-    /// The header and the arguments of a message.
-    pub(crate) fn decode(message: &'a Bytes) -> Result<(Self, Bytes), DecodeError> {
+    /// The header of a message, and how long it is: the arguments follow.
+    pub(crate) fn decode(message: &'a [u8]) -> Result<(Self, usize), DecodeError> {
         let (id, rest) = message.split_first_chunk().ok_or(DecodeError::Truncated)?;
-        let (mut header, body) = decode::<Self>(rest)?;
+        let (mut header, body) = Self::decode_usual(rest).map_or_else(|| decode(rest), Ok)?;
         if header.service.len() > MAX_NAME_BYTES {
             return Err(DecodeError::Malformed);
         }
         header.call_id = CallId(*id);
-        Ok((header, message.slice_ref(body)))
+        Ok((header, message.len() - body.len()))
+    }
+
+    /// What follows the id in most calls, which belong to no trace and carry no header, and the
+    /// arguments. By hand, for serde takes several times as long. `None` for all others.
+    fn decode_usual(rest: &'a [u8]) -> Option<(Self, &'a [u8])> {
+        let (&[attempt, codec, delivery, name_len], rest) = rest.split_first_chunk()?;
+        let delivery = match delivery {
+            0 => Delivery::AtLeastOnce,
+            1 => Delivery::AtMostOnce,
+            _ => return None,
+        };
+        let is_one_byte = name_len < 0x80;
+        let (name, rest) = rest.split_at_checked(name_len.into())?;
+        let body = rest.strip_prefix(&NOTHING_MORE)?;
+        let header = Self {
+            call_id: CallId::unread(),
+            attempt,
+            codec,
+            delivery,
+            service: str::from_utf8(name).ok()?,
+            trace: None,
+            headers: Cow::default(),
+            extensions: Extensions::default(),
+        };
+        is_one_byte.then_some((header, body))
     }
 
     /// How long it is unless some length takes more than a byte: who has room for exactly as much
@@ -167,28 +192,47 @@ impl ReplyMessage {
         }
     }
 
+    /// A result by hand, as most replies are: serde takes several times as long.
     pub(crate) fn encode(self) -> Result<Bytes, EncodeError> {
+        if matches!(self.status, Status::Ok) {
+            let header = ok_header(self.codec);
+            return Ok([&header, &self.body[..]].concat().into());
+        }
         let header = ReplyHeader {
             status: self.status,
             codec: self.codec.id(),
             extensions: Extensions::default(),
         };
-        let usual_len = match header.status {
-            Status::Ok => OK_HEADER_BYTES,
-            _ => TYPICAL_HEADER_BYTES,
-        };
-        let message = Vec::with_capacity(usual_len + self.body.len());
+        let message = Vec::with_capacity(TYPICAL_HEADER_BYTES + self.body.len());
         encode(message, &header, &self.body)
     }
 
-    pub(crate) fn decode(message: &Bytes) -> Result<Self, DecodeError> {
-        let (header, body) = decode::<ReplyHeader>(message)?;
+    /// As [`encode`](Self::encode), a result by hand.
+    pub(crate) fn decode(mut message: Bytes) -> Result<Self, DecodeError> {
+        if let [0, codec, 0, ..] = message[..]
+            && let Some(codec) = Codec::from_id(codec)
+        {
+            message.advance(ok_header(codec).len());
+            return Ok(Self {
+                status: Status::Ok,
+                codec,
+                body: message,
+            });
+        }
+        let (header, body) = decode::<ReplyHeader>(&message)?;
+        let header_len = message.len() - body.len();
+        message.advance(header_len);
         Ok(Self {
             status: header.status,
             codec: Codec::from_id(header.codec).ok_or(DecodeError::Malformed)?,
-            body: message.slice_ref(body),
+            body: message,
         })
     }
+}
+
+/// Of a reply that is a result: the status, the codec, and no extension.
+const fn ok_header(codec: Codec) -> [u8; 3] {
+    [0, codec.id(), 0]
 }
 
 /// Appends a header and a body to what a message begins with.
@@ -207,10 +251,10 @@ fn decode<'a, H: Deserialize<'a>>(message: &'a [u8]) -> Result<(H, &'a [u8]), De
     })
 }
 
-/// Of a reply that is a result: status, codec, and no extension.
-const OK_HEADER_BYTES: usize = 3;
+/// How a call ends that has no trace, no header and no extension.
+const NOTHING_MORE: [u8; 3] = [0; 3];
 
-/// Of the other replies, most of which carry a text.
+/// Of the replies that are no results, most of which carry a text.
 const TYPICAL_HEADER_BYTES: usize = 96;
 
 #[cfg(test)]

@@ -363,25 +363,30 @@ impl<'a> RunningCall<'a> {
         let Begun { tried, under_way } = begun;
         // Nothing was waited for since the attempt began.
         let began = std::mem::replace(&mut self.now, Instant::now());
-        let verdict = Verdict::of_answer(answer);
-        self.health.meter.attempted(&verdict.outcome);
+        let Verdict {
+            outcome,
+            executed,
+            detail,
+        } = Verdict::of_answer(answer);
+        self.health.meter.attempted(&outcome);
         let forced = under_way.as_ref().is_some_and(AttemptUnderWay::is_forced);
         if let Some(under_way) = under_way {
-            under_way.ended(self.now, verdict.outcome.condition(verdict.executed));
+            under_way.ended(self.now, outcome.condition(executed));
         }
         let provider = tried.contact.node_id;
-        self.attempts.push(Attempt {
+        let attempt = Attempt {
             provider,
-            outcome: verdict.outcome.clone(),
-            executed: verdict.executed,
+            outcome,
+            executed,
             elapsed: self.now.saturating_duration_since(began),
             forced,
-        });
-        if verdict.outcome.is_final() {
-            return Some(self.conclude(provider, verdict.detail));
+        };
+        let is_final = attempt.outcome.is_final();
+        if !is_final {
+            self.fail(tried, &attempt);
         }
-        self.fail(tried, &verdict);
-        None
+        self.attempts.push(attempt);
+        is_final.then(|| self.conclude(provider, detail))
     }
 
     fn conclude(&mut self, provider: NodeId, detail: Detail) -> Result<Reply, CallError> {
@@ -396,25 +401,30 @@ impl<'a> RunningCall<'a> {
         })
     }
 
-    fn fail(&mut self, tried: Try, verdict: &Verdict) {
-        let provider = tried.contact.node_id;
+    fn fail(&mut self, tried: Try, attempt: &Attempt) {
+        let Attempt {
+            provider,
+            outcome,
+            executed,
+            ..
+        } = attempt;
         tracing::debug!(
             service = %self.call.service,
             provider = %provider.short(),
             attempt = tried.number,
-            outcome = %verdict.outcome,
-            executed = ?verdict.executed,
+            %outcome,
+            ?executed,
             "attempt failed"
         );
-        let timed_out = verdict.outcome == AttemptOutcome::TimedOut;
+        let timed_out = *outcome == AttemptOutcome::TimedOut;
         // One that is slow stands back for others, but is there.
-        let is_slow = timed_out && self.shared.endpoint.is_connected(&provider);
-        if verdict.outcome.is_dead_end() && !is_slow {
+        let is_slow = timed_out && self.shared.endpoint.is_connected(provider);
+        if outcome.is_dead_end() && !is_slow {
             self.shared
                 .registry
-                .remove_provider(&self.call.service, &provider);
+                .remove_provider(&self.call.service, provider);
         }
-        self.plan.failed(tried, verdict.executed, timed_out);
+        self.plan.failed(tried, *executed, timed_out);
     }
 
     fn give_up(&mut self, reason: GiveUp) -> CallError {

@@ -51,7 +51,7 @@ impl Verdict {
 
     pub(super) fn of_answer(answer: Result<Bytes, RequestError>) -> Self {
         match answer {
-            Ok(message) => match ReplyMessage::decode(&message) {
+            Ok(message) => match ReplyMessage::decode(message) {
                 Ok(reply) => Self::of_reply(reply),
                 Err(_) => Self::new(AttemptOutcome::Malformed, Executed::Unknown),
             },

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
-use tokio::time::Instant;
 
 use super::class::{ByClass, FailureClass, known_classes};
 use super::latency::{Latency, Merging};
@@ -72,8 +71,8 @@ pub(crate) struct Called {
 
 impl Called {
     /// A call begins.
-    pub(crate) fn begin(&self, now: Instant) -> UnderWay<'_> {
-        self.calls.begin(now)
+    pub(crate) fn begin(&self) -> UnderWay<'_> {
+        self.calls.begin()
     }
 
     /// This node's own service takes a call.

@@ -4,8 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::time::Instant;
-
 use super::class::{ByClass, FailureClass};
 use super::latency::{Latency, LatencyMeter};
 
@@ -23,7 +21,6 @@ pub(super) struct Tally {
 #[derive(Debug)]
 pub(crate) struct UnderWay<'a> {
     tally: &'a Tally,
-    began: Instant,
     is_over: bool,
 }
 
@@ -52,11 +49,10 @@ impl Tally {
     }
 
     /// A call begins, and ends with what is handed out.
-    pub(super) fn begin(&self, now: Instant) -> UnderWay<'_> {
+    pub(super) fn begin(&self) -> UnderWay<'_> {
         self.called();
         UnderWay {
             tally: self,
-            began: now,
             is_over: false,
         }
     }
@@ -86,10 +82,9 @@ impl Tally {
 }
 
 impl UnderWay<'_> {
-    /// Notes how it ended: with a result unless there is a `failure`.
-    pub(crate) fn ended(mut self, now: Instant, failure: Option<FailureClass>) {
+    /// Notes that it ended after so long: with a result unless there is a `failure`.
+    pub(crate) fn ended(mut self, took: Duration, failure: Option<FailureClass>) {
         self.is_over = true;
-        let took = now.saturating_duration_since(self.began);
         self.tally.ended(took, failure);
     }
 }

@@ -10,13 +10,19 @@ use super::work::Work;
 use crate::message::{CallHeader, ErrorText, ReplyMessage, Status};
 use crate::{CallContext, Codec, InboundCall, Runs, TraceContext, scope};
 
-/// A call that has come in.
+/// A call that has come in. Its arguments are wanted once it is admitted.
 pub(crate) struct Incoming<'a> {
     pub(crate) caller: NodeId,
     pub(crate) header: CallHeader<'a>,
-    pub(crate) body: Bytes,
     pub(crate) arrived: Instant,
     pub(crate) deadline: Instant,
+}
+
+/// A call that has its places, and may begin.
+pub(super) struct Admitted {
+    admission: Admission,
+    context: CallContext,
+    codec: Codec,
 }
 
 /// How far a call has come on the spot.
@@ -30,28 +36,46 @@ pub(super) enum Progress {
 }
 
 impl Server {
-    /// Takes a call as far as it gets without waiting.
-    pub(super) fn begin(&self, call: Incoming<'_>) -> Progress {
+    /// Finds the service of a call and takes the places for it, or says why it may not begin. A
+    /// service that is being replaced is looked up again.
+    pub(super) fn admit(&self, call: Incoming<'_>) -> Result<Admitted, Status> {
         let wanted = Wanted {
             name: call.header.service,
             codec_id: call.header.codec,
             arrived: call.arrived,
         };
-        let (context, body) = self.context(call);
-        match self.admit(&wanted, &context) {
-            Ok((admission, codec)) => {
-                let call = InboundCall {
-                    context,
-                    codec,
-                    body,
-                };
-                self.begin_admitted(admission, call)
+        let context = self.context(call);
+        for _ in 0..MAX_LOOKUPS {
+            let Some(found) = self.find(wanted.name) else {
+                break;
+            };
+            let codec = match wanted.checked(&found, &context) {
+                Ok(codec) => codec,
+                Err(status) => return Err(self.ledger.turned_away(&found, status)),
+            };
+            match Admission::take(found, &self.ledger, wanted.arrived) {
+                Ok(admission) => {
+                    return Ok(Admitted {
+                        admission,
+                        context,
+                        codec,
+                    });
+                }
+                Err((_, Status::NotServed)) => {}
+                Err((found, status)) => return Err(self.ledger.turned_away(&found, status)),
             }
-            Err(status) => Progress::Ended(ReplyMessage::failed(status)),
         }
+        Err(self.ledger.not_served())
     }
 
-    fn begin_admitted(&self, admission: Admission, call: InboundCall) -> Progress {
+    /// Takes a call with these arguments as far as it gets without waiting.
+    pub(super) fn begin(&self, admitted: Admitted, body: Bytes) -> Progress {
+        let admission = admitted.admission;
+        let call = InboundCall {
+            context: admitted.context,
+            codec: admitted.codec,
+            body,
+        };
         let depth = scope::depth();
         let runs = match admission.service().runs() {
             // Each is polled on the stack of the one that calls it.
@@ -71,11 +95,11 @@ impl Server {
         }
     }
 
-    fn context(&self, call: Incoming<'_>) -> (CallContext, Bytes) {
+    fn context(&self, call: Incoming<'_>) -> CallContext {
         let header = call.header;
         let of_call = || TraceContext::of_call(header.call_id);
         let cause = header.trace.unwrap_or_else(of_call);
-        let context = CallContext {
+        CallContext {
             caller: call.caller,
             realm: self.realm.clone(),
             deadline: call.deadline,
@@ -84,32 +108,7 @@ impl Server {
             headers: header.headers.into_owned(),
             cause,
             trace: cause.child(header.attempt.into()),
-        };
-        (context, call.body)
-    }
-
-    /// Finds the service and takes the places for one call of it. One that is being replaced is
-    /// looked up again.
-    fn admit(
-        &self,
-        wanted: &Wanted<'_>,
-        context: &CallContext,
-    ) -> Result<(Admission, Codec), Status> {
-        for _ in 0..MAX_LOOKUPS {
-            let Some(found) = self.find(wanted.name) else {
-                break;
-            };
-            let codec = match wanted.checked(&found, context) {
-                Ok(codec) => codec,
-                Err(status) => return Err(self.ledger.turned_away(&found, status)),
-            };
-            match Admission::take(found, &self.ledger, wanted.arrived) {
-                Ok(admission) => return Ok((admission, codec)),
-                Err((_, Status::NotServed)) => {}
-                Err((found, status)) => return Err(self.ledger.turned_away(&found, status)),
-            }
         }
-        Err(self.ledger.not_served())
     }
 
     fn find(&self, name: &str) -> Option<Found> {

@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, ready};
 
 use async_trait::async_trait;
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use macula_core::ServiceName;
 use macula_transport::{Begun, InboundRequest, Refusal, RequestHandler};
 
@@ -24,21 +24,25 @@ impl Inbound {
 
     /// Takes a request as far as it gets without waiting. Its deadline is the endpoint's to keep,
     /// by dropping what is handed back.
-    fn take(&self, request: &InboundRequest) -> Result<Begun, Refusal> {
-        let (header, body) = CallHeader::decode(&request.body).map_err(|_| Refusal::Malformed)?;
+    fn take(&self, mut request: InboundRequest) -> Result<Begun, Refusal> {
+        let (header, header_len) =
+            CallHeader::decode(&request.body).map_err(|_| Refusal::Malformed)?;
         let server = self.0.upgrade().ok_or(Refusal::ShuttingDown)?;
         let name = header.service;
-        let call = Incoming {
+        let admitted = server.admit(Incoming {
             caller: request.from,
             header,
-            body,
             arrived: request.arrived,
             deadline: request.arrived + request.remaining,
+        });
+        let admitted = match admitted {
+            Ok(admitted) => admitted,
+            Err(Status::NotServed) if is_nonsense(name) => return Err(Refusal::Malformed),
+            Err(status) => return Ok(Begun::Answered(encode(ReplyMessage::failed(status)))),
         };
-        Ok(match server.begin(call) {
-            Progress::Ended(reply) if is_nonsense(name, &reply) => {
-                return Err(Refusal::Malformed);
-            }
+        // What is left is the arguments: they take no memory of their own.
+        request.body.advance(header_len);
+        Ok(match server.begin(admitted, request.body) {
             Progress::Ended(reply) => Begun::Answered(encode(reply)),
             Progress::Waits(work) => Begun::On(server.node.clone(), Box::pin(Rest(work))),
             Progress::ToSpawn(work) => Begun::On(server.handlers.clone(), Box::pin(Rest(work))),
@@ -49,21 +53,21 @@ impl Inbound {
 #[async_trait]
 impl RequestHandler for Inbound {
     async fn handle(&self, request: InboundRequest) -> Result<Bytes, Refusal> {
-        match self.take(&request)? {
+        match self.take(request)? {
             Begun::Answered(answer) => answer,
             Begun::Here(handling) | Begun::On(_, handling) => handling.await,
         }
     }
 
     fn begin(self: Arc<Self>, request: InboundRequest) -> Begun {
-        self.take(&request)
+        self.take(request)
             .unwrap_or_else(|refusal| Begun::Answered(Err(refusal)))
     }
 }
 
 /// Only the names that nothing is served under are worth a look.
-fn is_nonsense(name: &str, reply: &ReplyMessage) -> bool {
-    reply.status == Status::NotServed && name.parse::<ServiceName>().is_err()
+fn is_nonsense(name: &str) -> bool {
+    name.parse::<ServiceName>().is_err()
 }
 
 /// The rest of a call, as its endpoint sees it.

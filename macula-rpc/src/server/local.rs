@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 
+use bytes::Bytes;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
@@ -21,9 +22,13 @@ pub(crate) enum Serving {
 impl Server {
     /// Answers a call of this node itself, in the same way as a peer's. Dropping what is handed back
     /// stops the handler.
-    pub(crate) fn serve_local(&self, call: Incoming<'_>) -> Serving {
+    pub(crate) fn serve_local(&self, call: Incoming<'_>, body: Bytes) -> Serving {
         let deadline = call.deadline;
-        match self.begin(call) {
+        let admitted = match self.admit(call) {
+            Ok(admitted) => admitted,
+            Err(status) => return Serving::Ended(ReplyMessage::failed(status)),
+        };
+        match self.begin(admitted, body) {
             Progress::Ended(reply) => Serving::Ended(reply),
             Progress::Waits(work) => Serving::Waits(Box::pin(until(deadline, work))),
             Progress::ToSpawn(work) => {

@@ -18,13 +18,14 @@ impl RunningCall<'_> {
 
     /// Makes the call here.
     pub(super) fn serve_locally(&self) -> Serving {
-        self.shared.server.serve_local(Incoming {
+        let call = Incoming {
             caller: self.shared.endpoint.node_id(),
             header: header_of(self.call, self.identity, 1),
-            body: self.call.body.clone(),
             arrived: self.time.started,
             deadline: self.time.deadline,
-        })
+        };
+        let server = &self.shared.server;
+        server.serve_local(call, self.call.body.clone())
     }
 
     /// Learns what became of the call here; `None` when it was not carried out, and another provider

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use tokio::time::Instant;
 
 use super::*;
 use crate::AttemptOutcome;
@@ -42,7 +41,6 @@ proptest! {
         let meters = Meters::<Called>::at_most(3);
         let mut held = BTreeMap::new();
         let (mut calls, mut failures, mut answered) = (0_u64, BTreeMap::new(), 0_u64);
-        let began = Instant::now();
         for operation in operations {
             match operation {
                 Operation::Hold(number) => {
@@ -53,8 +51,7 @@ proptest! {
                 }
                 Operation::Call(number, failure, nanos) => {
                     let meter = meters.of(&name(number));
-                    let ended = began + Duration::from_nanos(nanos);
-                    meter.begin(began).ended(ended, failure);
+                    meter.begin().ended(Duration::from_nanos(nanos), failure);
                     calls += 1;
                     answered += u64::from(failure.is_none_or(FailureClass::is_answer));
                     if let Some(class) = failure {
@@ -62,7 +59,7 @@ proptest! {
                     }
                 }
                 Operation::GiveUp(number) => {
-                    drop(meters.of(&name(number)).begin(began));
+                    drop(meters.of(&name(number)).begin());
                     calls += 1;
                     *failures.entry(FailureClass::GivenUp).or_default() += 1_u64;
                 }
@@ -101,10 +98,10 @@ proptest! {
 
 #[test]
 fn a_call_runs_until_it_ends_or_is_given_up() {
-    let (called, now) = (Called::default(), Instant::now());
-    let (one, two) = (called.begin(now), called.begin(now));
+    let called = Called::default();
+    let (one, two) = (called.begin(), called.begin());
     assert_eq!(called.stats().running, 2);
-    one.ended(now, None);
+    one.ended(Duration::ZERO, None);
     drop(two);
     let stats = called.stats();
     assert_eq!((stats.calls, stats.running), (2, 0));
@@ -136,13 +133,13 @@ fn an_error_of_the_service_is_an_answer_and_a_panic_is_none() {
 
 #[test]
 fn an_attempt_that_another_made_up_for_is_no_failed_call() {
-    let (called, now) = (Called::default(), Instant::now());
-    let call = called.begin(now);
+    let called = Called::default();
+    let call = called.begin();
     called.attempt(1);
     called.attempted(&AttemptOutcome::Overloaded);
     called.attempt(2);
     called.attempted(&AttemptOutcome::Answered);
-    call.ended(now, None);
+    call.ended(Duration::ZERO, None);
     let stats = called.stats();
     assert_eq!((stats.attempts, stats.retries), (2, 1));
     assert_eq!(stats.failures, BTreeMap::new());
