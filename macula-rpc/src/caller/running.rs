@@ -385,6 +385,8 @@ impl<'a> RunningCall<'a> {
         if !is_final {
             self.fail(tried, &attempt);
         }
+        // Most calls need no more than one.
+        self.attempts.reserve_exact(1);
         self.attempts.push(attempt);
         is_final.then(|| self.conclude(provider, detail))
     }
