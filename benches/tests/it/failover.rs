@@ -10,7 +10,7 @@ use benches::part::Harm;
 
 const ACCIDENT: Accident = Accident {
     harm: Harm::Killed,
-    per_second: 100.0,
+    per_second: 200.0,
     before: Duration::from_millis(500),
     after: Duration::from_millis(1500),
     timeout: Duration::from_secs(3),
