@@ -83,7 +83,30 @@ impl<'a> CallHeader<'a> {
     pub(crate) fn encode(&self, body: &[u8]) -> Result<Bytes, EncodeError> {
         let mut message = Vec::with_capacity(self.usual_len() + body.len());
         message.extend_from_slice(&self.call_id.0);
-        encode(message, self, body)
+        match self.fixed() {
+            None => encode(message, self, body),
+            Some(fixed) => {
+                message.extend_from_slice(&fixed);
+                message.extend_from_slice(self.service.as_bytes());
+                message.extend_from_slice(&NOTHING_MORE);
+                message.extend_from_slice(body);
+                Ok(message.into())
+            }
+        }
+    }
+
+    /// What stands between the id and the name in those that [`decode_usual`](Self::decode_usual)
+    /// reads. `None` for all others.
+    fn fixed(&self) -> Option<[u8; 4]> {
+        let name_len = u8::try_from(self.service.len()).ok();
+        let name_len = name_len.filter(|len| *len < LONG_LEN)?;
+        let delivery = match self.delivery {
+            Delivery::AtLeastOnce => 0,
+            Delivery::AtMostOnce => 1,
+        };
+        let is_usual =
+            self.trace.is_none() && self.headers.is_empty() && self.extensions.is_empty();
+        is_usual.then_some([self.attempt, self.codec, delivery, name_len])
     }
 
     /// The header of a message, and how long it is: the arguments follow.
@@ -106,7 +129,7 @@ impl<'a> CallHeader<'a> {
             1 => Delivery::AtMostOnce,
             _ => return None,
         };
-        let is_one_byte = name_len < 0x80;
+        let is_one_byte = name_len < LONG_LEN;
         let (name, rest) = rest.split_at_checked(name_len.into())?;
         let body = rest.strip_prefix(&NOTHING_MORE)?;
         let header = Self {
@@ -251,7 +274,10 @@ fn decode<'a, H: Deserialize<'a>>(message: &'a [u8]) -> Result<(H, &'a [u8]), De
     })
 }
 
-/// How a call ends that has no trace, no header and no extension.
+/// A length from which on it takes more than a byte: postcard writes varints.
+const LONG_LEN: u8 = 0x80;
+
+/// How a header ends that has no trace, no pair and no extension.
 const NOTHING_MORE: [u8; 3] = [0; 3];
 
 /// Of the replies that are no results, most of which carry a text.

@@ -1,15 +1,18 @@
 //! Handlers made of functions.
 
-use std::future::Future;
+use std::future::{Future, ready};
 use std::marker::PhantomData;
+use std::pin::Pin;
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{CallContext, Handler, HandlerError, HandlerFailure, InboundCall};
+
+/// As the trait hands it out.
+type Answering<'a> = Pin<Box<dyn Future<Output = Result<Bytes, HandlerFailure>> + Send + 'a>>;
 
 /// A function of typed arguments.
 pub(super) struct Typed<Req, Resp, F> {
@@ -26,7 +29,8 @@ impl<Req, Resp, F> Typed<Req, Resp, F> {
     }
 }
 
-#[async_trait]
+// Without `async_trait`, whose futures have room for the whole call, and twice: what is left of it
+// once the function has its arguments is the function's own future.
 impl<Req, Resp, F, Fut> Handler for Typed<Req, Resp, F>
 where
     Req: DeserializeOwned + Send + 'static,
@@ -34,28 +38,30 @@ where
     F: Fn(CallContext, Req) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Result<Resp, HandlerError>> + Send + 'static,
 {
-    async fn call(self: Arc<Self>, call: InboundCall) -> Result<Bytes, HandlerFailure> {
-        let arguments = call
-            .codec
-            .decode(&call.body)
-            .map_err(HandlerFailure::BadArguments)?;
-        let result = (self.f)(call.context, arguments).await?;
-        call.codec
-            .encode(&result)
-            .map_err(HandlerFailure::BadResult)
+    fn call<'a>(self: Arc<Self>, call: InboundCall) -> Answering<'a> {
+        let codec = call.codec;
+        let arguments = match codec.decode(&call.body) {
+            Ok(arguments) => arguments,
+            Err(error) => return Box::pin(ready(Err(HandlerFailure::BadArguments(error)))),
+        };
+        let result = (self.f)(call.context, arguments);
+        Box::pin(async move {
+            let result = result.await?;
+            codec.encode(&result).map_err(HandlerFailure::BadResult)
+        })
     }
 }
 
 /// A function of bytes.
 pub(super) struct Raw<F>(pub(super) F);
 
-#[async_trait]
 impl<F, Fut> Handler for Raw<F>
 where
     F: Fn(Bytes) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Result<Bytes, HandlerError>> + Send + 'static,
 {
-    async fn call(self: Arc<Self>, call: InboundCall) -> Result<Bytes, HandlerFailure> {
-        Ok((self.0)(call.body).await?)
+    fn call<'a>(self: Arc<Self>, call: InboundCall) -> Answering<'a> {
+        let result = (self.0)(call.body);
+        Box::pin(async move { Ok(result.await?) })
     }
 }

@@ -47,12 +47,22 @@ impl Vitals {
 
     /// Notes the end of an attempt; answers how long it took.
     pub(super) fn end(&mut self, now: Instant, number: u64) -> Option<Duration> {
-        let at = self
-            .in_flight
-            .binary_search_by_key(&number, |(number, _)| *number);
-        let (_, began) = self.in_flight.remove(at.ok()?)?;
+        let began = self.take_under_way(number)?;
         self.last_used = Some(now);
         Some(now.saturating_duration_since(began))
+    }
+
+    /// Takes out when an attempt began. Most answers come in the order of their requests.
+    fn take_under_way(&mut self, number: u64) -> Option<Instant> {
+        let is_first = self.in_flight.front().is_some_and(|(it, _)| *it == number);
+        let at = match is_first {
+            true => 0,
+            false => self
+                .in_flight
+                .binary_search_by_key(&number, |(number, _)| *number)
+                .ok()?,
+        };
+        self.in_flight.remove(at).map(|(_, began)| began)
     }
 
     /// Draws conclusions from an attempt that has ended, and from how long it took if that counts.

@@ -170,7 +170,7 @@ proptest! {
     }
 
     #[test]
-    fn a_call_read_by_hand_is_what_serde_reads(
+    fn a_call_by_hand_is_what_serde_writes_and_reads(
         attempt: u8, codec: u8, once: bool, name in ".{0,150}", has_trace: bool, body: Vec<u8>,
     ) {
         let mut header = call();
@@ -178,6 +178,8 @@ proptest! {
         header.delivery = if once { Delivery::AtMostOnce } else { Delivery::AtLeastOnce };
         header.trace = TraceContext::new(1, 2, false).filter(|_| has_trace);
         let message = header.encode(&body).unwrap();
+        let by_serde = encode(header.call_id.0.to_vec(), &header, &body);
+        prop_assert_eq!(Ok(message.clone()), by_serde);
         let (_, rest) = message.split_at(size_of::<CallId>());
         let by_hand = CallHeader::decode_usual(rest);
         prop_assert_eq!(by_hand.is_some(), !has_trace && name.len() < 128);

@@ -36,7 +36,8 @@ impl<'a> RunningCall<'a> {
 
     /// Has the selector choose one of those whose breakers admit an attempt.
     fn select(&self) -> Result<Chosen<'a>, NoChoice> {
-        let mut candidates = self.candidates();
+        let mut candidates = Candidates::new();
+        self.list(&mut candidates);
         ejection::leave_out(&mut candidates, self.plan.is_at_most_once());
         let (number, mut lost) = (self.plan.next_number(), 0);
         loop {
@@ -62,9 +63,8 @@ impl<'a> RunningCall<'a> {
         }
     }
 
-    /// Those that may be tried, and how they are doing.
-    fn candidates(&self) -> Candidates<'_> {
-        let mut candidates = Candidates::with_capacity(self.plan.untried().len());
+    /// Lists those that may be tried, and how they are doing: in its place, for it is long.
+    fn list<'c>(&'c self, candidates: &mut Candidates<'c>) {
         for (index, provider) in self.plan.untried().enumerate() {
             let connected = self.shared.endpoint.is_connected(&provider.node_id());
             candidates.push(Candidate {
@@ -73,7 +73,6 @@ impl<'a> RunningCall<'a> {
             });
         }
         let at_most_once = self.plan.is_at_most_once();
-        self.health.examine(self.now, &mut candidates, at_most_once);
-        candidates
+        self.health.examine(self.now, candidates, at_most_once);
     }
 }
