@@ -207,7 +207,7 @@ impl Plan {
         Try {
             contact,
             number: self.made,
-            timeout: self.remaining(now) / attempts_left,
+            timeout: share(self.remaining(now), attempts_left),
             takes_all: attempts_left == 1,
         }
     }
@@ -254,6 +254,19 @@ impl Plan {
         self.config.deadline.saturating_duration_since(now)
     }
 }
+
+/// How long the first of so many attempts may take. It ends a little early, for whatever ends it
+/// notices late, and that is time of those after it.
+fn share(remaining: Duration, attempts_left: u32) -> Duration {
+    let share = remaining / attempts_left;
+    match attempts_left {
+        1 => share,
+        _ => share - TIMER.min(share / 10),
+    }
+}
+
+/// What tokio's timer may be late by: it counts whole milliseconds.
+const TIMER: Duration = Duration::from_millis(1);
 
 /// The most providers that one call chooses from.
 const MAX_CANDIDATES: usize = 64;

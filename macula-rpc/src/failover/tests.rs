@@ -71,11 +71,29 @@ fn attempts_share_the_time_that_is_left() {
     let (mut plan, now) = plan(FIVE_SECONDS, 3, Delivery::AtLeastOnce);
     assert!(offer(&mut plan, (0..2).map(plain)));
     let first = plan.begin(now, 0, false).unwrap();
-    assert_eq!(first.timeout, FIVE_SECONDS / 2, "two providers, two shares");
+    let half = FIVE_SECONDS / 2;
+    assert_eq!(first.timeout, half - TIMER, "two providers, two shares");
     let now = now + Duration::from_secs(1);
     plan.failed(first, Executed::No, false);
     let second = plan.begin(now, 0, false).unwrap();
     assert_eq!(second.timeout, Duration::from_secs(4), "all that is left");
+}
+
+#[test]
+fn an_attempt_that_a_timer_ends_late_takes_nothing_from_the_next() {
+    for timeout in [FIVE_SECONDS, Duration::from_millis(40)] {
+        let (mut plan, now) = plan(timeout, 2, Delivery::AtLeastOnce);
+        assert!(offer(&mut plan, (0..2).map(plain)));
+        let first = plan.begin(now, 0, false).unwrap();
+        let now = now + first.timeout + TIMER;
+        plan.failed(first, Executed::Unknown, true);
+        let second = plan.begin(now, 0, false).unwrap();
+        assert!(second.timeout >= timeout / 2, "{second:?}");
+    }
+    let (mut plan, now) = plan(Duration::from_micros(10), 2, Delivery::AtLeastOnce);
+    assert!(offer(&mut plan, (0..2).map(plain)));
+    let hasty = plan.begin(now, 0, false).unwrap();
+    assert!(hasty.timeout > Duration::from_micros(4), "{hasty:?}");
 }
 
 #[test]
@@ -144,15 +162,16 @@ fn a_call_that_may_run_once_goes_on_when_nothing_was_executed() {
 
 #[test]
 fn a_call_that_may_run_once_waits_for_a_connected_provider_until_its_deadline() {
-    for (delivery, connected, shares) in [
-        (Delivery::AtMostOnce, true, 1),
-        (Delivery::AtMostOnce, false, 3),
-        (Delivery::AtLeastOnce, true, 3),
+    let third = FIVE_SECONDS / 3 - TIMER;
+    for (delivery, connected, timeout) in [
+        (Delivery::AtMostOnce, true, FIVE_SECONDS),
+        (Delivery::AtMostOnce, false, third),
+        (Delivery::AtLeastOnce, true, third),
     ] {
         let (mut plan, now) = plan(FIVE_SECONDS, 3, delivery);
         assert!(offer(&mut plan, (0..3).map(plain)));
         let tried = plan.begin(now, 0, connected).unwrap();
-        assert_eq!(tried.timeout, FIVE_SECONDS / shares);
+        assert_eq!(tried.timeout, timeout);
     }
 }
 
@@ -354,7 +373,12 @@ fn attempt(plan: &mut Plan, history: &mut History, scenario: &Scenario) {
     assert_eq!(tried.contact, chosen.contact());
     assert_eq!(usize::from(tried.number), history.tried.len() + 1);
     let shares = u32::try_from(left.min(allowed)).unwrap();
-    assert_eq!(tried.timeout, (history.deadline - history.now) / shares);
+    let share = (history.deadline - history.now) / shares;
+    let early = match shares {
+        1 => Duration::ZERO,
+        _ => TIMER.min(share / 10),
+    };
+    assert_eq!(tried.timeout, share - early);
 
     let timed_out = fate.takes_percent == 100;
     history.now += tried.timeout * fate.takes_percent / 100;
