@@ -12,7 +12,7 @@ use super::link::{Lease, Link};
 use super::pool::MAX_LINKS_PER_PEER;
 use super::quota::{Quota, Share};
 use super::request::{ProtocolId, ProtocolTaken, RequestHandler};
-use super::stats::{Counter, Counters};
+use super::stats::Counters;
 use super::turns::MAX_ALONE;
 use crate::Refusal;
 
@@ -33,11 +33,81 @@ pub(super) struct Protocol {
     requests: Arc<Quota>,
 }
 
-/// What one request takes of the limits until its reply is out.
+/// What one request takes of the limits until its reply is out. Small, for it is moved along with
+/// its request and its reply.
 pub(super) struct Hold {
-    _lease: Lease,
-    _requests: [Share; 3],
-    _body: BodyShare,
+    lease: Lease,
+    protocol: Arc<Protocol>,
+    dispatch: Arc<Dispatch>,
+    /// Of how many limits on requests it has taken its one.
+    places: usize,
+    body_bytes: usize,
+}
+
+impl Hold {
+    /// How its request is answered.
+    pub(super) fn protocol(&self) -> &Protocol {
+        &self.protocol
+    }
+
+    /// The limits on requests, the narrowest first.
+    fn requests(&self) -> [&Quota; 3] {
+        let of_peer = &self.lease.link().limits.requests;
+        [of_peer, &self.protocol.requests, &self.dispatch.requests]
+    }
+
+    /// Takes the memory for a body, unless that was done while it came in; whether there is as much.
+    fn take_body(&mut self, len_bytes: usize, share: Option<BodyShare>) -> bool {
+        if let Some(mut share) = share {
+            let has_room = share.grow_to(len_bytes);
+            self.body_bytes = if has_room { share.leave() } else { 0 };
+            return has_room;
+        }
+        if len_bytes == 0 {
+            return true;
+        }
+        let (of_peer, in_all) = self.body_bytes();
+        let reserve = Reserve::of_body(len_bytes);
+        if !of_peer.take(len_bytes, reserve.of_peer) {
+            return false;
+        }
+        if !in_all.take(len_bytes, reserve.in_all) {
+            of_peer.give_back(len_bytes);
+            return false;
+        }
+        self.body_bytes = len_bytes;
+        true
+    }
+
+    /// The limits on the memory of bodies, of the peer and of all together.
+    fn body_bytes(&self) -> (&Quota, &Quota) {
+        let of_peer = &self.lease.link().limits.body_bytes;
+        (of_peer, &self.dispatch.body_bytes)
+    }
+
+    /// Takes one of each limit on requests, or tells which of them has none left.
+    fn take_places(&mut self) -> Result<(), usize> {
+        for at in 0..self.requests().len() {
+            if !self.requests()[at].take(1, 0) {
+                return Err(at);
+            }
+            self.places = at + 1;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        if self.body_bytes > 0 {
+            let (of_peer, in_all) = self.body_bytes();
+            of_peer.give_back(self.body_bytes);
+            in_all.give_back(self.body_bytes);
+        }
+        for quota in &self.requests()[..self.places] {
+            quota.give_back(1);
+        }
+    }
 }
 
 /// Memory for one body, as much of it as has arrived: what is only announced costs nothing, so that
@@ -57,10 +127,33 @@ impl BodyShare {
         self
     }
 
+    /// Leaves what it has taken to somebody else to give back.
+    fn leave(mut self) -> usize {
+        self.total.as_mut().map(Share::leave);
+        self.of_peer.leave()
+    }
+
     /// Takes enough for so many bytes in all; whether there is as much.
     pub(super) fn grow_to(&mut self, len_bytes: usize) -> bool {
         let total = self.total.as_mut();
         self.of_peer.grow_to(len_bytes) && total.is_none_or(|total| total.grow_to(len_bytes))
+    }
+}
+
+/// How far beyond the limits on memory a body may go.
+struct Reserve {
+    of_peer: usize,
+    in_all: usize,
+}
+
+impl Reserve {
+    /// Of a body of so many bytes.
+    fn of_body(len_bytes: usize) -> Self {
+        let (of_peer, in_all) = match len_bytes <= MAX_LANE_BODY_BYTES {
+            true => (SHORT_RESERVE_BYTES_PER_PEER, SHORT_RESERVE_BYTES),
+            false => (0, 0),
+        };
+        Self { of_peer, in_all }
     }
 }
 
@@ -143,7 +236,7 @@ impl Dispatch {
         Ok(())
     }
 
-    pub(super) fn protocol(&self, protocol: ProtocolId) -> Result<Arc<Protocol>, Refusal> {
+    fn protocol(&self, protocol: ProtocolId) -> Result<Arc<Protocol>, Refusal> {
         let protocols = self.protocols.read();
         let protocols = protocols.unwrap_or_else(PoisonError::into_inner);
         protocols
@@ -152,30 +245,34 @@ impl Dispatch {
             .ok_or(Refusal::UnknownProtocol)
     }
 
-    /// Admits a request of a peer, or says at once why not.
+    /// Admits a request of a peer with so long a body, or says at once why not.
     pub(super) fn admit(
-        &self,
+        self: &Arc<Self>,
         link: &Arc<Link>,
-        protocol: &Protocol,
-        body: BodyShare,
+        protocol: ProtocolId,
+        (body_len, share): (usize, Option<BodyShare>),
         counters: &Counters,
     ) -> Result<Hold, Refusal> {
-        let share = |quota: &Arc<Quota>, overloaded: &Counter| {
-            let none_left = || {
-                overloaded.add();
-                Refusal::Overloaded
-            };
-            quota.take(1).ok_or_else(none_left)
+        let mut hold = Hold {
+            lease: link.lease().ok_or(Refusal::Leaving)?,
+            protocol: self.protocol(protocol)?,
+            dispatch: Arc::clone(self),
+            places: 0,
+            body_bytes: 0,
         };
-        let hold = Hold {
-            _lease: link.lease().ok_or(Refusal::Leaving)?,
-            _requests: [
-                share(&link.limits.requests, &counters.overloaded_by_peer)?,
-                share(&protocol.requests, &counters.overloaded_by_protocol)?,
-                share(&self.requests, &counters.overloaded_in_all)?,
-            ],
-            _body: body,
-        };
+        if !hold.take_body(body_len, share) {
+            counters.overloaded_bodies.add();
+            return Err(Refusal::Overloaded);
+        }
+        hold.take_places().map_err(|at| {
+            let overloaded = [
+                &counters.overloaded_by_peer,
+                &counters.overloaded_by_protocol,
+                &counters.overloaded_in_all,
+            ];
+            overloaded[at].add();
+            Refusal::Overloaded
+        })?;
         // Looked at after the share is taken, so that a drain either is seen or waits for it.
         match self.is_draining() {
             true => Err(Refusal::ShuttingDown),
@@ -185,13 +282,10 @@ impl Dispatch {
 
     /// Memory for a body of so many bytes of a peer's request: none yet.
     pub(super) fn request_body(&self, peer: &PeerLimits, len_bytes: usize) -> BodyShare {
-        let (of_peer, in_all) = match len_bytes <= MAX_LANE_BODY_BYTES {
-            true => (SHORT_RESERVE_BYTES_PER_PEER, SHORT_RESERVE_BYTES),
-            false => (0, 0),
-        };
+        let reserve = Reserve::of_body(len_bytes);
         BodyShare {
-            of_peer: peer.body_bytes.share_beyond(of_peer),
-            total: Some(self.body_bytes.share_beyond(in_all)),
+            of_peer: peer.body_bytes.share_beyond(reserve.of_peer),
+            total: Some(self.body_bytes.share_beyond(reserve.in_all)),
             lease: None,
         }
     }

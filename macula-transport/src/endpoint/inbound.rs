@@ -9,7 +9,7 @@ use bytes::Bytes;
 use tokio::runtime::Handle;
 use tokio::time::{Instant, timeout_at};
 
-use super::dispatch::{BodyShare, Dispatch, Hold, Protocol};
+use super::dispatch::{BodyShare, Dispatch, Hold};
 use super::frame::{CallId, Header, Kind};
 use super::lane::{self, Lane, Reply};
 use super::link::Link;
@@ -107,8 +107,8 @@ impl Inbound {
             drop(self.link.lease());
             return Some(Reply::new(Kind::Reply, header.call, Bytes::new()));
         }
-        let (protocol, hold) = match self.admit(&header, arrived.body.len(), arrived.share) {
-            Ok(admitted) => admitted,
+        let hold = match self.admit(&header, arrived.body.len(), arrived.share) {
+            Ok(hold) => hold,
             Err(refusal) => return Some(self.refuse(&header, refusal)),
         };
         self.counters.requests_handled.add();
@@ -120,21 +120,21 @@ impl Inbound {
             remaining: deadline.saturating_duration_since(arrived.now),
             body: arrived.body,
         };
-        let admitted = Admitted {
-            header,
-            deadline,
-            hold,
-        };
-        let handler = Arc::clone(&protocol.handler);
-        let task = match &protocol.runtime {
+        let handler = Arc::clone(&hold.protocol().handler);
+        let task = match &hold.protocol().runtime {
             Some(runtime) => {
                 let handling = async move { handler.handle(request).await };
                 (runtime.clone(), Box::pin(handling) as Handling)
             }
             None => match self.begin_inline(&header, handler, request) {
-                Begins::Answered(reply) => return Some(reply.holding(admitted.hold)),
+                Begins::Answered(reply) => return Some(reply.holding(hold)),
                 Begins::On(runtime, handling) => (runtime, handling),
             },
+        };
+        let admitted = Admitted {
+            header,
+            deadline,
+            hold,
         };
         self.begin(lane, admitted, task, starting);
         None
@@ -145,7 +145,7 @@ impl Inbound {
         header: &Header,
         body_len: usize,
         share: Option<BodyShare>,
-    ) -> Result<(Arc<Protocol>, Hold), Refusal> {
+    ) -> Result<Hold, Refusal> {
         if header.remaining.is_zero() {
             return Err(Refusal::DeadlineExceeded);
         }
@@ -153,17 +153,10 @@ impl Inbound {
         if !self.link.running.is_free(header.call) {
             return Err(Refusal::Malformed);
         }
-        let new = || self.dispatch.request_body(&self.link.limits, body_len);
-        let mut share = share.unwrap_or_else(new);
-        if !share.grow_to(body_len) {
-            self.counters.overloaded_bodies.add();
-            return Err(Refusal::Overloaded);
-        }
-        let protocol = self.dispatch.protocol(ProtocolId(header.code))?;
-        let hold = self
-            .dispatch
-            .admit(&self.link, &protocol, share, &self.counters)?;
-        Ok((protocol, hold))
+        let body = (body_len, share);
+        let protocol = ProtocolId(header.code);
+        self.dispatch
+            .admit(&self.link, protocol, body, &self.counters)
     }
 
     /// Lets a handler go as far as it gets without waiting.

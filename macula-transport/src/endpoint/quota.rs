@@ -1,5 +1,6 @@
 //! How much of something there may be at a time, and who holds how much of it.
 
+use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -18,8 +19,8 @@ pub(super) struct Quota {
 pub(super) struct Share {
     quota: Arc<Quota>,
     held: usize,
-    /// Up to how much used in all it may grow.
-    limit: usize,
+    /// How far beyond the limit it may grow.
+    reserve: usize,
 }
 
 impl Quota {
@@ -47,14 +48,19 @@ impl Quota {
         Share {
             quota: Arc::clone(self),
             held: 0,
-            limit: self.limit.saturating_add(reserve),
+            reserve,
         }
     }
 
-    /// A share of so much; `None` if there is not as much left.
-    pub(super) fn take(self: &Arc<Self>, amount: usize) -> Option<Share> {
-        let mut share = self.share();
-        share.grow_to(amount).then_some(share)
+    /// Takes so much, up to the limit and so much in reserve beyond it; whether there was as much.
+    /// Whoever takes it [gives it back](Self::give_back).
+    pub(super) fn take(&self, amount: usize, reserve: usize) -> bool {
+        let before = self.used.fetch_add(amount, Ordering::SeqCst);
+        let has_room = before.saturating_add(amount) <= self.limit.saturating_add(reserve);
+        if !has_room {
+            self.give_back(amount);
+        }
+        has_room
     }
 
     pub(super) fn used(&self) -> usize {
@@ -73,7 +79,7 @@ impl Quota {
         }
     }
 
-    fn give_back(&self, amount: usize) {
+    pub(super) fn give_back(&self, amount: usize) {
         let is_empty = self.used.fetch_sub(amount, Ordering::SeqCst) == amount;
         if is_empty && self.is_awaited.load(Ordering::SeqCst) {
             self.emptied.notify_waiters();
@@ -85,20 +91,20 @@ impl Share {
     /// Takes more, up to so much in all; whether there was as much.
     pub(super) fn grow_to(&mut self, amount: usize) -> bool {
         let more = amount.saturating_sub(self.held);
-        if more == 0 {
-            return true;
+        let is_taken = more == 0 || self.quota.take(more, self.reserve);
+        if is_taken {
+            self.held += more;
         }
-        let before = self.quota.used.fetch_add(more, Ordering::SeqCst);
-        if before.saturating_add(more) > self.limit {
-            self.quota.give_back(more);
-            return false;
-        }
-        self.held += more;
-        true
+        is_taken
     }
 
     pub(super) fn held(&self) -> usize {
         self.held
+    }
+
+    /// Leaves what it has taken to somebody else to give back.
+    pub(super) fn leave(&mut self) -> usize {
+        mem::take(&mut self.held)
     }
 
     /// Gives back what is more than so much.
@@ -127,15 +133,21 @@ mod tests {
 
     use super::*;
 
+    /// Of so much, if there is as much left.
+    fn share(quota: &Arc<Quota>, amount: usize) -> Option<Share> {
+        let mut share = quota.share();
+        share.grow_to(amount).then_some(share)
+    }
+
     #[test]
     fn no_more_is_taken_than_there_is_and_all_comes_back() {
         let quota = Quota::new(3);
-        let (first, second) = (quota.take(1), quota.take(2));
+        let (first, second) = (share(&quota, 1), share(&quota, 2));
         assert!(first.is_some() && second.is_some());
-        assert!(quota.take(1).is_none());
+        assert!(share(&quota, 1).is_none());
         assert_eq!(quota.used(), 3);
         drop(second);
-        assert!(quota.take(2).is_some());
+        assert!(share(&quota, 2).is_some());
         drop(first);
         assert_eq!(quota.used(), 0);
     }
@@ -156,13 +168,13 @@ mod tests {
         assert!(one.grow_to(8) && other.grow_to(7));
         assert!(!one.grow_to(9) && !other.grow_to(8));
         drop(one);
-        assert!(other.grow_to(15) && quota.take(1).is_none());
+        assert!(other.grow_to(15) && share(&quota, 1).is_none());
     }
 
     #[test]
     fn the_last_to_give_back_wakes_who_waits() {
         let quota = Quota::new(10);
-        let (first, second) = (quota.take(1), quota.take(1));
+        let (first, second) = (share(&quota, 1), share(&quota, 1));
         let mut emptied = pin!(quota.emptied());
         let mut cx = Context::from_waker(Waker::noop());
         assert!(emptied.as_mut().poll(&mut cx).is_pending());
