@@ -57,7 +57,7 @@ impl Hold {
     }
 
     /// Takes the memory for a body, unless that was done while it came in; whether there is as much.
-    fn take_body(&mut self, len_bytes: usize, share: Option<BodyShare>) -> bool {
+    fn take_body(&mut self, len_bytes: usize, share: Option<Box<BodyShare>>) -> bool {
         if let Some(mut share) = share {
             let has_room = share.grow_to(len_bytes);
             self.body_bytes = if has_room { share.leave() } else { 0 };
@@ -110,8 +110,8 @@ impl Drop for Hold {
     }
 }
 
-/// Memory for one body, as much of it as has arrived: what is only announced costs nothing, so that
-/// nobody can be kept out by it.
+/// Memory for one body that comes in pieces, as much of it as has arrived: what is only announced
+/// costs nothing, so that nobody can be kept out by it. Boxed, for most bodies come in one.
 pub(super) struct BodyShare {
     of_peer: Share,
     /// Of all peers together; only for what peers have begun.
@@ -122,7 +122,7 @@ pub(super) struct BodyShare {
 
 impl BodyShare {
     /// The same, with the lease of the connection that it comes on, which has none if it is left.
-    pub(super) fn on(mut self, link: &Arc<Link>) -> Self {
+    pub(super) fn on(mut self: Box<Self>, link: &Arc<Link>) -> Box<Self> {
         self.lease = link.lease();
         self
     }
@@ -192,12 +192,12 @@ impl PeerLimits {
     }
 
     /// Memory for the body of a reply that the peer was asked for: none yet.
-    pub(super) fn reply_body(&self) -> BodyShare {
-        BodyShare {
+    pub(super) fn reply_body(&self) -> Box<BodyShare> {
+        Box::new(BodyShare {
             of_peer: self.reply_bytes.share(),
             total: None,
             lease: None,
-        }
+        })
     }
 }
 
@@ -250,7 +250,7 @@ impl Dispatch {
         self: &Arc<Self>,
         link: &Arc<Link>,
         protocol: ProtocolId,
-        (body_len, share): (usize, Option<BodyShare>),
+        (body_len, share): (usize, Option<Box<BodyShare>>),
         counters: &Counters,
     ) -> Result<Hold, Refusal> {
         let mut hold = Hold {
@@ -281,13 +281,13 @@ impl Dispatch {
     }
 
     /// Memory for a body of so many bytes of a peer's request: none yet.
-    pub(super) fn request_body(&self, peer: &PeerLimits, len_bytes: usize) -> BodyShare {
+    pub(super) fn request_body(&self, peer: &PeerLimits, len_bytes: usize) -> Box<BodyShare> {
         let reserve = Reserve::of_body(len_bytes);
-        BodyShare {
+        Box::new(BodyShare {
             of_peer: peer.body_bytes.share_beyond(reserve.of_peer),
             total: Some(self.body_bytes.share_beyond(reserve.in_all)),
             lease: None,
-        }
+        })
     }
 
     pub(super) fn is_draining(&self) -> bool {

@@ -37,7 +37,7 @@ pub(super) struct Arrived {
     pub(super) now: Instant,
     pub(super) body: Bytes,
     /// The memory that the body has taken, if it came in pieces.
-    pub(super) share: Option<BodyShare>,
+    pub(super) share: Option<Box<BodyShare>>,
 }
 
 /// A request that may be handled.
@@ -78,7 +78,7 @@ impl Inbound {
         &self,
         header: &Header,
         len_bytes: usize,
-        share: &mut Option<BodyShare>,
+        share: &mut Option<Box<BodyShare>>,
     ) -> bool {
         let limits = &self.link.limits;
         let share = match header.kind {
@@ -144,7 +144,7 @@ impl Inbound {
         &self,
         header: &Header,
         body_len: usize,
-        share: Option<BodyShare>,
+        share: Option<Box<BodyShare>>,
     ) -> Result<Hold, Refusal> {
         if header.remaining.is_zero() {
             return Err(Refusal::DeadlineExceeded);

@@ -49,7 +49,7 @@ pub(super) struct LaneTask {
     /// What has been read and not decoded yet.
     chunk: Bytes,
     /// Memory for a body that comes in pieces.
-    body: Option<BodyShare>,
+    body: Option<Box<BodyShare>>,
     reading: Patience,
     asks: Asks,
     replies: Vec<Reply>,
