@@ -85,11 +85,17 @@ impl Hold {
         (of_peer, &self.dispatch.body_bytes)
     }
 
-    /// Takes one of each limit on requests, or tells which of them has none left.
-    fn take_places(&mut self) -> Result<(), usize> {
-        for at in 0..self.requests().len() {
+    /// Takes one of each limit on requests, as far as there is one.
+    fn take_places(&mut self, counters: &Counters) -> Result<(), Refusal> {
+        let overloaded = [
+            &counters.overloaded_by_peer,
+            &counters.overloaded_by_protocol,
+            &counters.overloaded_in_all,
+        ];
+        for (at, overloaded) in overloaded.into_iter().enumerate() {
             if !self.requests()[at].take(1, 0) {
-                return Err(at);
+                overloaded.add();
+                return Err(Refusal::Overloaded);
             }
             self.places = at + 1;
         }
@@ -264,15 +270,7 @@ impl Dispatch {
             counters.overloaded_bodies.add();
             return Err(Refusal::Overloaded);
         }
-        hold.take_places().map_err(|at| {
-            let overloaded = [
-                &counters.overloaded_by_peer,
-                &counters.overloaded_by_protocol,
-                &counters.overloaded_in_all,
-            ];
-            overloaded[at].add();
-            Refusal::Overloaded
-        })?;
+        hold.take_places(counters)?;
         // Looked at after the share is taken, so that a drain either is seen or waits for it.
         match self.is_draining() {
             true => Err(Refusal::ShuttingDown),
